@@ -1,0 +1,179 @@
+//! What can go wrong behind the gateway, as classes, and what each means for the search for another channel.
+//!
+//! A [`Class`] says *why* an upstream failed (spec 3.2). A [`Verdict`] is one judged failure: its class, the row of
+//! rules that matched, words the caller may read, and how long the upstream asked to be left alone. What the client
+//! finally reads is decided in `wire::error` from these; nothing here knows HTTP.
+
+use std::time::Duration;
+
+/// The closed list of causes for which an upstream answer is a failure (spec 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The caller's request is at fault.
+    CallerMistake,
+    /// Safety or policy refused the content.
+    ContentRefused,
+    /// The input does not fit the model's context.
+    ContextTooLong,
+    /// The body is too large in bytes.
+    BodyTooLarge,
+    /// Our credential was refused.
+    CredentialRefused,
+    /// Our account with the provider is empty.
+    AccountEmpty,
+    /// Our address or region is refused.
+    AddressRefused,
+    /// The provider limits our rate.
+    RateLimited,
+    /// The request is larger than our tier's tokens per minute.
+    TooLargeForTier,
+    /// The provider has more load than it can serve.
+    Overloaded,
+    /// The provider or the way to it is broken.
+    Broken,
+    /// The channel is configured wrongly.
+    Misconfigured,
+    /// The upstream does not have the model.
+    ModelMissing,
+    /// The answer makes no sense.
+    NotUnderstood,
+    /// The stream broke after the client had seen content.
+    BrokenMidStream,
+}
+
+/// What a failure says about the channel, the model on it, or the credential (spec 3.2, last column).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: the channel is as healthy as before.
+    None,
+    /// It counts toward ejection of the channel.
+    CountsTowardEjection,
+    /// The credential rests for the hinted time.
+    CredentialRests,
+    /// The credential is out until an operator or a probe brings it back.
+    CredentialOut,
+    /// This model on this channel rests.
+    ModelRests,
+    /// The whole channel rests.
+    ChannelRests,
+}
+
+/// How far the search for another channel may go after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// No other channel is tried: the answer would be the same.
+    Stop,
+    /// Only a channel whose declared context window is larger.
+    LargerContext,
+    /// Any other candidate.
+    Any,
+}
+
+impl Class {
+    /// Every class, in the order of the table of spec 3.2.
+    pub const ALL: [Self; 15] = [
+        Self::CallerMistake,
+        Self::ContentRefused,
+        Self::ContextTooLong,
+        Self::BodyTooLarge,
+        Self::CredentialRefused,
+        Self::AccountEmpty,
+        Self::AddressRefused,
+        Self::RateLimited,
+        Self::TooLargeForTier,
+        Self::Overloaded,
+        Self::Broken,
+        Self::Misconfigured,
+        Self::ModelMissing,
+        Self::NotUnderstood,
+        Self::BrokenMidStream,
+    ];
+
+    /// The word used in logs and as a metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallerMistake => "caller_mistake",
+            Self::ContentRefused => "content_refused",
+            Self::ContextTooLong => "context_too_long",
+            Self::BodyTooLarge => "body_too_large",
+            Self::CredentialRefused => "credential_refused",
+            Self::AccountEmpty => "account_empty",
+            Self::AddressRefused => "address_refused",
+            Self::RateLimited => "rate_limited",
+            Self::TooLargeForTier => "too_large_for_tier",
+            Self::Overloaded => "overloaded",
+            Self::Broken => "broken",
+            Self::Misconfigured => "misconfigured",
+            Self::ModelMissing => "model_missing",
+            Self::NotUnderstood => "not_understood",
+            Self::BrokenMidStream => "broken_mid_stream",
+        }
+    }
+
+    /// Whether another channel may be tried (spec 3.2, "next channel?").
+    #[must_use]
+    pub fn next(self) -> Next {
+        match self {
+            Self::CallerMistake | Self::ContentRefused | Self::BrokenMidStream => Next::Stop,
+            Self::ContextTooLong => Next::LargerContext,
+            _ => Next::Any,
+        }
+    }
+
+    /// What the class does to the channel, the model on it, or the credential.
+    #[must_use]
+    pub fn effect(self) -> Effect {
+        match self {
+            Self::CallerMistake
+            | Self::ContentRefused
+            | Self::ContextTooLong
+            | Self::BodyTooLarge
+            | Self::TooLargeForTier => Effect::None,
+            Self::CredentialRefused | Self::AccountEmpty => Effect::CredentialOut,
+            Self::RateLimited => Effect::CredentialRests,
+            Self::Overloaded | Self::ModelMissing => Effect::ModelRests,
+            Self::AddressRefused | Self::Misconfigured => Effect::ChannelRests,
+            Self::Broken | Self::NotUnderstood | Self::BrokenMidStream => Effect::CountsTowardEjection,
+        }
+    }
+
+    /// Which of two failures decides the answer when candidates run out: the larger wins (spec 3.2, last paragraph).
+    ///
+    /// A caller's mistake, a refusal or a length ends the search at once and so outranks all; any class that is a 502
+    /// wins over the 500 of [`Class::NotUnderstood`]; [`Class::ModelMissing`] answers only if nothing else was seen.
+    #[must_use]
+    pub fn precedence(self) -> u8 {
+        match self {
+            Self::CallerMistake | Self::ContentRefused => 5,
+            Self::ContextTooLong => 4,
+            Self::BodyTooLarge => 3,
+            Self::NotUnderstood => 1,
+            Self::ModelMissing => 0,
+            _ => 2,
+        }
+    }
+}
+
+/// One judged failure of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why it failed.
+    pub class: Class,
+    /// The rule that matched, for the operator: a row of the classifier's table, or the transport event.
+    pub rule: &'static str,
+    /// Words that the caller may read, already sanitised (spec 3.6); `None` means the gateway's own words.
+    pub message: Option<String>,
+    /// The request field at fault, when the upstream named one that the caller may read.
+    pub param: Option<String>,
+    /// How long the upstream asked to be left alone, unclamped (spec 9.3).
+    pub retry_after: Option<Duration>,
+}
+
+impl Verdict {
+    /// A verdict without words, field or hint.
+    #[must_use]
+    pub fn new(class: Class, rule: &'static str) -> Self {
+        Self { class, rule, message: None, param: None, retry_after: None }
+    }
+}

@@ -1,0 +1,8 @@
+//! Ring 1: the rules of the gateway as plain values.
+//!
+//! Nothing here does I/O, reads a clock, awaits, parses a wire format or logs: `now` is an argument, and what a rule
+//! decides is its return value. Everything that outer rings share about a request is named here once.
+
+pub mod failure;
+pub mod id;
+pub mod usage;
