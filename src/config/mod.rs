@@ -1,4 +1,5 @@
 //! Configuration.
+#![allow(missing_docs, clippy::allow_attributes_without_reason)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,14 +54,7 @@ pub struct Errors {
     pub unknown_model: u16,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelKind {
-    Chat,
-    Embedding,
-    Image,
-    GeminiImage,
-    Video,
-}
+pub use crate::core::api::{Api, ModelKind};
 
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -79,18 +73,6 @@ pub enum Provider {
     Gemini,
     Azure,
     OpenAiCompatible,
-}
-
-/// An API that a channel can speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Api {
-    Chat,
-    Completions,
-    Responses,
-    Messages,
-    Embeddings,
-    Images,
-    Video,
 }
 
 #[derive(Debug, Clone)]

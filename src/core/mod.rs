@@ -3,6 +3,13 @@
 //! Nothing here does I/O, reads a clock, awaits, parses a wire format or logs: `now` is an argument, and what a rule
 //! decides is its return value. Everything that outer rings share about a request is named here once.
 
+pub mod api;
+pub mod catalog;
 pub mod failure;
 pub mod id;
+pub mod key;
+pub mod limit;
+pub mod permit;
+pub mod refusal;
+pub mod select;
 pub mod usage;

@@ -1,0 +1,93 @@
+//! Which channels can serve which model.
+//!
+//! Built once per configuration generation: models by name, and for each model its candidates, sorted by tier. Ids are
+//! positions in the configuration's lists.
+
+use super::api::{Api, ApiSet, ModelKind};
+use super::id::{ChannelId, ModelId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A model on offer.
+#[derive(Debug)]
+pub struct Model {
+    /// The public id, `provider/name`.
+    pub id: Arc<str>,
+    /// What it produces.
+    pub kind: ModelKind,
+    /// Whether only verified accounts may call it (spec 5.3).
+    pub verification: bool,
+    /// Enabled channels that serve it, lowest priority number first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One channel as a way to reach one model.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The channel.
+    pub channel: ChannelId,
+    /// What the channel calls the model.
+    pub upstream_model: Arc<str>,
+    /// The tier; a lower one is used up before the next (spec 9.2).
+    pub priority: u32,
+    /// The share within the tier; 0 drains (spec 9.1).
+    pub weight: u32,
+    /// The APIs the channel speaks.
+    pub apis: ApiSet,
+    /// The groups it serves; empty means all.
+    pub groups: Arc<[Box<str>]>,
+}
+
+impl Candidate {
+    /// Whether the channel may serve a key of this group.
+    #[must_use]
+    pub fn serves(&self, group: Option<&str>) -> bool {
+        self.groups.is_empty() || group.is_some_and(|group| self.groups.iter().any(|own| &**own == group))
+    }
+}
+
+/// All models of one configuration generation.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    models: Vec<Model>,
+    by_id: HashMap<Arc<str>, ModelId>,
+}
+
+impl Catalog {
+    /// The catalog of these models; candidates are put in the order of their tiers.
+    #[must_use]
+    pub fn new(mut models: Vec<Model>) -> Self {
+        for model in &mut models {
+            model.candidates.sort_by_key(|candidate| candidate.priority);
+        }
+        let by_id = models.iter().enumerate().map(|(i, m)| (Arc::clone(&m.id), ModelId::new(i))).collect();
+        Self { models, by_id }
+    }
+
+    /// The model with exactly this id, if any channel serves it (spec 1.3, 2.3).
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<(ModelId, &Model)> {
+        let index = *self.by_id.get(id)?;
+        let model = self.models.get(index.index())?;
+        (!model.candidates.is_empty()).then_some((index, model))
+    }
+
+    /// Models that at least one enabled channel serves (spec 1.7).
+    pub fn on_offer(&self) -> impl Iterator<Item = &Model> {
+        self.models.iter().filter(|model| !model.candidates.is_empty())
+    }
+
+    /// The model of an id.
+    #[must_use]
+    pub fn model(&self, id: ModelId) -> Option<&Model> {
+        self.models.get(id.index())
+    }
+}
+
+impl Model {
+    /// Whether some channel serves this model through `api`.
+    #[must_use]
+    pub fn reachable_by(&self, api: Api) -> bool {
+        self.kind.speaks(api) && self.candidates.iter().any(|candidate| candidate.apis.contains(api))
+    }
+}

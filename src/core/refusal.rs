@@ -1,0 +1,142 @@
+//! Why a request is not answered by an upstream: the closed list of our own refusals, and upstream verdicts beside it.
+//!
+//! A [`Failure`] is the precise cause, for the operator. What the client reads of it is decided in `wire::error`.
+
+use super::api::Api;
+use super::failure::Verdict;
+use super::key::Exceeded;
+
+/// The precise cause for which a request did not get an upstream's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failure {
+    /// The gateway refused it before any upstream was asked.
+    Refused(Refusal),
+    /// Upstreams were tried; this is the verdict that decides (spec 3.2, last paragraph).
+    Upstream(Verdict),
+    /// The model has channels, and none of them can be tried now.
+    NoChannel,
+    /// A defect of ours, a caught panic included.
+    Internal,
+}
+
+/// A check of our own that a request did not pass, in the order of admission (spec 4.1).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// More header bytes or fields than allowed.
+    HeadersTooLarge,
+    /// Not a request that this server can be asked: no host, another server's URL.
+    BadRequest(&'static str),
+    /// A path that is not in the route table.
+    UnknownPath,
+    /// A known path with another method; the methods that it has.
+    WrongMethod(&'static str),
+    /// A model id in the path that does not exist or is not for this caller.
+    NoSuchModel(String),
+    /// The body is, or says it is, larger than the bound.
+    BodyTooLarge,
+    /// No credential.
+    MissingKey,
+    /// A credential that is unknown, disabled or expired.
+    InvalidKey,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body's framing or compression is broken.
+    BodyUnreadable,
+    /// The body is declared to be something else than JSON.
+    MediaType,
+    /// The body is compressed in a way that is not supported.
+    ContentEncoding,
+    /// Not JSON; line and column of the first fault.
+    InvalidJson {
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+    },
+    /// JSON, but not what a request is: not an object, nested too deeply.
+    NotARequest(&'static str),
+    /// A member that has to be there is not.
+    MissingParameter(&'static str),
+    /// A member has a value that cannot be.
+    InvalidValue {
+        /// The member.
+        param: &'static str,
+        /// What it should be, as the end of a sentence: "must be a string".
+        why: &'static str,
+    },
+    /// No enabled channel serves the model.
+    UnknownModel(String),
+    /// The key may not use the model.
+    ModelDenied(String),
+    /// The model is for verified accounts.
+    VerificationRequired(String),
+    /// The model is served, but not at this endpoint.
+    WrongEndpoint {
+        /// The model that was asked for.
+        model: String,
+        /// Where it is served.
+        home: Api,
+    },
+    /// A limit of the caller's own.
+    Limited(Exceeded),
+    /// The gateway has more to do than it can, or is about to stop.
+    Busy,
+}
+
+impl Refusal {
+    /// The step of admission that refused (spec 4.1), as a metric label.
+    #[must_use]
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::HeadersTooLarge | Self::BadRequest(_) => "headers",
+            Self::UnknownPath | Self::WrongMethod(_) | Self::NoSuchModel(_) => "route",
+            Self::BodyTooLarge => "size",
+            Self::MissingKey | Self::InvalidKey => "key",
+            Self::BodyTimeout | Self::BodyUnreadable | Self::MediaType | Self::ContentEncoding => "body",
+            Self::InvalidJson { .. }
+            | Self::NotARequest(_)
+            | Self::MissingParameter(_)
+            | Self::InvalidValue { .. } => "envelope",
+            Self::UnknownModel(_) => "model",
+            Self::ModelDenied(_) | Self::VerificationRequired(_) => "access",
+            Self::WrongEndpoint { .. } => "rules",
+            Self::Limited(_) => "limits",
+            Self::Busy => "gateway",
+        }
+    }
+
+    /// What was wrong, as a metric label.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::BadRequest(_) => "bad_request",
+            Self::UnknownPath => "unknown_path",
+            Self::WrongMethod(_) => "wrong_method",
+            Self::NoSuchModel(_) | Self::UnknownModel(_) => "unknown_model",
+            Self::BodyTooLarge => "body_too_large",
+            Self::MissingKey => "missing_key",
+            Self::InvalidKey => "invalid_key",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyUnreadable => "body_unreadable",
+            Self::MediaType => "media_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::InvalidJson { .. } => "invalid_json",
+            Self::NotARequest(_) => "not_a_request",
+            Self::MissingParameter(_) => "missing_parameter",
+            Self::InvalidValue { .. } => "invalid_value",
+            Self::ModelDenied(_) => "model_denied",
+            Self::VerificationRequired(_) => "verification_required",
+            Self::WrongEndpoint { .. } => "wrong_endpoint",
+            Self::Limited(Exceeded::Concurrency { .. }) => "concurrency",
+            Self::Limited(Exceeded::Requests(_)) => "requests_per_minute",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

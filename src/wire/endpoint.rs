@@ -1,0 +1,157 @@
+//! The route table of the public listener (spec 1.1, 1.2).
+//!
+//! A path is matched byte for byte after its aliases are taken off: the `/v1` prefix and one trailing slash are
+//! optional. Nothing is decoded or normalised, so two spellings of a path can never mean two different policies.
+
+use crate::core::api::Api;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// `GET /v1/models`
+    Models,
+    /// `GET /v1/models/{id}`; ids contain slashes.
+    Model(&'a str),
+    /// A call that is relayed to an upstream.
+    Call(Call),
+}
+
+/// An endpoint whose calls are relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `POST /v1/chat/completions`
+    Chat,
+    /// `POST /v1/completions`
+    Completions,
+    /// `POST /v1/embeddings`
+    Embeddings,
+    /// `POST /v1/images/generations`
+    ImageGenerations,
+}
+
+/// The outcome of looking a path up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// Path and method are in the table.
+    Found(Endpoint<'a>),
+    /// The path is in the table with these methods only.
+    WrongMethod(&'static str),
+    /// The path is not in the table.
+    Unknown,
+}
+
+impl Endpoint<'_> {
+    /// The word for this endpoint in metrics and logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Models => "models",
+            Self::Model(_) => "model",
+            Self::Call(call) => call.label(),
+        }
+    }
+}
+
+impl Call {
+    /// The word for this endpoint in metrics and logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::ImageGenerations => "images_generations",
+        }
+    }
+
+    /// The API that the call speaks.
+    #[must_use]
+    pub fn api(self) -> Api {
+        match self {
+            Self::Chat => Api::Chat,
+            Self::Completions => Api::Completions,
+            Self::Embeddings => Api::Embeddings,
+            Self::ImageGenerations => Api::Images,
+        }
+    }
+
+    /// The path under an upstream's base URL.
+    #[must_use]
+    pub fn upstream_path(self) -> &'static str {
+        self.api().path()
+    }
+}
+
+/// Looks up method and path (without the query).
+#[must_use]
+pub fn route<'a>(method: &str, path: &'a str) -> Route<'a> {
+    let Some((endpoint, allow)) = lookup(path) else { return Route::Unknown };
+    // HEAD is GET without the body (RFC 9110, 9.3.2).
+    if allow.split(", ").any(|allowed| allowed == method) {
+        Route::Found(endpoint)
+    } else {
+        Route::WrongMethod(allow)
+    }
+}
+
+fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
+    let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+    let call = |call| Some((Endpoint::Call(call), "POST"));
+    match path {
+        "/models" => Some((Endpoint::Models, "GET, HEAD")),
+        "/chat/completions" => call(Call::Chat),
+        "/completions" => call(Call::Completions),
+        "/embeddings" => call(Call::Embeddings),
+        "/images/generations" => call(Call::ImageGenerations),
+        _ => {
+            let id = path.strip_prefix("/models/").filter(|id| !id.is_empty())?;
+            Some((Endpoint::Model(id), "GET, HEAD"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: every path answers with and without `/v1` and with a trailing slash (spec 1.1).
+    #[test]
+    fn aliases_reach_the_same_endpoint() {
+        for path in ["/v1/chat/completions", "/chat/completions", "/v1/chat/completions/"] {
+            assert_eq!(route("POST", path), Route::Found(Endpoint::Call(Call::Chat)));
+        }
+        assert_eq!(
+            route("GET", "/v1/models/openai/gpt-5.5"),
+            Route::Found(Endpoint::Model("openai/gpt-5.5"))
+        );
+        assert_eq!(route("HEAD", "/models/"), Route::Found(Endpoint::Models));
+    }
+
+    /// Goal: nothing else is a route, however it is spelled, and a known path says its methods (spec 1.2).
+    #[test]
+    fn other_spellings_are_unknown() {
+        let unknown = [
+            "",
+            "/",
+            "/v1",
+            "/v1/",
+            "//v1/models",
+            "/v1//models",
+            "/v1/v1/models",
+            "/V1/models",
+            "/v1/chat%2Fcompletions",
+            "/v1/chat/completions;a=1",
+            "/v1/../admin",
+            "/v1models",
+            "/metrics",
+            "/v1/chat/completions//",
+        ];
+        for path in unknown {
+            assert_eq!(route("GET", path), Route::Unknown, "{path}");
+        }
+        assert_eq!(route("GET", "/v1/chat/completions"), Route::WrongMethod("POST"));
+        assert_eq!(route("POST", "/v1/models"), Route::WrongMethod("GET, HEAD"));
+        assert_eq!(route("TRACE", "/v1/models"), Route::WrongMethod("GET, HEAD"));
+    }
+}

@@ -1,0 +1,313 @@
+//! The one validating pass over a request body (spec 4.2).
+//!
+//! [`Envelope::parse`] accepts exactly the JSON that RFC 8259 allows, at most 128 levels deep, and takes from it the few
+//! members that the gateway governs, with the byte span of each, so that they can be replaced without touching the rest.
+//! What the gateway believes must be what the upstream will read: a governed member twice, or under a name that a
+//! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
+
+use crate::core::refusal::Refusal;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// The deepest nesting of arrays and objects that is accepted (spec 4.2).
+pub const DEPTH_MAX: usize = 128;
+
+/// The largest token bound or number of answers that is not absurd.
+const TOKENS_MAX: u64 = 100_000_000;
+const CHOICES_MAX: u64 = 128;
+
+/// What the gateway needs to know of a request body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The model asked for.
+    pub model: Cow<'a, str>,
+    /// Where the model's JSON string stands, quotes included.
+    pub model_span: Range<usize>,
+    /// Whether a stream is asked for.
+    pub stream: bool,
+    /// What the body says about usage in streams.
+    pub usage: UsageOption,
+}
+
+/// The state of `stream_options.include_usage`, and where to edit so that it becomes true (spec 1.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsageOption {
+    /// The client asked for usage.
+    Asked,
+    /// `stream_options` is absent, or null with the span of its value.
+    NoOptions(Option<Range<usize>>),
+    /// `stream_options` is an object without the member; the position after its brace, and whether it is empty.
+    Absent {
+        /// Where a member can be inserted.
+        at: usize,
+        /// Whether other members follow.
+        more: bool,
+    },
+    /// The member is false or null; the span of its value.
+    Declined(Range<usize>),
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a request body.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] of the envelope stage, for the first fault found.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
+        let text = simdutf8::compat::from_utf8(body).map_err(|e| {
+            let (line, column) = position(body, e.valid_up_to());
+            Refusal::InvalidJson { line, column }
+        })?;
+        if depth_exceeds(body, DEPTH_MAX) {
+            return Err(Refusal::NotARequest("nests arrays and objects too deeply (at most 128 levels)"));
+        }
+        let governed: Governed<'a> = parse_object(text)?;
+        governed.check(text)
+    }
+}
+
+/// Values of the governed members, as they stand.
+#[derive(Default)]
+struct Governed<'a> {
+    values: [Option<&'a RawValue>; MEMBERS.len()],
+    repeated: Option<&'static str>,
+    misspelled: Option<&'static str>,
+}
+
+/// Names that the gateway governs. The order is the index into [`Governed::values`].
+const MEMBERS: [&str; 9] = [
+    "model",
+    "stream",
+    "stream_options",
+    "n",
+    "best_of",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "prompt_cache_key",
+];
+const MODEL: usize = 0;
+const STREAM: usize = 1;
+const STREAM_OPTIONS: usize = 2;
+
+/// Positive integers among the members, with the largest value that is not absurd.
+const COUNTS: [(usize, u64); 5] =
+    [(3, CHOICES_MAX), (4, CHOICES_MAX), (5, TOKENS_MAX), (6, TOKENS_MAX), (7, TOKENS_MAX)];
+
+impl<'a> Governed<'a> {
+    fn check(self, text: &'a str) -> Result<Envelope<'a>, Refusal> {
+        if let Some(param) = self.repeated {
+            return Err(Refusal::InvalidValue { param, why: "must be given once" });
+        }
+        if let Some(param) = self.misspelled {
+            return Err(Refusal::InvalidValue { param, why: "must be spelled in lower case" });
+        }
+        let (model, model_span) = self.model(text)?;
+        let stream = self.stream()?;
+        for (index, max) in COUNTS {
+            self.check_count(index, max)?;
+        }
+        let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
+        Ok(Envelope { model, model_span, stream, usage })
+    }
+
+    fn value(&self, index: usize) -> Option<&'a RawValue> {
+        self.values.get(index).copied().flatten()
+    }
+
+    fn model(&self, text: &'a str) -> Result<(Cow<'a, str>, Range<usize>), Refusal> {
+        let raw = self.value(MODEL).ok_or(Refusal::MissingParameter("model"))?;
+        let invalid = Refusal::InvalidValue { param: "model", why: "must be a non-empty string" };
+        let model = serde_json::from_str::<Text<'a>>(raw.get()).map_err(|_| invalid.clone())?.0;
+        if model.is_empty() { Err(invalid) } else { Ok((model, span(raw, text))) }
+    }
+
+    fn stream(&self) -> Result<bool, Refusal> {
+        match self.value(STREAM).map(RawValue::get) {
+            None | Some("false" | "null") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Refusal::InvalidValue { param: "stream", why: "must be true or false" }),
+        }
+    }
+
+    fn check_count(&self, index: usize, max: u64) -> Result<(), Refusal> {
+        let (Some(raw), Some(param)) = (self.value(index), MEMBERS.get(index)) else { return Ok(()) };
+        let valid = raw.get() == "null" || raw.get().parse::<u64>().is_ok_and(|n| (1..=max).contains(&n));
+        let why = "must be a positive integer of a sensible size";
+        if valid { Ok(()) } else { Err(Refusal::InvalidValue { param, why }) }
+    }
+
+    fn record(&mut self, index: usize, value: &'a RawValue) {
+        let Some(slot) = self.values.get_mut(index) else { return };
+        if slot.replace(value).is_some() {
+            self.repeated = self.repeated.or(MEMBERS.get(index).copied());
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Governed<'de> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(Text(name)) = map.next_key()? {
+            if let Some(index) = MEMBERS.iter().position(|member| *member == name) {
+                self.record(index, map.next_value()?);
+            } else {
+                self.misspelled = self.misspelled.or_else(|| folded(&name));
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Governed<'de> {
+    type Value = Self;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+/// A JSON string, borrowed where it has no escapes.
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// The governed member that a case-folding parser would take `name` for, if any.
+fn folded(name: &str) -> Option<&'static str> {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',  // long s, which folds to s
+        '\u{212a}' => 'k', // Kelvin sign, which folds to k
+        other => other.to_ascii_lowercase(),
+    };
+    MEMBERS.iter().copied().find(|member| member.chars().eq(name.chars().map(fold)))
+}
+
+fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = Governed::default().deserialize(&mut deserializer).and_then(|governed| {
+        deserializer.end()?;
+        Ok(governed)
+    });
+    parsed.map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => Refusal::NotARequest("must be a JSON object"),
+        _ => Refusal::InvalidJson { line: e.line(), column: e.column() },
+    })
+}
+
+fn usage_option(options: Option<&RawValue>, text: &str) -> Result<UsageOption, Refusal> {
+    let Some(raw) = options else { return Ok(UsageOption::NoOptions(None)) };
+    let at = span(raw, text);
+    if raw.get() == "null" {
+        return Ok(UsageOption::NoOptions(Some(at)));
+    }
+    let invalid = |why| Refusal::InvalidValue { param: "stream_options", why };
+    let members: Members<'_> = serde_json::from_str(raw.get()).map_err(|_| invalid("must be an object"))?;
+    let mut wanted = members.0.iter().filter(|(name, _)| name == "include_usage");
+    match (wanted.next(), wanted.next()) {
+        (None, _) => Ok(UsageOption::Absent { at: at.start + 1, more: !members.0.is_empty() }),
+        (Some(_), Some(_)) => Err(invalid("must have include_usage once")),
+        (Some((_, value)), None) => match value.get() {
+            "true" => Ok(UsageOption::Asked),
+            "false" | "null" => Ok(UsageOption::Declined(span(value, text))),
+            _ => Err(invalid("must have true or false as include_usage")),
+        },
+    }
+}
+
+/// The members of a JSON object, in order, with their values as they stand.
+pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// Where a borrowed value stands in the text it was borrowed from.
+fn span(raw: &RawValue, text: &str) -> Range<usize> {
+    let start = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    start..start + raw.get().len()
+}
+
+/// Whether brackets outside strings nest deeper than `max`; broken JSON may give either answer.
+pub(crate) fn depth_exceeds(json: &[u8], max: usize) -> bool {
+    let (mut depth, mut rest) = (0usize, json);
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > max {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => rest = after_string(rest),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What follows the string whose opening quote has just been read.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(found) = memchr::memchr2(b'"', b'\\', rest) {
+        let escape = rest.get(found) == Some(&b'\\');
+        rest = rest.get(found + 1 + usize::from(escape)..).unwrap_or_default();
+        if !escape {
+            return rest;
+        }
+    }
+    &[]
+}
+
+/// Line and column, from 1, of a byte offset.
+fn position(body: &[u8], offset: usize) -> (usize, usize) {
+    let before = body.get(..offset).unwrap_or_default();
+    let line_start = memchr::memrchr(b'\n', before).map_or(0, |found| found + 1);
+    (memchr::memchr_iter(b'\n', before).count() + 1, offset - line_start + 1)
+}
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+mod tests;

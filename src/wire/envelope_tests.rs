@@ -1,0 +1,114 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(body: &str) -> Result<Envelope<'_>, Refusal> {
+    Envelope::parse(body.as_bytes())
+}
+
+/// Goal: the governed members are found with their spans, in any order, spelling and surroundings.
+#[test]
+fn finds_the_governed_members() {
+    let body =
+        r#" {"messages":[{"model":"no","stream":true}], "mod\u0065l" : "a\/b", "stream":true,"x":1e999} "#;
+    let envelope = parse(body).unwrap();
+    assert_eq!(envelope.model, "a/b");
+    assert_eq!(&body[envelope.model_span.clone()], r#""a\/b""#);
+    assert!(envelope.stream);
+    assert_eq!(envelope.usage, UsageOption::NoOptions(None));
+}
+
+/// Goal: what one parser would read differently from another is refused (spec 4.2).
+#[test]
+fn refuses_what_parsers_read_differently() {
+    for (body, param) in [
+        (r#"{"model":"a","model":"b"}"#, "model"),
+        (r#"{"model":"a","\u006dodel":"b"}"#, "model"),
+        (r#"{"model":"a","Model":"b"}"#, "model"),
+        ("{\"model\":\"a\",\"\u{17f}tream\":true}", "stream"),
+        (r#"{"model":"a","stream":1}"#, "stream"),
+        (r#"{"model":"a","stream":"true"}"#, "stream"),
+        (r#"{"model":1}"#, "model"),
+        (r#"{"model":""}"#, "model"),
+        (r#"{"model":"a","n":0}"#, "n"),
+        (r#"{"model":"a","n":-1}"#, "n"),
+        (r#"{"model":"a","n":1000000}"#, "n"),
+        (r#"{"model":"a","max_tokens":1.5}"#, "max_tokens"),
+        (r#"{"model":"a","max_tokens":-0}"#, "max_tokens"),
+        (r#"{"model":"a","max_tokens":"9"}"#, "max_tokens"),
+        (r#"{"model":"a","max_completion_tokens":18446744073709551616}"#, "max_completion_tokens"),
+        (r#"{"model":"a","stream_options":[]}"#, "stream_options"),
+        (r#"{"model":"a","stream_options":{"include_usage":true,"include_usage":false}}"#, "stream_options"),
+        (r#"{"model":"a","stream_options":{"include_usage":0}}"#, "stream_options"),
+    ] {
+        match parse(body) {
+            Err(Refusal::InvalidValue { param: found, .. }) => assert_eq!(found, param, "{body}"),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+    assert_eq!(parse("{}").unwrap_err(), Refusal::MissingParameter("model"));
+}
+
+/// Goal: broken JSON is refused with the place of the fault; deep nesting cannot overflow the stack.
+#[test]
+fn refuses_what_is_not_json() {
+    for body in [
+        "",
+        "{",
+        r#"{"model":"a",}"#,
+        r#"{"model":"a"}{}"#,
+        r#"{"model":"a","n":01}"#,
+        "\u{feff}{}",
+        "{'model':1}",
+    ] {
+        assert!(matches!(parse(body), Err(Refusal::InvalidJson { .. })), "{body}");
+    }
+    assert_eq!(parse("{\n \"model\": x}").unwrap_err(), Refusal::InvalidJson { line: 2, column: 11 });
+    assert_eq!(
+        Envelope::parse(b"{\n\"model\":\"\xff\"}").unwrap_err(),
+        Refusal::InvalidJson { line: 2, column: 10 }
+    );
+    assert!(matches!(parse("[1]"), Err(Refusal::NotARequest(_))));
+    let deep = format!(r#"{{"model":"a","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert!(matches!(parse(&deep), Err(Refusal::NotARequest(_))));
+    let allowed = format!(r#"{{"model":"a","x":{}{}}}"#, "[".repeat(127), "]".repeat(127));
+    assert!(parse(&allowed).is_ok());
+}
+
+/// Goal: every form of `stream_options` is told apart, with the place to edit.
+#[test]
+fn reads_the_usage_option() {
+    for (options, expected) in [
+        (r#"{"include_usage":true}"#, None),
+        (r#"{"include_usage": false}"#, Some("false")),
+        (r#"{"a":1,"include_usage":null}"#, Some("null")),
+        ("null", Some("null")),
+    ] {
+        let body = format!(r#"{{"model":"a","stream_options":{options}}}"#);
+        let place = match parse(&body).unwrap().usage {
+            UsageOption::Asked => None,
+            UsageOption::Declined(span) | UsageOption::NoOptions(Some(span)) => Some(body[span].to_owned()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(place.as_deref(), expected, "{options}");
+    }
+    let body = r#"{"model":"a","stream_options":{ }}"#;
+    assert_eq!(parse(body).unwrap().usage, UsageOption::Absent { at: 31, more: false });
+}
+
+proptest! {
+    /// Goal: no bytes make it panic, and what it accepts serde_json accepts too, with the same model.
+    #[test]
+    fn agrees_with_serde_json(tail in r#"[\[\]{}:,"a-e0-9\\ ntu.-]{0,40}"#) {
+        let body = format!(r#"{{"model":"m","x":{tail}}}"#);
+        if let Ok(envelope) = parse(&body) {
+            let value: serde_json::Value = serde_json::from_str(&body).unwrap();
+            prop_assert_eq!(value["model"].as_str(), Some(&*envelope.model));
+        }
+    }
+
+    /// Goal: arbitrary bytes never panic.
+    #[test]
+    fn never_panics(body: Vec<u8>) {
+        let _ = Envelope::parse(&body);
+    }
+}

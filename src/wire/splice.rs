@@ -1,0 +1,159 @@
+//! Edits of a body by byte span: prefix, replacement, suffix, and nothing in between is copied.
+//!
+//! The parts share the memory of the original, so a body of many megabytes is rewritten for the price of its edits.
+
+use super::envelope::{Envelope, UsageOption};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// A body as the parts to be sent one after another.
+#[derive(Debug, Clone, Default)]
+pub struct Spliced {
+    parts: Vec<Bytes>,
+    len: usize,
+}
+
+impl Spliced {
+    /// The whole body in its parts, none of them empty.
+    #[must_use]
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// The length of the whole, in bytes; what `Content-Length` says.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn push(&mut self, part: Bytes) {
+        if !part.is_empty() {
+            self.len += part.len();
+            self.parts.push(part);
+        }
+    }
+}
+
+/// One edit: this span becomes these bytes.
+pub type Edit = (Range<usize>, Bytes);
+
+/// Applies edits to a body. Spans must not overlap; those that do, or that lie outside, are left out.
+#[must_use]
+pub fn splice(body: &Bytes, mut edits: Vec<Edit>) -> Spliced {
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut spliced = Spliced::default();
+    let mut done = 0;
+    for (span, replacement) in edits {
+        if span.start < done || span.start > span.end || span.end > body.len() {
+            continue;
+        }
+        spliced.push(body.slice(done..span.start));
+        spliced.push(replacement);
+        done = span.end;
+    }
+    spliced.push(body.slice(done..));
+    spliced
+}
+
+/// The edits that turn a client's body into what a channel is sent: the upstream's model name (spec 1.4, 9), and usage
+/// asked for on streams of channels that know the option (spec 1.6).
+#[must_use]
+pub fn upstream_edits(envelope: &Envelope<'_>, upstream_model: &str, ask_usage: bool) -> Vec<Edit> {
+    let mut edits = Vec::with_capacity(2);
+    if envelope.model != upstream_model {
+        edits.push((envelope.model_span.clone(), Bytes::from(json_string(upstream_model))));
+    }
+    if envelope.stream && ask_usage {
+        edits.extend(usage_edit(envelope));
+    }
+    edits
+}
+
+fn usage_edit(envelope: &Envelope<'_>) -> Option<Edit> {
+    match &envelope.usage {
+        UsageOption::Asked => None,
+        UsageOption::Declined(span) => Some((span.clone(), Bytes::from_static(b"true"))),
+        UsageOption::NoOptions(Some(span)) => {
+            Some((span.clone(), Bytes::from_static(br#"{"include_usage":true}"#)))
+        }
+        UsageOption::NoOptions(None) => {
+            let at = envelope.model_span.end;
+            Some((at..at, Bytes::from_static(br#","stream_options":{"include_usage":true}"#)))
+        }
+        UsageOption::Absent { at, more } => {
+            let member: &'static [u8] =
+                if *more { br#""include_usage":true,"# } else { br#""include_usage":true"# };
+            Some((*at..*at, Bytes::from_static(member)))
+        }
+    }
+}
+
+/// `text` as a JSON string, quotes included.
+#[must_use]
+pub fn json_string(text: &str) -> String {
+    // A string always serialises; the fallback is only there to have no panic in the path.
+    serde_json::to_string(text).unwrap_or_else(|_| String::from("\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn rewritten(body: &str, model: &str) -> String {
+        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        let spliced =
+            splice(&Bytes::copy_from_slice(body.as_bytes()), upstream_edits(&envelope, model, true));
+        let whole: Vec<u8> = spliced.parts().concat();
+        assert_eq!(whole.len(), spliced.len());
+        String::from_utf8(whole).unwrap()
+    }
+
+    /// Goal: only the model and the usage option change; numbers keep their spelling (spec 1.4).
+    #[test]
+    fn changes_nothing_else() {
+        assert_eq!(
+            rewritten(r#"{"a":1.00e2,"model":"x","b":[ ]}"#, "y\""),
+            r#"{"a":1.00e2,"model":"y\"","b":[ ]}"#
+        );
+        assert_eq!(rewritten(r#"{"model":"x"}"#, "x"), r#"{"model":"x"}"#);
+        for (options, expected) in [
+            (r#"{"include_usage":true}"#, r#"{"include_usage":true}"#),
+            (r#"{"include_usage":false}"#, r#"{"include_usage":true}"#),
+            (r#"{"x":1}"#, r#"{"include_usage":true,"x":1}"#),
+            ("{}", r#"{"include_usage":true}"#),
+            ("null", r#"{"include_usage":true}"#),
+        ] {
+            assert_eq!(
+                rewritten(&format!(r#"{{"stream":true,"stream_options":{options},"model":"x"}}"#), "x"),
+                format!(r#"{{"stream":true,"stream_options":{expected},"model":"x"}}"#)
+            );
+        }
+        assert_eq!(
+            rewritten(r#"{"stream":true,"model":"x"}"#, "y"),
+            r#"{"stream":true,"model":"y","stream_options":{"include_usage":true}}"#
+        );
+    }
+
+    proptest! {
+        /// Goal: a splice equals the same edit of the parsed value, for any model name and neighbours.
+        #[test]
+        fn equals_an_edit_of_the_value(model in ".{1,20}", name in ".{1,20}", other in ".{0,40}", stream: bool) {
+            let mut value = json!({"a": other, "model": model, "stream": stream, "z": {"model": other}});
+            let body = value.to_string();
+            let after: Value = serde_json::from_str(&rewritten(&body, &name)).unwrap();
+            value["model"] = name.into();
+            if stream {
+                value["stream_options"] = json!({"include_usage": true});
+            }
+            prop_assert_eq!(after, value);
+        }
+    }
+}
