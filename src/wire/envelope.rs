@@ -78,7 +78,7 @@ struct Governed<'a> {
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 8] = [
     "model",
     "stream",
     "stream_options",
@@ -87,7 +87,6 @@ const MEMBERS: [&str; 9] = [
     "max_tokens",
     "max_completion_tokens",
     "max_output_tokens",
-    "prompt_cache_key",
 ];
 const MODEL: usize = 0;
 const STREAM: usize = 1;
@@ -179,7 +178,7 @@ impl<'de> DeserializeSeed<'de> for Governed<'de> {
 /// A JSON string, borrowed where it has no escapes.
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Text<'de> {
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor;
         impl<'de> Visitor<'de> for TextVisitor {
@@ -243,7 +242,7 @@ fn usage_option(options: Option<&RawValue>, text: &str) -> Result<UsageOption, R
 /// The members of a JSON object, in order, with their values as they stand.
 pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de> serde::Deserialize<'de> for Members<'de> {
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MembersVisitor;
         impl<'de> Visitor<'de> for MembersVisitor {

@@ -1,5 +1,12 @@
 //! Ring 2: the formats that clients and upstreams speak, as pure functions over bytes.
 
+pub mod answer;
+pub mod chat_stream;
+pub mod chunk;
 pub mod endpoint;
 pub mod envelope;
+pub mod error;
+pub mod rewrite;
 pub mod splice;
+pub mod sse;
+pub mod usage;

@@ -1,0 +1,79 @@
+//! How an upstream's answer becomes the gateway's: its id, the public model name, and nothing that names the upstream
+//! (spec 1.5, 2.8).
+
+use super::rewrite::{Action, Rewriter};
+use super::splice::json_string;
+use bytes::{Bytes, BytesMut};
+
+/// Members that identify the upstream and are left out of every answer.
+const UPSTREAM_ONLY: [&str; 6] =
+    ["system_fingerprint", "service_tier", "provider", "x_groq", "request_id", "prompt_filter_results"];
+
+/// The names under which the gateway gives an answer to its client, as JSON strings.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    id: Bytes,
+    model: Bytes,
+}
+
+impl Identity {
+    /// The answer `id` of the public model `model`.
+    #[must_use]
+    pub fn new(id: &str, model: &str) -> Self {
+        Self { id: json_string(id).into(), model: json_string(model).into() }
+    }
+
+    /// What happens to a top-level member of an answer.
+    #[must_use]
+    pub fn action(&self, name: &str) -> Action {
+        match name {
+            "id" => Action::Replace(self.id.clone()),
+            "model" => Action::Replace(self.model.clone()),
+            _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
+            _ => Action::Pass,
+        }
+    }
+
+    /// A rewriter for one whole answer.
+    pub fn rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        Rewriter::new(move |name: &str| self.action(name))
+    }
+
+    /// The id as a JSON string.
+    #[must_use]
+    pub fn id(&self) -> &Bytes {
+        &self.id
+    }
+
+    /// The public model as a JSON string.
+    #[must_use]
+    pub fn model(&self) -> &Bytes {
+        &self.model
+    }
+}
+
+/// Rewrites a complete JSON answer; the second value is its `usage` member as it stood.
+#[must_use]
+pub fn rewrite(body: &[u8], identity: Identity) -> (Bytes, Option<Bytes>) {
+    let mut rewriter = identity.rewriter();
+    let mut out = BytesMut::with_capacity(body.len() + 64);
+    rewriter.push(body, &mut out);
+    (out.freeze(), rewriter.usage().map(Bytes::copy_from_slice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the answer carries the gateway's id and the public model, and no trace of the upstream.
+    #[test]
+    fn carries_the_gateways_names() {
+        let body = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-5.5-2026","system_fingerprint":"fp","choices":[{"message":{"content":"\"model\""}}],"usage":{"prompt_tokens":1},"service_tier":"x"}"#;
+        let (out, usage) = rewrite(body, Identity::new("gate-1-a", "openai/gpt-5.5"));
+        assert_eq!(
+            &out[..],
+            br#"{"id":"gate-1-a","object":"chat.completion","model":"openai/gpt-5.5","choices":[{"message":{"content":"\"model\""}}],"usage":{"prompt_tokens":1}}"#
+        );
+        assert_eq!(usage.as_deref(), Some(&br#"{"prompt_tokens":1}"#[..]));
+    }
+}

@@ -1,0 +1,142 @@
+//! What one event of a chat or completions stream says.
+//!
+//! One parse of borrowed members; no tree is built. A hit is judged by where it stands, so a tool argument that spells
+//! `"usage"` or `"error"` is content and nothing else.
+
+use super::envelope::{Members, Text};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The meaning of one event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Chunk<'a> {
+    /// It reports an error instead of content.
+    pub error: bool,
+    /// It has text, a tool call, reasoning, a refusal or an image: something a client could show (spec 10.1).
+    pub content: bool,
+    /// It has no choices at all.
+    pub no_choices: bool,
+    /// Choices that it mentions, one bit each.
+    pub seen: u128,
+    /// Choices that it finishes, one bit each.
+    pub finished: u128,
+    /// A choice finished with the reason `error` (spec 2.6: it never passes).
+    pub finished_with_error: bool,
+    /// Its usage, if it is not null.
+    pub usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct View<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u64,
+    #[serde(borrow, default)]
+    delta: Option<Members<'a>>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
+}
+
+impl<'a> Chunk<'a> {
+    /// Reads the data of one event.
+    ///
+    /// # Errors
+    ///
+    /// The data is not JSON or not of the shape of a chunk.
+    pub fn parse(data: &'a [u8]) -> Result<Self, serde_json::Error> {
+        // A derived structure would take an array for its members in order.
+        if !data.trim_ascii_start().starts_with(b"{") {
+            return Err(serde::de::Error::custom("not an object"));
+        }
+        let view: View<'a> = serde_json::from_slice(data)?;
+        let choices = view.choices.unwrap_or_default();
+        let mut chunk = Self {
+            error: view.error.is_some_and(is_present)
+                || view.kind.is_some_and(|kind| kind.get() == "\"error\""),
+            no_choices: choices.is_empty(),
+            usage: view.usage.filter(|usage| usage.get() != "null"),
+            ..Self::default()
+        };
+        for choice in &choices {
+            chunk.add(choice);
+        }
+        Ok(chunk)
+    }
+
+    fn add(&mut self, choice: &Choice<'_>) {
+        let bit = 1u128.checked_shl(u32::try_from(choice.index).unwrap_or(0)).unwrap_or(1);
+        self.seen |= bit;
+        self.content |= choice.delta.as_ref().is_some_and(has_content) || choice.text.is_some_and(is_present);
+        if let Some(Text(reason)) = &choice.finish_reason {
+            self.finished |= bit;
+            self.finished_with_error |= reason == "error";
+        }
+    }
+}
+
+/// Whether a delta carries more than a role.
+fn has_content(delta: &Members<'_>) -> bool {
+    delta.0.iter().any(|(name, value)| name != "role" && is_present(value))
+}
+
+fn is_present(value: &RawValue) -> bool {
+    !matches!(value.get(), "null" | "\"\"" | "[]" | "{}" | "false")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(data: &str) -> Chunk<'_> {
+        Chunk::parse(data.as_bytes()).unwrap()
+    }
+
+    /// Goal: only what a client could show counts as content (spec 10.1).
+    #[test]
+    fn tells_content_from_preamble() {
+        for preamble in [
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[]}}]}"#,
+            r#"{"choices":[{"delta":{}}],"usage":null}"#,
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"text":""}]}"#,
+        ] {
+            assert!(!parse(preamble).content, "{preamble}");
+        }
+        for content in [
+            r#"{"choices":[{"delta":{"content":"a"}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":""}}]}}]}"#,
+            r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
+            r#"{"choices":[{"text":"a"}]}"#,
+        ] {
+            assert!(parse(content).content, "{content}");
+        }
+    }
+
+    /// Goal: errors, finish reasons and usage are seen where they stand, and nowhere else.
+    #[test]
+    fn judges_by_place() {
+        assert!(parse(r#"{"error":{"message":"x"}}"#).error);
+        assert!(parse(r#"{"type":"error","message":"x"}"#).error);
+        assert!(!parse(r#"{"error":null,"choices":[]}"#).error);
+        let fake = r#"{"choices":[{"index":1,"delta":{"content":"{\"error\":1,\"usage\":{}}"},"finish_reason":"error"}]}"#;
+        let chunk = parse(fake);
+        assert!(!chunk.error && chunk.usage.is_none() && chunk.finished_with_error);
+        assert_eq!((chunk.seen, chunk.finished), (2, 2));
+        assert!(parse(r#"{"choices":[],"usage":{"a":1}}"#).usage.is_some());
+        assert!(Chunk::parse(b"[1]").is_err() && Chunk::parse(b"{\"choices\":1}").is_err());
+    }
+}

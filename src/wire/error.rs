@@ -1,0 +1,486 @@
+//! The catalogue of errors that clients see (spec 2), as one table with one renderer.
+//!
+//! [`CATALOGUE`] is the closed set of statuses, types and codes. [`PublicError::of`] turns the precise cause of a
+//! failure into one entry of it with its message; nothing else in the gateway writes an error. Two failures of one
+//! class give the same bytes (spec 2.9): the only words of an upstream that pass are the sanitised ones in a verdict.
+
+use crate::core::api::Api;
+use crate::core::failure::{Class, Verdict};
+use crate::core::key::Exceeded;
+use crate::core::refusal::{Failure, Refusal};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The longest message, in bytes (spec 2.4).
+const MESSAGE_MAX: usize = 500;
+/// The longest part of a model id that is echoed, in bytes (spec 2.4).
+const MODEL_ECHO_MAX: usize = 200;
+/// The longest wait that is put into `Retry-After`; beyond it the client is told not to retry (spec 2.7).
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How long a client waits whose concurrency is used up: nobody knows when a request of its own ends.
+const CONCURRENCY_WAIT: Duration = Duration::from_secs(1);
+
+macro_rules! catalogue {
+    ($($code:ident: $status:literal $kind:literal $name:literal,)+) => {
+        /// Every error that can leave the gateway.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(
+                #[doc = concat!("`", $name, "`, status ", stringify!($status), ".")]
+                $code
+            ),+
+        }
+
+        /// Every error that can leave the gateway: code, status, type, code as written (spec 2.2).
+        pub const CATALOGUE: &[Entry] = &[
+            $(Entry { code: Code::$code, status: $status, kind: $kind, name: $name }),+
+        ];
+
+        impl Code {
+            /// The entry of this code.
+            #[must_use]
+            pub fn entry(self) -> Entry {
+                match self {
+                    $(Self::$code => Entry { code: self, status: $status, kind: $kind, name: $name }),+
+                }
+            }
+        }
+    };
+}
+
+/// One line of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Which error.
+    pub code: Code,
+    /// The HTTP status, repeated in the body.
+    pub status: u16,
+    /// The `type` member.
+    pub kind: &'static str,
+    /// The `code` member.
+    pub name: &'static str,
+}
+
+catalogue! {
+    InvalidJson: 400 "invalid_request_error" "invalid_json",
+    MissingRequiredParameter: 400 "invalid_request_error" "missing_required_parameter",
+    InvalidValue: 400 "invalid_request_error" "invalid_value",
+    UnsupportedParameter: 400 "invalid_request_error" "unsupported_parameter",
+    InvalidImageSize: 400 "invalid_request_error" "invalid_image_size",
+    WrongEndpoint: 400 "invalid_request_error" "wrong_endpoint",
+    ContentPolicyViolation: 400 "invalid_request_error" "content_policy_violation",
+    RequestTimeout: 400 "invalid_request_error" "request_timeout",
+    HeadersTooLarge: 400 "invalid_request_error" "headers_too_large",
+    InvalidRequest: 400 "invalid_request_error" "invalid_request_error",
+    MissingApiKey: 401 "authentication_error" "missing_api_key",
+    InvalidApiKey: 401 "authentication_error" "invalid_api_key",
+    InsufficientQuota: 402 "insufficient_quota" "insufficient_quota",
+    ModelAccessDenied: 403 "permission_error" "model_access_denied",
+    VerificationRequired: 403 "permission_error" "verification_required",
+    IpNotAllowed: 403 "permission_error" "ip_not_allowed",
+    NotFound: 404 "not_found" "not_found",
+    ModelNotFound: 404 "not_found" "model_not_found",
+    ContextLengthExceeded: 413 "context_length_exceeded" "context_length_exceeded",
+    RequestTooLarge: 413 "context_length_exceeded" "request_too_large",
+    RequestsPerMinute: 429 "rate_limit_error" "requests_per_minute",
+    TokensPerMinute: 429 "rate_limit_error" "tokens_per_minute",
+    Concurrency: 429 "rate_limit_error" "concurrency",
+    InternalError: 500 "api_error" "internal_error",
+    UnexpectedProviderResponse: 500 "api_error" "unexpected_provider_response",
+    ServiceUnavailable: 502 "api_error" "service_unavailable",
+    NoChannel: 503 "api_error" "model_not_found",
+}
+
+/// When the client may come back (spec 2.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Not with this request: `x-should-retry: false`.
+    Never,
+    /// After this long; longer than a minute is told as never.
+    After(Duration),
+    /// Soon; the wait is jittered so that clients do not come back together.
+    Soon,
+    /// The client decides.
+    Unsaid,
+}
+
+/// One error as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicError {
+    /// Which error.
+    pub code: Code,
+    /// The sentence, of at most 500 bytes.
+    pub message: Cow<'static, str>,
+    /// The request member at fault.
+    pub param: Option<Cow<'static, str>>,
+    /// When to come back.
+    pub retry: Retry,
+}
+
+/// The shape of an error body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Five members under `error` (spec 2.1).
+    OpenAi,
+    /// Anthropic's (spec 2.5).
+    Anthropic,
+}
+
+impl PublicError {
+    /// What the client is told of a failure; `unknown_model` is the status for a model nobody serves (spec 2.3).
+    #[must_use]
+    pub fn of(failure: &Failure, unknown_model: u16) -> Self {
+        match failure {
+            Failure::Refused(Refusal::UnknownModel(model)) if unknown_model == 404 => {
+                Self::new(Code::ModelNotFound, format!("The model {} does not exist.", echo(model)))
+            }
+            Failure::Refused(refusal) => refused(refusal),
+            Failure::Upstream(verdict) => judged(verdict),
+            Failure::NoChannel => Self::unavailable(),
+            Failure::Internal => Self::new(Code::InternalError, "The gateway failed to answer the request."),
+        }
+    }
+
+    /// The generic 502, the same to the byte for every cause (spec 2.9).
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self::new(Code::ServiceUnavailable, "Service temporarily unavailable")
+    }
+
+    /// No channel serves this model (spec 2.3).
+    #[must_use]
+    pub fn no_channel(model: &str) -> Self {
+        Self::new(Code::NoChannel, format!("No available channel for model {}", echo(model)))
+    }
+
+    fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        let retry = match code.entry().status {
+            502 => Retry::Soon,
+            500 => Retry::Unsaid,
+            _ => Retry::Never,
+        };
+        Self { code, message: shortened(message.into(), MESSAGE_MAX), param: None, retry }
+    }
+
+    fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.code.entry().status
+    }
+
+    /// The body in the given shape.
+    #[must_use]
+    pub fn render(&self, dialect: Dialect, request_id: &str) -> String {
+        let Entry { status, kind, name, .. } = self.code.entry();
+        let rendered = match dialect {
+            Dialect::OpenAi => serde_json::to_string(&OpenAiBody {
+                error: OpenAiError {
+                    message: &self.message,
+                    kind,
+                    param: self.param.as_deref(),
+                    code: name,
+                    status,
+                },
+            }),
+            Dialect::Anthropic => serde_json::to_string(&AnthropicBody {
+                kind: "error",
+                error: AnthropicError { kind: anthropic_kind(status), message: &self.message },
+                request_id,
+            }),
+        };
+        // Strings and numbers always serialise; the fallback is only there to have no panic in the path.
+        rendered.unwrap_or_default()
+    }
+
+    /// The error as the last event of a chat or completions stream (spec 2.6).
+    #[must_use]
+    pub fn event(&self) -> String {
+        format!("data: {}\n\n", self.render(Dialect::OpenAi, ""))
+    }
+
+    /// The headers that tell the client when to come back (spec 2.7). `jitter` is one uniform number.
+    #[must_use]
+    pub fn retry_headers(&self, jitter: u64) -> Vec<(&'static str, String)> {
+        match self.retry {
+            Retry::Never => vec![("x-should-retry", "false".into())],
+            Retry::After(wait) if wait > RETRY_AFTER_MAX => vec![("x-should-retry", "false".into())],
+            Retry::After(wait) => {
+                let millis = wait.as_nanos().div_ceil(1_000_000).max(1);
+                vec![
+                    ("retry-after", millis.div_ceil(1_000).to_string()),
+                    ("retry-after-ms", millis.to_string()),
+                ]
+            }
+            Retry::Soon => vec![("retry-after", (1 + jitter % 5).to_string())],
+            Retry::Unsaid => Vec::new(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct OpenAiBody<'a> {
+    error: OpenAiError<'a>,
+}
+
+#[derive(Serialize)]
+struct OpenAiError<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'a str>,
+    code: &'static str,
+    status: u16,
+}
+
+#[derive(Serialize)]
+struct AnthropicBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    error: AnthropicError<'a>,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnthropicError<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    message: &'a str,
+}
+
+fn anthropic_kind(status: u16) -> &'static str {
+    match status {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        _ => "api_error",
+    }
+}
+
+/// Our own refusals, in the order of admission (spec 4.1).
+fn refused(refusal: &Refusal) -> PublicError {
+    use PublicError as E;
+    match refusal {
+        Refusal::HeadersTooLarge => {
+            E::new(Code::HeadersTooLarge, "The request has more header fields than the gateway accepts.")
+        }
+        Refusal::BadRequest(why) => E::new(Code::InvalidRequest, *why),
+        Refusal::UnknownPath => E::new(Code::NotFound, "There is nothing at this path."),
+        Refusal::WrongMethod(allow) => E::new(Code::NotFound, format!("This path answers to {allow} only.")),
+        Refusal::NoSuchModel(model) => {
+            E::new(Code::ModelNotFound, format!("The model {} does not exist.", echo(model)))
+        }
+        Refusal::BodyTooLarge => {
+            E::new(Code::RequestTooLarge, "The request body is larger than the gateway accepts.")
+        }
+        Refusal::MissingKey => E::new(
+            Code::MissingApiKey,
+            "No API key was given. Send it as the header Authorization: Bearer <key>.",
+        ),
+        Refusal::InvalidKey => E::new(Code::InvalidApiKey, "The API key is not valid."),
+        Refusal::BodyTimeout => E::new(Code::RequestTimeout, "The request body did not arrive in time."),
+        Refusal::BodyUnreadable => E::new(
+            Code::InvalidRequest,
+            "The request body could not be read: its framing or compression is broken.",
+        ),
+        Refusal::MediaType => {
+            E::new(Code::InvalidRequest, "The request body must be sent with Content-Type: application/json.")
+        }
+        Refusal::ContentEncoding => {
+            E::new(Code::InvalidRequest, "The request body may be encoded with gzip, br or zstd only.")
+        }
+        _ => refused_envelope(refusal),
+    }
+}
+
+/// Refusals by what the body says.
+fn refused_envelope(refusal: &Refusal) -> PublicError {
+    use PublicError as E;
+    match refusal {
+        Refusal::InvalidJson { line, column } => E::new(
+            Code::InvalidJson,
+            format!("The request body is not valid JSON (line {line}, column {column})."),
+        ),
+        Refusal::NotARequest(why) => E::new(Code::InvalidJson, format!("The request body {why}.")),
+        Refusal::MissingParameter(param) => {
+            E::new(Code::MissingRequiredParameter, format!("The parameter {param} is missing."))
+                .with_param(*param)
+        }
+        Refusal::InvalidValue { param, why } => {
+            E::new(Code::InvalidValue, format!("The parameter {param} {why}.")).with_param(*param)
+        }
+        Refusal::UnknownModel(model) => E::no_channel(model),
+        Refusal::ModelDenied(model) => {
+            E::new(Code::ModelAccessDenied, format!("This API key may not use the model {}.", echo(model)))
+        }
+        Refusal::VerificationRequired(model) => E::new(
+            Code::VerificationRequired,
+            format!("Telegram verification required for model {}", echo(model)),
+        ),
+        Refusal::WrongEndpoint { model, home } => wrong_endpoint(model, *home),
+        Refusal::Limited(exceeded) => limited(*exceeded),
+        _ => E::unavailable(),
+    }
+}
+
+fn wrong_endpoint(model: &str, home: Api) -> PublicError {
+    let message =
+        format!("The model {} is not served here. Use POST /v1{} for it.", echo(model), home.path());
+    PublicError::new(Code::WrongEndpoint, message)
+}
+
+fn limited(exceeded: Exceeded) -> PublicError {
+    let (code, message, retry) = match exceeded {
+        Exceeded::Concurrency { limit } => (
+            Code::Concurrency,
+            format!("This API key may run {limit} requests at a time, and all of them are in use."),
+            Retry::After(CONCURRENCY_WAIT),
+        ),
+        Exceeded::Requests(denied) => (
+            Code::RequestsPerMinute,
+            format!(
+                "This API key may make {} requests per minute, and they are used up.",
+                denied.standing.limit
+            ),
+            denied.wait.map_or(Retry::Never, Retry::After),
+        ),
+    };
+    PublicError { retry, ..PublicError::new(code, message) }
+}
+
+/// What the client is told of an upstream's failure (spec 3.2, 3.3).
+fn judged(verdict: &Verdict) -> PublicError {
+    let words = |fallback: &'static str| verdict.message.clone().map_or(Cow::Borrowed(fallback), Cow::Owned);
+    let error = match verdict.class {
+        Class::CallerMistake => {
+            PublicError::new(Code::InvalidRequest, words("The request was rejected by the model provider."))
+        }
+        Class::ContentRefused => PublicError::new(
+            Code::ContentPolicyViolation,
+            "The request was refused because of the content policy of the model.",
+        ),
+        Class::ContextTooLong => PublicError::new(
+            Code::ContextLengthExceeded,
+            words(
+                "Your input exceeds the context window of this model. Please reduce the length of the messages.",
+            ),
+        ),
+        Class::BodyTooLarge => {
+            PublicError::new(Code::RequestTooLarge, "The request body is larger than the model accepts.")
+        }
+        Class::NotUnderstood => PublicError::new(
+            Code::UnexpectedProviderResponse,
+            "The model gave an answer that could not be understood.",
+        ),
+        _ => PublicError::unavailable(),
+    };
+    match &verdict.param {
+        Some(param) if verdict.class == Class::CallerMistake => error.with_param(param.clone()),
+        _ => error,
+    }
+}
+
+/// A model id as it may be echoed.
+fn echo(model: &str) -> Cow<'_, str> {
+    let escaped: Cow<'_, str> = if model.contains(char::is_control) {
+        model.chars().flat_map(escaped_control).collect::<String>().into()
+    } else {
+        model.into()
+    };
+    match escaped {
+        Cow::Borrowed(text) => prefix(text, MODEL_ECHO_MAX).into(),
+        Cow::Owned(text) => prefix(&text, MODEL_ECHO_MAX).to_owned().into(),
+    }
+}
+
+fn escaped_control(c: char) -> impl Iterator<Item = char> {
+    let escape = c.is_control().then(|| c.escape_default());
+    escape.into_iter().flatten().chain((!c.is_control()).then_some(c))
+}
+
+fn shortened(message: Cow<'static, str>, max: usize) -> Cow<'static, str> {
+    match message {
+        Cow::Owned(text) if text.len() > max => Cow::Owned(prefix(&text, max).to_owned()),
+        other => other,
+    }
+}
+
+/// The longest prefix of at most `max` bytes that ends between characters.
+fn prefix(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limit::RateLimit;
+
+    /// Goal: the seed example of spec 2.1, byte for byte.
+    #[test]
+    fn the_seed_example() {
+        let error = PublicError::of(&Refusal::UnknownModel("openai/unknown-model".into()).into(), 503);
+        assert_eq!(
+            error.render(Dialect::OpenAi, "r"),
+            r#"{"error":{"message":"No available channel for model openai/unknown-model","type":"api_error","param":null,"code":"model_not_found","status":503}}"#
+        );
+    }
+
+    /// Goal: what a client sends is echoed short and harmless (spec 2.4).
+    #[test]
+    fn echoes_are_bounded_and_escaped() {
+        let long = PublicError::no_channel(&"é\n".repeat(400));
+        assert!(long.message.len() <= MESSAGE_MAX && !long.message.contains('\n'));
+        assert!(
+            long.message.ends_with("é\\n") || long.message.ends_with('é') || long.message.ends_with('\\')
+        );
+        assert!(PublicError::no_channel("a\u{7}b").message.contains("\\u{7}"));
+    }
+
+    /// Goal: waits are told as spec 2.7 says: rounded up, never 0, never above a minute.
+    #[test]
+    fn waits_are_told_exactly() {
+        let headers = |retry| PublicError { retry, ..PublicError::unavailable() }.retry_headers(7);
+        assert_eq!(
+            headers(Retry::After(Duration::from_nanos(1))),
+            [("retry-after", "1".to_owned()), ("retry-after-ms", "1".to_owned())]
+        );
+        assert_eq!(headers(Retry::After(Duration::from_millis(1_001)))[0].1, "2");
+        assert_eq!(headers(Retry::After(RETRY_AFTER_MAX))[0].1, "60");
+        assert_eq!(headers(Retry::After(RETRY_AFTER_MAX + Duration::from_nanos(1)))[0].0, "x-should-retry");
+        assert_eq!(headers(Retry::Soon), [("retry-after", "3".to_owned())]);
+        let rate = RateLimit::per_minute(0);
+        let never = limited(Exceeded::Requests(rate.try_take(1, 0).unwrap_err()));
+        assert_eq!(never.retry_headers(0), [("x-should-retry", "false".to_owned())]);
+    }
+
+    /// Goal: every class of spec 3.2 has its public face, and all that are a 502 are the same bytes (spec 2.9).
+    #[test]
+    fn classes_have_one_face() {
+        let render = |class| {
+            let verdict = Verdict { param: Some("secret".into()), ..Verdict::new(class, "rule") };
+            PublicError::of(&Failure::Upstream(verdict), 503)
+        };
+        for class in Class::ALL {
+            let expected = match class {
+                Class::CallerMistake | Class::ContentRefused => 400,
+                Class::ContextTooLong | Class::BodyTooLarge => 413,
+                Class::NotUnderstood => 500,
+                _ => 502,
+            };
+            let error = render(class);
+            assert_eq!(error.status(), expected, "{class:?}");
+            if expected == 502 {
+                assert_eq!(error, PublicError::unavailable());
+            }
+        }
+    }
+}

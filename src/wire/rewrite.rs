@@ -1,0 +1,328 @@
+//! Rewriting of the top-level members of a JSON object while it passes by (spec 1.5, 1.6, 2.8).
+//!
+//! [`Rewriter`] copies an object through, replaces the values of some members, leaves others out, and keeps what it was
+//! told to keep; everything inside a passed value stays byte for byte as it was. It works on pieces of any size in
+//! constant memory, so one mechanism serves an event of a stream, a small answer and an image of many megabytes. It
+//! follows the structure of JSON and nothing more: it does not validate what it passes.
+
+use super::envelope::Text;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::borrow::Cow;
+
+/// What happens to a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// It passes as it is.
+    Pass,
+    /// Its value becomes this.
+    Replace(Bytes),
+    /// It is left out.
+    Drop,
+}
+
+/// The longest value that is kept for reading, in bytes; a longer one passes unread.
+const KEPT_MAX: usize = 64 * 1024;
+/// The longest member name that is compared; a longer one is none of ours.
+const NAME_MAX: usize = 256;
+
+/// Rewrites one JSON object by the rule `F`: member name → action.
+///
+/// The value of the member `usage` is kept as well, whatever its action.
+pub struct Rewriter<F> {
+    rule: F,
+    state: State,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    /// The name of the member under way, quotes included.
+    name: BytesMut,
+    action: Action,
+    written_any: bool,
+    keeping: bool,
+    kept: BytesMut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the opening brace.
+    Start,
+    /// Between members, or before the first.
+    BeforeName,
+    InName,
+    /// Between a name and its value.
+    BeforeValue,
+    InValue,
+    /// After the closing brace.
+    End,
+    /// What came is not an object.
+    Broken,
+}
+
+impl<F: FnMut(&str) -> Action> Rewriter<F> {
+    /// A rewriter at the start of an object.
+    #[must_use]
+    pub fn new(rule: F) -> Self {
+        Self {
+            rule,
+            state: State::Start,
+            depth: 0,
+            in_string: false,
+            escaped: false,
+            name: BytesMut::new(),
+            action: Action::Pass,
+            written_any: false,
+            keeping: false,
+            kept: BytesMut::new(),
+        }
+    }
+
+    /// Takes a piece in and appends what becomes of it to `out`.
+    pub fn push(&mut self, mut piece: &[u8], out: &mut BytesMut) {
+        while let Some(&byte) = piece.first() {
+            let used = match self.state {
+                State::InValue => self.value(piece, out),
+                State::InName => self.name(piece, out),
+                _ => {
+                    self.between(byte, out);
+                    // The first byte of a value belongs to the value.
+                    usize::from(self.state != State::InValue)
+                }
+            };
+            piece = piece.get(used..).unwrap_or_default();
+        }
+    }
+
+    /// Whether the object has been closed, and nothing but white space followed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// The value of `usage`, once it has passed.
+    #[must_use]
+    pub fn usage(&self) -> Option<&[u8]> {
+        (!self.kept.is_empty() && !self.keeping).then_some(&self.kept)
+    }
+
+    fn between(&mut self, byte: u8, out: &mut BytesMut) {
+        self.state = match (self.state, byte) {
+            (state, b' ' | b'\t' | b'\r' | b'\n') => state,
+            (State::Start, b'{') => {
+                out.put_u8(b'{');
+                State::BeforeName
+            }
+            (State::BeforeName, b',') => State::BeforeName,
+            (State::BeforeName, b'"') => {
+                self.name.clear();
+                self.name.put_u8(b'"');
+                self.escaped = false;
+                State::InName
+            }
+            (State::BeforeName, b'}') => {
+                out.put_u8(b'}');
+                State::End
+            }
+            (State::BeforeValue, b':') => State::BeforeValue,
+            (State::BeforeValue, _) => {
+                (self.depth, self.in_string, self.escaped) = (0, false, false);
+                State::InValue
+            }
+            _ => State::Broken,
+        };
+    }
+
+    /// Collects a name up to its closing quote, then decides what happens to the member.
+    fn name(&mut self, piece: &[u8], out: &mut BytesMut) -> usize {
+        let end = string_end(piece, &mut self.escaped);
+        let used = end.unwrap_or(piece.len());
+        self.name.extend_from_slice(piece.get(..used).unwrap_or_default());
+        if end.is_some() {
+            self.begin_member(out);
+            self.state = State::BeforeValue;
+        }
+        used
+    }
+
+    fn begin_member(&mut self, out: &mut BytesMut) {
+        let name = if self.name.len() > NAME_MAX { None } else { plain_name(&self.name) };
+        let name = name.unwrap_or_default();
+        self.action = (self.rule)(&name);
+        self.keeping = name == "usage";
+        if self.keeping {
+            self.kept.clear();
+        }
+        if self.action == Action::Drop {
+            return;
+        }
+        if std::mem::replace(&mut self.written_any, true) {
+            out.put_u8(b',');
+        }
+        out.extend_from_slice(&self.name);
+        out.put_u8(b':');
+        if let Action::Replace(value) = &self.action {
+            out.extend_from_slice(value);
+        }
+    }
+
+    /// Passes, drops or keeps bytes of a value, up to its end if that is in the piece.
+    fn value(&mut self, piece: &[u8], out: &mut BytesMut) -> usize {
+        let end = self.value_end(piece);
+        let used = end.unwrap_or(piece.len());
+        let bytes = piece.get(..used).unwrap_or_default();
+        if self.action == Action::Pass {
+            out.extend_from_slice(bytes);
+        }
+        if self.keeping && self.kept.len() + bytes.len() <= KEPT_MAX {
+            self.kept.extend_from_slice(bytes);
+        }
+        if end.is_some() {
+            self.keeping = false;
+            self.state = State::BeforeName;
+        }
+        used
+    }
+
+    /// How many bytes of the piece belong to the value, if it ends in it.
+    fn value_end(&mut self, piece: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = piece.get(at) {
+            if self.in_string {
+                at += string_end(piece.get(at..).unwrap_or_default(), &mut self.escaped)?;
+                self.in_string = false;
+                if self.depth == 0 {
+                    return Some(at);
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'[' | b'{' => self.depth += 1,
+                // At depth 0 these end a number or a literal and belong to the object around it.
+                b']' | b'}' | b',' if self.depth == 0 => return Some(at),
+                b']' | b'}' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+/// The position after the quote that closes a string, if it is in `piece`; `escaped` carries over to the next piece.
+fn string_end(piece: &[u8], escaped: &mut bool) -> Option<usize> {
+    let mut at = 0;
+    if std::mem::take(escaped) {
+        at = 1;
+    }
+    while let Some(found) = piece.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if piece.get(at - 1) == Some(&b'"') {
+            return Some(at);
+        }
+        *escaped = at == piece.len();
+        at += 1;
+    }
+    None
+}
+
+/// What a quoted name spells.
+fn plain_name(quoted: &[u8]) -> Option<Cow<'_, str>> {
+    serde_json::from_slice::<Text<'_>>(quoted).ok().map(|text| text.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    fn rule(name: &str) -> Action {
+        match name {
+            "id" => Action::Replace(Bytes::from_static(b"\"gate\"")),
+            "gone" => Action::Drop,
+            _ => Action::Pass,
+        }
+    }
+
+    fn rewrite(pieces: &[&[u8]]) -> (String, bool, Option<String>) {
+        let mut rewriter = Rewriter::new(rule);
+        let mut out = BytesMut::new();
+        for piece in pieces {
+            rewriter.push(piece, &mut out);
+        }
+        let usage = rewriter.usage().map(|usage| String::from_utf8(usage.to_vec()).unwrap());
+        (String::from_utf8(out.to_vec()).unwrap(), rewriter.is_complete(), usage)
+    }
+
+    /// Goal: members are replaced and left out wherever they stand, separators stay right, values stay as they were.
+    #[test]
+    fn replaces_and_drops_members() {
+        for (input, expected) in [
+            (
+                r#"{"id":"x","a":[1,{"id":2}],"gone":{"b":"}"},"z":1.0e1}"#,
+                r#"{"id":"gate","a":[1,{"id":2}],"z":1.0e1}"#,
+            ),
+            (r#"{"gone":"x\"}","a": "\\" }"#, r#"{"a":"\\"}"#),
+            (r#" { "gone" : null } "#, "{}"),
+            (r#"{"gone":1,"id":2,"gone":3}"#, r#"{"id":"gate"}"#),
+            (r#"{"\u0069d":7}"#, r#"{"\u0069d":"gate"}"#),
+        ] {
+            assert_eq!(rewrite(&[input.as_bytes()]), (expected.into(), true, None), "{input}");
+        }
+        let (out, complete, usage) = rewrite(&[br#"{"usage": {"a":1} ,"b":2}"#]);
+        assert_eq!(
+            (&*out, complete, usage.as_deref()),
+            (r#"{"usage":{"a":1},"b":2}"#, true, Some(r#"{"a":1}"#))
+        );
+    }
+
+    /// Goal: a cut or broken object is never called complete.
+    #[test]
+    fn knows_what_is_incomplete() {
+        for input in ["", "{", r#"{"a":"b"#, r#"{"a":[1}"#, "[]", r#"{"a":1} x"#, r#"{"a":1}}"#] {
+            assert!(!rewrite(&[input.as_bytes()]).1, "{input}");
+        }
+    }
+
+    proptest! {
+        /// Goal: however the object is cut into pieces, the result equals the same edit of the parsed value.
+        #[test]
+        fn equals_an_edit_of_the_value(
+            members in prop::collection::vec(("(id|gone|a|b\"|\\\\)", "[a-z\"\\\\{}\\[\\],:é]{0,8}", any::<i32>()), 0..8),
+            size in 1usize..20,
+        ) {
+            let mut before = Map::new();
+            for (name, text, number) in members {
+                before.insert(name, serde_json::json!({"t": text, "n": [number, {"id": text}]}));
+            }
+            let mut after = before.clone();
+            after.remove("gone");
+            if let Some(id) = after.get_mut("id") {
+                *id = "gate".into();
+            }
+            let json = Value::Object(before).to_string();
+            let (out, complete, _) = rewrite(&json.as_bytes().chunks(size).collect::<Vec<_>>());
+            prop_assert!(complete);
+            prop_assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), Value::Object(after));
+        }
+
+        /// Goal: arbitrary bytes never panic.
+        #[test]
+        fn never_panics(pieces: Vec<Vec<u8>>) {
+            rewrite_any(&pieces);
+        }
+    }
+
+    fn rewrite_any(pieces: &[Vec<u8>]) {
+        let mut rewriter = Rewriter::new(rule);
+        let mut out = BytesMut::new();
+        for piece in pieces {
+            rewriter.push(piece, &mut out);
+        }
+    }
+}
