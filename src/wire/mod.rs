@@ -3,6 +3,8 @@
 pub mod answer;
 pub mod chat_stream;
 pub mod chunk;
+pub mod credential;
+pub mod encoding;
 pub mod endpoint;
 pub mod envelope;
 pub mod error;
