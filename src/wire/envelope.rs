@@ -24,12 +24,27 @@ const CHOICES_MAX: u64 = 128;
 pub struct Envelope<'a> {
     /// The model asked for.
     pub model: Cow<'a, str>,
-    /// Where the model's JSON string stands, quotes included.
-    pub model_span: Range<usize>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// Where to edit.
+    pub places: Places,
+}
+
+/// Where the governed members stand in a body, for edits that leave the rest alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The model's JSON string, quotes included.
+    pub model: Range<usize>,
     /// What the body says about usage in streams.
     pub usage: UsageOption,
+}
+
+impl Places {
+    /// Whether the client itself asked for usage.
+    #[must_use]
+    pub fn usage_asked(&self) -> bool {
+        self.usage == UsageOption::Asked
+    }
 }
 
 /// The state of `stream_options.include_usage`, and where to edit so that it becomes true (spec 1.6).
@@ -104,13 +119,13 @@ impl<'a> Governed<'a> {
         if let Some(param) = self.misspelled {
             return Err(Refusal::InvalidValue { param, why: "must be spelled in lower case" });
         }
-        let (model, model_span) = self.model(text)?;
+        let (model, place) = self.model(text)?;
         let stream = self.stream()?;
         for (index, max) in COUNTS {
             self.check_count(index, max)?;
         }
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
-        Ok(Envelope { model, model_span, stream, usage })
+        Ok(Envelope { model, stream, places: Places { model: place, usage } })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {

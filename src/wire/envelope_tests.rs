@@ -12,9 +12,9 @@ fn finds_the_governed_members() {
         r#" {"messages":[{"model":"no","stream":true}], "mod\u0065l" : "a\/b", "stream":true,"x":1e999} "#;
     let envelope = parse(body).unwrap();
     assert_eq!(envelope.model, "a/b");
-    assert_eq!(&body[envelope.model_span.clone()], r#""a\/b""#);
+    assert_eq!(&body[envelope.places.model.clone()], r#""a\/b""#);
     assert!(envelope.stream);
-    assert_eq!(envelope.usage, UsageOption::NoOptions(None));
+    assert_eq!(envelope.places.usage, UsageOption::NoOptions(None));
 }
 
 /// Goal: what one parser would read differently from another is refused (spec 4.2).
@@ -84,7 +84,7 @@ fn reads_the_usage_option() {
         ("null", Some("null")),
     ] {
         let body = format!(r#"{{"model":"a","stream_options":{options}}}"#);
-        let place = match parse(&body).unwrap().usage {
+        let place = match parse(&body).unwrap().places.usage {
             UsageOption::Asked => None,
             UsageOption::Declined(span) | UsageOption::NoOptions(Some(span)) => Some(body[span].to_owned()),
             other => panic!("{other:?}"),
@@ -92,7 +92,7 @@ fn reads_the_usage_option() {
         assert_eq!(place.as_deref(), expected, "{options}");
     }
     let body = r#"{"model":"a","stream_options":{ }}"#;
-    assert_eq!(parse(body).unwrap().usage, UsageOption::Absent { at: 31, more: false });
+    assert_eq!(parse(body).unwrap().places.usage, UsageOption::Absent { at: 31, more: false });
 }
 
 proptest! {

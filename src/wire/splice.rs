@@ -2,7 +2,7 @@
 //!
 //! The parts share the memory of the original, so a body of many megabytes is rewritten for the price of its edits.
 
-use super::envelope::{Envelope, UsageOption};
+use super::envelope::{Places, UsageOption};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -61,29 +61,23 @@ pub fn splice(body: &Bytes, mut edits: Vec<Edit>) -> Spliced {
     spliced
 }
 
-/// The edits that turn a client's body into what a channel is sent: the upstream's model name (spec 1.4, 9), and usage
-/// asked for on streams of channels that know the option (spec 1.6).
+/// The edits that turn a client's body into what a channel is sent: the upstream's model name where it differs from the
+/// client's (spec 1.4), and usage asked for on streams of channels that know the option (spec 1.6).
 #[must_use]
-pub fn upstream_edits(envelope: &Envelope<'_>, upstream_model: &str, ask_usage: bool) -> Vec<Edit> {
-    let mut edits = Vec::with_capacity(2);
-    if envelope.model != upstream_model {
-        edits.push((envelope.model_span.clone(), Bytes::from(json_string(upstream_model))));
-    }
-    if envelope.stream && ask_usage {
-        edits.extend(usage_edit(envelope));
-    }
-    edits
+pub fn upstream_edits(places: &Places, rename_to: Option<&str>, ask_usage: bool) -> Vec<Edit> {
+    let rename = rename_to.map(|model| (places.model.clone(), Bytes::from(json_string(model))));
+    rename.into_iter().chain(if ask_usage { usage_edit(places) } else { None }).collect()
 }
 
-fn usage_edit(envelope: &Envelope<'_>) -> Option<Edit> {
-    match &envelope.usage {
+fn usage_edit(places: &Places) -> Option<Edit> {
+    match &places.usage {
         UsageOption::Asked => None,
         UsageOption::Declined(span) => Some((span.clone(), Bytes::from_static(b"true"))),
         UsageOption::NoOptions(Some(span)) => {
             Some((span.clone(), Bytes::from_static(br#"{"include_usage":true}"#)))
         }
         UsageOption::NoOptions(None) => {
-            let at = envelope.model_span.end;
+            let at = places.model.end;
             Some((at..at, Bytes::from_static(br#","stream_options":{"include_usage":true}"#)))
         }
         UsageOption::Absent { at, more } => {
@@ -104,13 +98,15 @@ pub fn json_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::envelope::Envelope;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     fn rewritten(body: &str, model: &str) -> String {
         let envelope = Envelope::parse(body.as_bytes()).unwrap();
-        let spliced =
-            splice(&Bytes::copy_from_slice(body.as_bytes()), upstream_edits(&envelope, model, true));
+        let rename = (envelope.model != model).then_some(model);
+        let edits = upstream_edits(&envelope.places, rename, envelope.stream);
+        let spliced = splice(&Bytes::copy_from_slice(body.as_bytes()), edits);
         let whole: Vec<u8> = spliced.parts().concat();
         assert_eq!(whole.len(), spliced.len());
         String::from_utf8(whole).unwrap()
