@@ -1,1 +1,3 @@
+//! The `tidegate` binary.
+
 fn main() {}

@@ -162,6 +162,8 @@ pub struct Verdict {
     pub class: Class,
     /// The rule that matched, for the operator: a row of the classifier's table, or the transport event.
     pub rule: &'static str,
+    /// What it says about the channel; weaker than the class where only text spoke (spec 3.5).
+    pub effect: Effect,
     /// Words that the caller may read, already sanitised (spec 3.6); `None` means the gateway's own words.
     pub message: Option<String>,
     /// The request field at fault, when the upstream named one that the caller may read.
@@ -174,6 +176,6 @@ impl Verdict {
     /// A verdict without words, field or hint.
     #[must_use]
     pub fn new(class: Class, rule: &'static str) -> Self {
-        Self { class, rule, message: None, param: None, retry_after: None }
+        Self { class, rule, effect: class.effect(), message: None, param: None, retry_after: None }
     }
 }

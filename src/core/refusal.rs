@@ -13,6 +13,8 @@ pub enum Failure {
     Refused(Refusal),
     /// Upstreams were tried; this is the verdict that decides (spec 3.2, last paragraph).
     Upstream(Verdict),
+    /// Every channel that was tried says that it does not have this model (spec 3.2, 9.5).
+    NowhereServed(String),
     /// The model has channels, and none of them can be tried now.
     NoChannel,
     /// A defect of ours, a caught panic included.

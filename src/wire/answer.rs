@@ -3,7 +3,49 @@
 
 use super::rewrite::{Action, Rewriter};
 use super::splice::json_string;
+use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a complete answer consists of, as far as success can be told from failure by it.
+#[derive(Deserialize)]
+pub(crate) struct Outline<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    success: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    base_resp: Option<&'a RawValue>,
+}
+
+impl Outline<'_> {
+    /// Whether it reports an error instead of content (spec 3.1).
+    pub(crate) fn is_error(&self) -> bool {
+        let is = |value: Option<&RawValue>, text| value.is_some_and(|value| value.get() == text);
+        let reported = |value: &RawValue| !matches!(value.get(), "null" | "{}" | "\"\"" | "false");
+        self.error.is_some_and(reported)
+            || is(self.kind, "\"error\"")
+            || is(self.success, "false")
+            || self.choices.is_none() && self.base_resp.is_some()
+    }
+
+    /// Whether it has what an answer of this API consists of.
+    pub(crate) fn has_content(&self, api: Api) -> bool {
+        let items = match api {
+            Api::Chat | Api::Completions => self.choices,
+            Api::Embeddings | Api::Images => self.data,
+            Api::Responses | Api::Messages | Api::Video => return true,
+        };
+        items.is_some_and(|items| items.get().starts_with('[') && items.get() != "[]")
+    }
+}
 
 /// Members that identify the upstream and are left out of every answer.
 const UPSTREAM_ONLY: [&str; 6] =

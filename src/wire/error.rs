@@ -137,6 +137,7 @@ impl PublicError {
             }
             Failure::Refused(refusal) => refused(refusal),
             Failure::Upstream(verdict) => judged(verdict),
+            Failure::NowhereServed(model) => Self::no_channel(model),
             Failure::NoChannel => Self::unavailable(),
             Failure::Internal => Self::new(Code::InternalError, "The gateway failed to answer the request."),
         }

@@ -1,1 +1,3 @@
+//! Integration tests: one binary, a file for each behaviour.
 
+mod corpus;
