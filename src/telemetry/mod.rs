@@ -1,1 +1,10 @@
-//! (telemetry)
+//! Ring 2: what the operator sees of every request: metrics, one log line, its id.
+//!
+//! A finished request is described once, as a [`record::Record`], and handed over once: the metrics count it and the
+//! access log writes it, so that the two can never disagree. Label values come from configuration and from closed lists
+//! in the code, never from a client (spec 13.2). Nothing here holds a body, a credential or a prompt.
+
+pub mod access_log;
+pub mod metrics;
+pub mod record;
+pub mod request_id;

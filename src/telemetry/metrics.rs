@@ -1,0 +1,504 @@
+//! The metric catalogue (spec 13.2) on a registry of its own.
+//!
+//! Every label value is a configured name, a word of a closed list in the code, or `other`, so that the number of series
+//! is bounded by [`series_max`] whatever clients send. What is touched on every request of a model or channel is
+//! resolved once per configuration generation, in [`Labels`].
+
+use super::record::{End, Record};
+use crate::core::id::{ChannelId, ModelId};
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The label of everything that is not configured.
+const OTHER: &str = "other";
+
+/// Seconds; the buckets that OpenTelemetry's GenAI conventions advise for whole requests.
+const REQUEST_BUCKETS: [f64; 14] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// Seconds; the same for the time to the first token.
+const FIRST_TOKEN_BUCKETS: [f64; 16] =
+    [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Seconds; the same for the time between tokens.
+const PER_TOKEN_BUCKETS: [f64; 11] = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75];
+/// Tokens; the same for token counts.
+const TOKEN_BUCKETS: [f64; 11] =
+    [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
+/// Seconds of the gateway's own work.
+const OVERHEAD_BUCKETS: [f64; 11] =
+    [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+/// All metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    attempts: IntCounterVec,
+    rewrites: IntCounterVec,
+    rejections: IntCounterVec,
+    in_flight: IntGaugeVec,
+    channel_in_flight: IntGaugeVec,
+    tokens: IntCounterVec,
+    duration: HistogramVec,
+    first_token: HistogramVec,
+    per_token: HistogramVec,
+    token_usage: HistogramVec,
+    overhead: Histogram,
+    commit_gate: Histogram,
+    stream_end: IntCounterVec,
+    client_retries: IntCounter,
+    late_errors: IntCounter,
+    panics: IntCounter,
+    connections: IntGauge,
+    log_dropped: IntCounter,
+    generation: IntGauge,
+    last_reload_successful: IntGauge,
+}
+
+/// Registers families one after another.
+struct Catalogue(Registry);
+
+impl Catalogue {
+    fn add<C: Collector + Clone + 'static>(&self, collector: Result<C, Error>) -> Result<C, Error> {
+        let collector = collector?;
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> Result<HistogramVec, Error> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+}
+
+/// The labels of the GenAI families.
+const GEN_AI: [&str; 2] = ["gen_ai_operation_name", "gen_ai_request_model"];
+
+impl Metrics {
+    /// The catalogue with nothing counted yet.
+    ///
+    /// # Errors
+    ///
+    /// A family is wrong or there twice; a test would have told.
+    pub fn new() -> Result<Arc<Self>, Error> {
+        let new = Catalogue(Registry::new());
+        let build = new.gauges("tidegate_build_info", "Always 1; the version is a label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Arc::new(Self {
+            requests: new.counters(
+                "tidegate_requests_total",
+                "Requests received and finished, refused ones too; status 0: the client left before one was sent.",
+                &["route", "model", "status", "code"],
+            )?,
+            attempts: new.counters(
+                "tidegate_attempts_total",
+                "Attempts at upstream channels by what came of them.",
+                &["channel", "outcome"],
+            )?,
+            rewrites: new.counters(
+                "tidegate_rewrites_total",
+                "Upstream failures that became the client's answer, by class and public status.",
+                &["class", "status"],
+            )?,
+            rejections: new.counters(
+                "tidegate_rejections_total",
+                "Requests refused by the gateway's own checks.",
+                &["stage", "reason"],
+            )?,
+            in_flight: new.gauges("tidegate_in_flight", "Admitted requests that are not finished.", &["model"])?,
+            channel_in_flight: new.gauges(
+                "tidegate_channel_in_flight",
+                "Attempts and streams under way at a channel.",
+                &["channel"],
+            )?,
+            tokens: new.counters(
+                "tidegate_tokens_total",
+                "Tokens of answered requests; cached is a part of input, reasoning of output.",
+                &["model", "channel", "type"],
+            )?,
+            duration: new.histograms(
+                "gen_ai_server_request_duration_seconds",
+                "From a request's arrival to the last byte of its answer.",
+                &REQUEST_BUCKETS,
+                &GEN_AI,
+            )?,
+            first_token: new.histograms(
+                "gen_ai_server_time_to_first_token_seconds",
+                "From a stream request's arrival to the first content sent.",
+                &FIRST_TOKEN_BUCKETS,
+                &GEN_AI,
+            )?,
+            per_token: new.histograms(
+                "gen_ai_server_time_per_output_token_seconds",
+                "Time between output tokens of a stream after the first.",
+                &PER_TOKEN_BUCKETS,
+                &GEN_AI,
+            )?,
+            token_usage: new.histograms(
+                "gen_ai_client_token_usage",
+                "Tokens of one request.",
+                &TOKEN_BUCKETS,
+                &["gen_ai_operation_name", "gen_ai_request_model", "gen_ai_token_type"],
+            )?,
+            overhead: new.histogram(
+                "tidegate_overhead_seconds",
+                "The gateway's own time before the first attempt, without waiting for the client's body.",
+                &OVERHEAD_BUCKETS,
+            )?,
+            commit_gate: new.histogram(
+                "tidegate_commit_gate_seconds",
+                "How long the first event of a stream was held back until there was content.",
+                &FIRST_TOKEN_BUCKETS,
+            )?,
+            stream_end: new.counters("tidegate_stream_end_total", "Streams by how they ended.", &["reason"])?,
+            client_retries: new
+                .counter("tidegate_client_retries_total", "Requests that the client's SDK says are retries.")?,
+            late_errors: new.counter(
+                "tidegate_late_stream_errors_total",
+                "Error events that came after everything was finished, and were dropped.",
+            )?,
+            panics: new.counter("tidegate_panics_total", "Defects that were caught; each is a 500 for one request.")?,
+            connections: new.gauge("tidegate_connections", "Requests under way on the public listener.")?,
+            log_dropped: new
+                .counter("tidegate_access_log_dropped_total", "Access log lines dropped because the queue was full.")?,
+            generation: new.gauge("tidegate_config_generation", "Generation of the configuration in force.")?,
+            last_reload_successful: new
+                .gauge("tidegate_config_last_reload_successful", "Whether the last load of a configuration worked.")?,
+            registry: new.0,
+        }))
+    }
+
+    /// The children of configured models and channels, resolved once.
+    #[must_use]
+    pub fn labels(&self, models: &[Arc<str>], channels: &[Arc<str>]) -> Arc<Labels> {
+        let in_flight = |model: &Arc<str>| self.in_flight.with_label_values(&[&**model]);
+        let channel_in_flight = |channel: &Arc<str>| self.channel_in_flight.with_label_values(&[&**channel]);
+        Arc::new(Labels {
+            in_flight: models.iter().map(in_flight).collect(),
+            channel_in_flight: channels.iter().map(channel_in_flight).collect(),
+            models: models.into(),
+            channels: channels.into(),
+        })
+    }
+
+    /// Says that a configuration generation is in force.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.last_reload_successful.set(1);
+    }
+
+    /// Counts access log lines that were dropped.
+    #[must_use]
+    pub fn log_dropped(&self) -> IntCounter {
+        self.log_dropped.clone()
+    }
+
+    /// Counts caught defects.
+    #[must_use]
+    pub fn panics(&self) -> &IntCounter {
+        &self.panics
+    }
+
+    /// Counts error events after the end of a stream (spec 2.6).
+    #[must_use]
+    pub fn late_errors(&self) -> &IntCounter {
+        &self.late_errors
+    }
+
+    /// Counts a request under way until the guard is dropped.
+    pub fn begin_request(&self) -> InFlight {
+        InFlight::begin(&self.connections)
+    }
+
+    /// Requests under way on the public listener.
+    #[must_use]
+    pub fn requests_under_way(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// Counts one finished request.
+    pub fn observe(&self, record: &Record, labels: &Labels) {
+        let model = record.model.map_or(OTHER, |model| labels.model(model));
+        let status = StatusText::of(record.status);
+        self.requests
+            .with_label_values(&[record.route, model, status.as_str(), record.code.unwrap_or("ok")])
+            .inc();
+        for attempt in &record.attempts {
+            let channel = labels.channel(attempt.channel);
+            self.attempts.with_label_values(&[channel, attempt.outcome.as_str()]).inc();
+        }
+        if let Some(class) = record.rewritten {
+            self.rewrites.with_label_values(&[class.as_str(), status.as_str()]).inc();
+        }
+        if let Some((stage, reason)) = record.refusal {
+            self.rejections.with_label_values(&[stage, reason]).inc();
+        }
+        if record.client_retry > 0 {
+            self.client_retries.inc();
+        }
+        if record.model.is_some() {
+            self.observe_call(record, labels, model);
+        }
+    }
+
+    /// What only calls of configured models have.
+    fn observe_call(&self, record: &Record, labels: &Labels, model: &str) {
+        let gen_ai = [record.route, model];
+        self.duration.with_label_values(&gen_ai).observe(record.duration.as_secs_f64());
+        if record.attempts.is_empty() {
+            return;
+        }
+        self.overhead.observe(record.overhead.as_secs_f64());
+        if let Some(held) = record.commit_gate {
+            self.commit_gate.observe(held.as_secs_f64());
+        }
+        if record.stream && record.status == 200 {
+            self.stream_end.with_label_values(&[record.end.as_str()]).inc();
+        }
+        if let Some(first) = record.time_to_first_token {
+            self.first_token.with_label_values(&gen_ai).observe(first.as_secs_f64());
+        }
+        self.observe_tokens(record, labels, model);
+    }
+
+    fn observe_tokens(&self, record: &Record, labels: &Labels, model: &str) {
+        let (Some((usage, _)), Some(last)) = (record.usage, record.attempts.last()) else { return };
+        let channel = labels.channel(last.channel);
+        for (kind, count) in [
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cached", usage.cached),
+            ("reasoning", usage.reasoning),
+        ] {
+            if count > 0 {
+                self.tokens.with_label_values(&[model, channel, kind]).inc_by(count);
+            }
+        }
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "histograms count in f64; token counts are far below 2^53"
+        )]
+        for (kind, count) in [("input", usage.input as f64), ("output", usage.output as f64)] {
+            self.token_usage.with_label_values(&[record.route, model, kind]).observe(count);
+        }
+        if let Some(pace) = pace(record, usage.output) {
+            self.per_token.with_label_values(&[record.route, model]).observe(pace.as_secs_f64());
+        }
+    }
+
+    /// Everything in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 * 1024);
+        // Writing to memory cannot fail; a family that cannot be encoded is left out.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
+        out
+    }
+}
+
+/// Time between output tokens after the first; streams that completed only.
+fn pace(record: &Record, output: u64) -> Option<Duration> {
+    let first = record.time_to_first_token.filter(|_| record.end == End::Complete)?;
+    let rest = u32::try_from(output.checked_sub(1)?).ok().filter(|rest| *rest > 0)?;
+    Some(record.duration.saturating_sub(first) / rest)
+}
+
+/// The most series that `models` models and `channels` channels can bring about: the bound on cardinality.
+///
+/// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
+#[must_use]
+pub fn series_max(models: usize, channels: usize) -> usize {
+    let (routes, codes, classes, models) = (7, 29, 15, models + 1);
+    let histogram = |buckets: usize| buckets + 3;
+    let gen_ai = histogram(REQUEST_BUCKETS.len())
+        + histogram(FIRST_TOKEN_BUCKETS.len())
+        + histogram(PER_TOKEN_BUCKETS.len())
+        + 2 * histogram(TOKEN_BUCKETS.len());
+    routes * models * (codes + gen_ai)
+        + channels * (classes + 3)
+        + models * (1 + 4 * channels)
+        + classes * 4
+        + codes * 2
+        + histogram(OVERHEAD_BUCKETS.len())
+        + histogram(FIRST_TOKEN_BUCKETS.len())
+        + 16
+}
+
+/// Names and resolved children of one configuration generation.
+pub struct Labels {
+    models: Arc<[Arc<str>]>,
+    channels: Arc<[Arc<str>]>,
+    in_flight: Vec<IntGauge>,
+    channel_in_flight: Vec<IntGauge>,
+}
+
+impl Labels {
+    /// The name of a model.
+    #[must_use]
+    pub fn model(&self, model: ModelId) -> &str {
+        self.models.get(model.index()).map_or(OTHER, |name| name)
+    }
+
+    /// The name of a channel.
+    #[must_use]
+    pub fn channel(&self, channel: ChannelId) -> &str {
+        self.channels.get(channel.index()).map_or(OTHER, |name| name)
+    }
+
+    /// Counts an admitted request of a model until the guard is dropped.
+    #[must_use]
+    pub fn begin(&self, model: ModelId) -> Option<InFlight> {
+        self.in_flight.get(model.index()).map(InFlight::begin)
+    }
+
+    /// Counts an attempt at a channel until the guard is dropped.
+    #[must_use]
+    pub fn begin_attempt(&self, channel: ChannelId) -> Option<InFlight> {
+        self.channel_in_flight.get(channel.index()).map(InFlight::begin)
+    }
+}
+
+/// One more on a gauge, until dropped.
+#[must_use = "a guard that is dropped at once counts nothing"]
+pub struct InFlight(IntGauge);
+
+impl InFlight {
+    fn begin(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A status as a label, without an allocation.
+struct StatusText([u8; 3]);
+
+impl StatusText {
+    fn of(status: u16) -> Self {
+        let digit = |n: u16| u8::try_from(n % 10).map_or(b'0', |digit| b'0' + digit);
+        Self([digit(status / 100), digit(status / 10), digit(status)])
+    }
+
+    fn as_str(&self) -> &str {
+        match std::str::from_utf8(&self.0) {
+            Ok("000") | Err(_) => "0",
+            Ok(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::usage::{Usage, UsageSource};
+    use crate::telemetry::record::{Attempt, Outcome};
+
+    fn names(prefix: &str, count: usize) -> Vec<Arc<str>> {
+        (0..count).map(|i| Arc::from(format!("{prefix}{i}"))).collect()
+    }
+
+    fn record(model: Option<ModelId>) -> Record {
+        let mut record = Record::begun(0, "r".into(), 1);
+        record.model = model;
+        record.route = "chat";
+        record.status = 200;
+        record.stream = true;
+        record.usage = Some((
+            Usage { input: 5, output: 3, cached: 1, reasoning: 1, ..Usage::default() },
+            UsageSource::Reported,
+        ));
+        record.time_to_first_token = Some(Duration::from_millis(100));
+        record.duration = Duration::from_millis(300);
+        record.end = End::Complete;
+        record.attempts = vec![Attempt {
+            channel: ChannelId::new(0),
+            upstream_status: Some(200),
+            outcome: Outcome::Success,
+            elapsed: Duration::ZERO,
+            words: String::new(),
+        }];
+        record
+    }
+
+    /// Goal: a finished request is found under its labels, and a gauge is back at zero when its guard is gone.
+    #[test]
+    fn counts_what_happened() {
+        let metrics = Metrics::new().unwrap();
+        let labels = metrics.labels(&names("m", 1), &names("c", 1));
+        {
+            let _guard = labels.begin(ModelId::new(0));
+            metrics.observe(&record(Some(ModelId::new(0))), &labels);
+            let text = String::from_utf8(metrics.render()).unwrap();
+            for line in [
+                r#"tidegate_requests_total{code="ok",model="m0",route="chat",status="200"} 1"#,
+                r#"tidegate_attempts_total{channel="c0",outcome="success"} 1"#,
+                r#"tidegate_tokens_total{channel="c0",model="m0",type="input"} 5"#,
+                r#"tidegate_in_flight{model="m0"} 1"#,
+                r#"tidegate_stream_end_total{reason="complete"} 1"#,
+                r#"gen_ai_server_time_per_output_token_seconds_sum{gen_ai_operation_name="chat",gen_ai_request_model="m0"} 0.1"#,
+            ] {
+                assert!(text.contains(line), "{line} is not in\n{text}");
+            }
+        }
+        assert!(String::from_utf8(metrics.render()).unwrap().contains(r#"tidegate_in_flight{model="m0"} 0"#));
+    }
+
+    /// Goal: whatever is asked for, the number of series stays below the stated bound (spec 13.2).
+    /// Method: every route, status, class and channel with configured models and with unknown ones.
+    #[test]
+    fn series_are_bounded() {
+        let metrics = Metrics::new().unwrap();
+        let (models, channels) = (3, 4);
+        let labels = metrics.labels(&names("m", models), &names("c", channels));
+        for index in 0..10_000 {
+            let mut record = record((index % 5 < models).then(|| ModelId::new(index % 5)));
+            record.attempts[0].channel = ChannelId::new(index % channels);
+            let entry = crate::wire::error::CATALOGUE[index % crate::wire::error::CATALOGUE.len()];
+            (record.status, record.code) = (entry.status, Some(entry.name));
+            metrics.observe(&record, &labels);
+        }
+        let text = String::from_utf8(metrics.render()).unwrap();
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series <= series_max(models, channels), "{series} > {}", series_max(models, channels));
+    }
+
+    /// Goal: statuses are labels as they are written.
+    #[test]
+    fn statuses_are_written() {
+        assert_eq!(StatusText::of(502).as_str(), "502");
+        assert_eq!(StatusText::of(0).as_str(), "0");
+    }
+}
