@@ -1,1 +1,275 @@
-//! (proxy)
+//! Ring 3: the gateway itself, on Pingora's parts.
+//!
+//! [`Gateway`] implements [`ProxyHttp`], and a request reads from top to bottom: [`admit`] decides whether it may,
+//! [`relay`] finds a channel that answers, [`forward`] sends the answer, [`ctx`] settles once. The exchange with the
+//! upstream is the gateway's own, inside `request_filter`, because Pingora's built-in path sends the response header
+//! before anyone has seen the body (spec 3.1, 10.1). What Pingora gives: listeners, sessions, pool, TLS, shutdown.
+//!
+//! What always holds: nothing reaches the client before the commit point; permits and gauges are guards in [`ctx::Ctx`];
+//! a panic is one request's 500.
+
+mod admit;
+mod attempt;
+mod body;
+mod clock;
+pub mod ctx;
+mod exchange;
+mod forward;
+mod generation;
+mod head;
+mod models;
+mod relay;
+mod reply;
+mod resolver;
+mod upstream;
+
+use crate::config::Config;
+use crate::core::refusal::Failure;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::End;
+use crate::telemetry::request_id;
+use admit::{Admitted, Stop};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use clock::Clock;
+use ctx::Ctx;
+use futures::FutureExt;
+use generation::Generation;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::modules::http::HttpModules;
+use pingora::protocols::http::ServerSession as Downstream;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+pub use resolver::Resolver;
+use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// Connections to upstreams that are kept open, over all channels.
+const POOL_SIZE: usize = 1_024;
+
+/// What all requests of a process share.
+pub(crate) struct Shared {
+    generation: ArcSwap<Generation>,
+    metrics: Arc<Metrics>,
+    log: Option<AccessLog>,
+    connector: Arc<Connector>,
+    clock: Clock,
+}
+
+/// Why a client's connection cannot be used any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// The client left, or stopped reading.
+    ClientGone,
+    /// The upstream broke off an answer that cannot say so.
+    Upstream,
+    /// A defect of ours before anything was written.
+    Defect,
+}
+
+/// The gateway as a Pingora proxy.
+///
+/// ```no_run
+/// use pingora::proxy::ProxyServiceBuilder;
+/// use pingora::server::{Server, configuration::ServerConf};
+/// use pingora::services::background::background_service;
+/// use tidegate::{config, proxy::Gateway};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let loaded = config::load("tidegate.yaml".as_ref())?;
+/// let built = Gateway::builder(loaded.config).access_log(Box::new(std::io::stdout())).build()?;
+///
+/// let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
+/// server.bootstrap();
+/// let mut public = ProxyServiceBuilder::new(&server.configuration, built.gateway).name("tidegate").build();
+/// public.add_tcp("127.0.0.1:8080");
+/// server.add_service(public);
+/// server.add_service(background_service("resolver", built.resolver));
+/// server.run_forever();
+/// # }
+/// ```
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// What a [`Gateway`] is built from.
+pub struct Builder {
+    config: Config,
+    log: Option<Box<dyn Write + Send>>,
+    metrics: Option<Arc<Metrics>>,
+}
+
+/// A gateway and what has to run beside it.
+pub struct Built {
+    /// To be served by a Pingora proxy service.
+    pub gateway: Gateway,
+    /// To be added to the server as a background service.
+    pub resolver: Resolver,
+    /// What is to be exported.
+    pub metrics: Arc<Metrics>,
+    /// To be flushed before the process ends; `None` if there is no log.
+    pub log: Option<AccessLog>,
+}
+
+impl Gateway {
+    /// Begins to build a gateway from a checked configuration.
+    #[must_use]
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, log: None, metrics: None }
+    }
+}
+
+impl Builder {
+    /// Writes the access log to `out`; without it there is none.
+    #[must_use]
+    pub fn access_log(mut self, out: Box<dyn Write + Send>) -> Self {
+        self.log = Some(out);
+        self
+    }
+
+    /// Counts into these metrics instead of fresh ones.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Builds the gateway.
+    ///
+    /// # Errors
+    ///
+    /// The log's thread cannot be started, or the metric catalogue is inconsistent.
+    pub fn build(self) -> io::Result<Built> {
+        let metrics = match self.metrics {
+            Some(metrics) => metrics,
+            None => Metrics::new().map_err(io::Error::other)?,
+        };
+        let log = self.log.map(|out| AccessLog::start(out, metrics.log_dropped())).transpose()?;
+        let generation = Generation::new(1, &self.config, &metrics);
+        metrics.set_generation(generation.number);
+        let shared = Arc::new(Shared {
+            generation: ArcSwap::from_pointee(generation),
+            metrics: Arc::clone(&metrics),
+            log: log.clone(),
+            connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
+            clock: Clock::start(),
+        });
+        Ok(Built {
+            gateway: Gateway { shared: Arc::clone(&shared) },
+            resolver: Resolver(shared),
+            metrics,
+            log,
+        })
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(&self.shared)
+    }
+
+    /// Pingora's own filters (compression) are not wanted.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Bounds in time for everything that the client has to do.
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<()> {
+        let (session, server) = (&mut session.downstream_session, &ctx.generation.server);
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(server.keepalive.as_secs()));
+        }
+        session.set_read_timeout(Some(server.body_timeout));
+        session.set_write_timeout(Some(server.write_timeout));
+        session.set_pipelining_enabled(true);
+        Ok(())
+    }
+
+    /// The whole request: admission, relay, answer.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
+        let downstream = &mut *session.downstream_session;
+        begin(downstream.req_header(), ctx);
+        let served = AssertUnwindSafe(serve(downstream, ctx)).catch_unwind().await;
+        let ended = match served {
+            Ok(ended) => ended,
+            Err(_) => answer_defect(downstream, ctx).await,
+        };
+        ctx.release();
+        ended.map(|()| true).map_err(|cut| cut.note(ctx))
+    }
+
+    /// Never reached: every request is answered in `request_filter`.
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
+        Error::e_explain(ErrorType::InternalError, "requests are relayed before this phase")
+    }
+
+    /// What is left after [`Cut`]: nothing can be said to the client any more, so the connection ends.
+    async fn fail_to_proxy(&self, _session: &mut Session, _e: &Error, _ctx: &mut Ctx) -> FailToProxy {
+        FailToProxy { error_code: 0, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, _session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
+        ctx.settle();
+    }
+
+    /// The access log says it all, and a client that hangs up is no error.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+}
+
+/// Names the request and reads the client's hints (spec 2.7, 10.4).
+fn begin(head: &RequestHeader, ctx: &mut Ctx) {
+    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    ctx.begin(request_id::choose(text("x-request-id")));
+    ctx.record.client_retry =
+        text("x-stainless-retry-count").and_then(|count| count.parse().ok()).unwrap_or(0);
+}
+
+/// One request, from top to bottom.
+async fn serve(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
+    match admit::admit(session, ctx).await {
+        Ok(Admitted::Call(call)) => relay::relay(session, ctx, &call).await,
+        Ok(Admitted::Models(visible)) => models::list(session, ctx, &visible).await,
+        Ok(Admitted::Model(visible, id)) => models::one(session, ctx, &visible, id).await,
+        Ok(Admitted::Health) => health(session, ctx).await,
+        Err(Stop::Failure(failure)) => reply::refuse(session, ctx, &failure).await,
+        Err(Stop::ClientGone) => Err(Cut::ClientGone),
+    }
+}
+
+/// The answer for load balancers: the process is there.
+async fn health(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
+    let header = reply::header(ctx, 200, "text/plain").map_err(|_| Cut::Defect)?;
+    reply::send(session, ctx, header, bytes::Bytes::from_static(b"ok\n")).await?;
+    ctx.record.end = End::Complete;
+    Ok(())
+}
+
+/// A panic is a 500 for this request alone, if nothing has been sent yet.
+async fn answer_defect(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
+    ctx.shared.metrics.panics().inc();
+    log::error!("request {}: a defect was caught (the panic message is above)", ctx.record.request_id);
+    let begun = session.response_written().is_some_and(|header| !header.status.is_informational());
+    if begun {
+        return Err(Cut::Upstream);
+    }
+    session.set_keepalive(None);
+    reply::refuse(session, ctx, &Failure::Internal).await
+}
+
+impl Cut {
+    /// Notes how the request ended, and gives the error that makes Pingora close the connection.
+    fn note(self, ctx: &mut Ctx) -> Box<Error> {
+        if self == Self::ClientGone {
+            ctx.record.end = End::ClientGone;
+        }
+        Error::new(ErrorType::ConnectionClosed)
+    }
+}

@@ -1,12 +1,15 @@
 //! How an upstream's answer becomes the gateway's: its id, the public model name, and nothing that names the upstream
 //! (spec 1.5, 2.8).
 
+use super::envelope::Text;
 use super::rewrite::{Action, Rewriter};
 use super::splice::json_string;
 use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::fmt;
 
 /// What a complete answer consists of, as far as success can be told from failure by it.
 #[derive(Deserialize)]
@@ -47,6 +50,68 @@ impl Outline<'_> {
     }
 }
 
+/// What the beginning of a large answer shows (spec 10.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Content, and no error before it.
+    Content,
+    /// An error, or nothing that an answer begins with.
+    Error,
+    /// Neither yet.
+    Undecided,
+}
+
+/// Looks at the first members of an answer that is still arriving.
+#[must_use]
+pub fn beginning(prefix: &[u8]) -> Beginning {
+    if !prefix.trim_ascii_start().starts_with(b"{") {
+        return Beginning::Error;
+    }
+    let mut seen = Beginning::Undecided;
+    let read = Prefix(&mut seen).deserialize(&mut serde_json::Deserializer::from_slice(prefix));
+    match read {
+        // Broken JSON is told from unfinished JSON by where the parser stopped.
+        Err(e) if seen == Beginning::Undecided && e.is_syntax() => Beginning::Error,
+        _ => seen,
+    }
+}
+
+/// Reads members until one of them decides.
+struct Prefix<'a>(&'a mut Beginning);
+
+impl<'de> Visitor<'de> for Prefix<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Text(name)) = map.next_key()? {
+            *self.0 = match &*name {
+                "choices" | "data" => Beginning::Content,
+                "error" if map.next_value::<Option<IgnoredAny>>()?.is_some() => Beginning::Error,
+                "error" => continue,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            // Enough is known; what follows need not be there yet.
+            return Err(serde::de::Error::custom("decided"));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Prefix<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
 /// Members that identify the upstream and are left out of every answer.
 const UPSTREAM_ONLY: [&str; 6] =
     ["system_fingerprint", "service_tier", "provider", "x_groq", "request_id", "prompt_filter_results"];
@@ -56,19 +121,28 @@ const UPSTREAM_ONLY: [&str; 6] =
 pub struct Identity {
     id: Bytes,
     model: Bytes,
+    unchanged: bool,
 }
 
 impl Identity {
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
-        Self { id: json_string(id).into(), model: json_string(model).into() }
+        Self { id: json_string(id).into(), model: json_string(model).into(), unchanged: false }
+    }
+
+    /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
+    #[must_use]
+    pub fn unchanged(mut self) -> Self {
+        self.unchanged = true;
+        self
     }
 
     /// What happens to a top-level member of an answer.
     #[must_use]
     pub fn action(&self, name: &str) -> Action {
         match name {
+            _ if self.unchanged => Action::Pass,
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
             _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
@@ -106,6 +180,22 @@ pub fn rewrite(body: &[u8], identity: Identity) -> (Bytes, Option<Bytes>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: the beginning of a large answer decides as soon as it can, and not before.
+    #[test]
+    fn beginnings_decide() {
+        for (prefix, expected) in [
+            (r#"{"id":"x","choices":[{"me"#, Beginning::Content),
+            (r#"{"error":null,"data":[{"#, Beginning::Content),
+            (r#"{"error":{"message":"x"},"da"#, Beginning::Error),
+            (r#"{"id":"x","obj"#, Beginning::Undecided),
+            (r#"{"note":"aaaaaaa"#, Beginning::Undecided),
+            ("<html>", Beginning::Error),
+            (r#"{"id":x"#, Beginning::Error),
+        ] {
+            assert_eq!(beginning(prefix.as_bytes()), expected, "{prefix}");
+        }
+    }
 
     /// Goal: the answer carries the gateway's id and the public model, and no trace of the upstream.
     #[test]

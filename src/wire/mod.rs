@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod envelope;
 pub mod error;
 pub mod hint;
+pub mod ratelimit;
 pub mod reading;
 pub mod rewrite;
 pub mod rules;

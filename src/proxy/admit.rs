@@ -1,0 +1,214 @@
+//! Phase 1: what a request asks for, and whether it may (spec 4.1).
+//!
+//! The checks stand here in their order; the first that fails answers, nothing after it runs, and no upstream hears of
+//! it.
+
+use super::{Ctx, Downstream, body, clock};
+use crate::core::id::ModelId;
+use crate::core::key::Key;
+use crate::core::refusal::{Failure, Refusal};
+use crate::wire::endpoint::{Call, Endpoint, Route, route};
+use crate::wire::envelope::{Envelope, Places};
+use crate::wire::{credential, encoding};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Version};
+use pingora::http::RequestHeader;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Header fields that a request may have.
+const FIELDS_MAX: usize = 128;
+
+/// An admitted request.
+pub(super) enum Admitted {
+    /// The health path of load balancers.
+    Health,
+    /// The list of models, for a key or for anyone.
+    Models(Visible),
+    /// One model by its id.
+    Model(Visible, String),
+    /// A call to relay.
+    Call(Box<AdmittedCall>),
+}
+
+/// Which models a caller may see: all, or those of a key.
+pub(super) struct Visible(Option<crate::core::id::KeyId>);
+
+/// A call that may be relayed.
+pub(super) struct AdmittedCall {
+    pub(super) call: Call,
+    pub(super) model: ModelId,
+    pub(super) public_model: Arc<str>,
+    pub(super) group: Option<Box<str>>,
+    pub(super) stream: bool,
+    pub(super) body: Bytes,
+    pub(super) places: Places,
+}
+
+/// Why a request goes no further.
+pub(super) enum Stop {
+    /// It is refused.
+    Failure(Failure),
+    /// There is nobody left to answer.
+    ClientGone,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failure(refusal.into())
+    }
+}
+
+impl Visible {
+    /// Whether the caller may know of this model.
+    pub(super) fn sees(&self, ctx: &Ctx, model: &str) -> bool {
+        self.0.is_none_or(|key| ctx.generation.keys.key(key).is_some_and(|key| key.may_use(model)))
+    }
+}
+
+/// Runs all checks.
+///
+/// # Errors
+///
+/// [`Stop`] for the first that failed.
+///
+/// # Cancel safety
+///
+/// May be dropped; permits go back with `ctx`.
+pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Admitted, Stop> {
+    check_head(session.req_header(), ctx.generation.server.header_max)?;
+    let path = session.req_header().uri.path().to_owned();
+    if ctx.generation.server.health_path.as_deref() == Some(&path) {
+        ctx.record.route = "health";
+        return Ok(Admitted::Health);
+    }
+    let endpoint = match route(session.req_header().method.as_str(), &path) {
+        Route::Found(endpoint) => endpoint,
+        Route::WrongMethod(allow) => return Err(Refusal::WrongMethod(allow).into()),
+        Route::Unknown => return Err(Refusal::UnknownPath.into()),
+    };
+    ctx.record.route = endpoint.label();
+    match endpoint {
+        Endpoint::Models => Ok(Admitted::Models(visible(session, ctx)?)),
+        Endpoint::Model(id) => {
+            let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy().into_owned();
+            Ok(Admitted::Model(visible(session, ctx)?, id))
+        }
+        Endpoint::Call(call) => admit_call(session, ctx, call).await,
+    }
+}
+
+async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Result<Admitted, Stop> {
+    let generation = Arc::clone(&ctx.generation);
+    body::check_declared_size(session, generation.server.body_max)?;
+    let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
+    check_media_type(&session.req_header().headers)?;
+    let body = read_body(session, ctx).await?;
+    let (envelope_model, stream, places) = {
+        let envelope = Envelope::parse(&body)?;
+        (envelope.model.into_owned(), envelope.stream, envelope.places)
+    };
+    ctx.record.stream = stream && matches!(call, Call::Chat | Call::Completions);
+    let key = generation.keys.key(key).ok_or(Refusal::InvalidKey)?;
+    let (model, entry) = generation
+        .catalog
+        .find(&envelope_model)
+        .ok_or_else(|| Refusal::UnknownModel(envelope_model.clone()))?;
+    ctx.record.model = Some(model);
+    check_access(ctx, key, entry)?;
+    check_rules(entry, call, ctx.record.stream || !stream)?;
+    ctx.admission = Some(key.limits.try_admit(ctx.shared.clock.nanos()).map_err(Refusal::Limited)?);
+    ctx.in_flight = generation.labels.begin(model);
+    Ok(Admitted::Call(Box::new(AdmittedCall {
+        call,
+        model,
+        public_model: Arc::clone(&entry.id),
+        group: generation.keys.group(key).map(Into::into),
+        stream: ctx.record.stream,
+        body,
+        places,
+    })))
+}
+
+/// Bounds and form of the request head (spec 15.1, 15.2).
+fn check_head(head: &RequestHeader, bytes_max: usize) -> Result<(), Refusal> {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let bytes: usize = head.raw_path().len() + fields.sum::<usize>();
+    if bytes > bytes_max || head.headers.len() > FIELDS_MAX {
+        return Err(Refusal::HeadersTooLarge);
+    }
+    if head.uri.authority().is_some() && head.version < Version::HTTP_2 {
+        return Err(Refusal::BadRequest("The request names another server."));
+    }
+    match head.headers.get("host").map(HeaderValue::as_bytes) {
+        None if head.version == Version::HTTP_11 => Err(Refusal::BadRequest("The request has no Host.")),
+        Some(host) if host.contains(&b'@') => {
+            Err(Refusal::BadRequest("The Host of the request is not a host."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The caller's key, if one was presented.
+fn authenticate(session: &Downstream, ctx: &mut Ctx) -> Result<Option<crate::core::id::KeyId>, Refusal> {
+    let Some(presented) = credential::presented(&session.req_header().headers)? else { return Ok(None) };
+    let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
+    let now = clock::unix().as_secs();
+    let (id, key) = ctx.generation.keys.authenticate(&digest, now).ok_or(Refusal::InvalidKey)?;
+    ctx.record.key = Some(Arc::clone(&key.id));
+    Ok(Some(id))
+}
+
+fn visible(session: &Downstream, ctx: &mut Ctx) -> Result<Visible, Refusal> {
+    authenticate(session, ctx).map(Visible)
+}
+
+/// The body is JSON (spec 4.3); its parameters (`charset`) do not matter, JSON is UTF-8.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json")
+        || essence
+            .to_ascii_lowercase()
+            .strip_prefix("application/")
+            .is_some_and(|sub| sub.ends_with("+json"));
+    if is_json { Ok(()) } else { Err(Refusal::MediaType) }
+}
+
+async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Bytes, Stop> {
+    let server = &ctx.generation.server;
+    let encoding =
+        session.get_header("content-encoding").map(|value| value.to_str().unwrap_or("?").to_owned());
+    let began = Instant::now();
+    let read = body::read(session, server.body_max, server.body_timeout).await;
+    ctx.waited_for_client = began.elapsed();
+    let body = match read {
+        Ok(body) => body,
+        Err(body::Unread::Refused(refusal)) => return Err(refusal.into()),
+        Err(body::Unread::Gone) => return Err(Stop::ClientGone),
+    };
+    Ok(encoding::decode(encoding.as_deref(), body, server.body_max)?)
+}
+
+fn check_access(ctx: &Ctx, key: &Key, model: &crate::core::catalog::Model) -> Result<(), Refusal> {
+    if !key.may_use(&model.id) {
+        return Err(Refusal::ModelDenied(model.id.to_string()));
+    }
+    let verified = || ctx.generation.keys.account(key.account).is_some_and(|account| account.verified);
+    if model.verification && !verified() {
+        return Err(Refusal::VerificationRequired(model.id.to_string()));
+    }
+    Ok(())
+}
+
+/// The endpoint fits the model, and a stream is asked for only where there is one.
+fn check_rules(model: &crate::core::catalog::Model, call: Call, can_stream: bool) -> Result<(), Refusal> {
+    if !model.reachable_by(call.api()) {
+        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
+    }
+    if !can_stream {
+        return Err(Refusal::InvalidValue { param: "stream", why: "must be false at this endpoint" });
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! One attempt at one channel, up to the commit point (spec 10.1).
+//!
+//! Until it returns, the client has seen nothing, so every failure here can go to another channel. What comes back is
+//! either an answer that may be sent, whole or as its beginning, or a verdict.
+
+use super::admit::AdmittedCall;
+use super::exchange::{self, Deadlines, ERROR_BODY_MAX, Exchange, Trouble};
+use super::upstream::Channel;
+use crate::core::failure::{Class, Verdict};
+use crate::wire::answer::{self, Beginning, Identity};
+use crate::wire::chat_stream::{ChatStream, Fault, Step};
+use crate::wire::classify::{self, Answer as Judged};
+use crate::wire::reading::Reading;
+use crate::wire::sanitize::{Caller, operator_words};
+use crate::wire::splice::Spliced;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How much of a JSON answer is held back until it is complete (spec 10.1).
+const HELD_MAX: usize = 1024 * 1024;
+/// How much is held back of an answer that shows neither content nor an error; beyond it, nobody understands it.
+const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
+
+/// Everything an attempt needs.
+pub(super) struct Plan<'a> {
+    pub(super) connector: &'a Arc<Connector>,
+    pub(super) channel: &'a Channel,
+    pub(super) call: &'a AdmittedCall,
+    pub(super) upstream_model: &'a str,
+    pub(super) head: RequestHeader,
+    pub(super) body: Spliced,
+    pub(super) deadlines: Deadlines,
+    /// Unix seconds.
+    pub(super) now: u64,
+}
+
+/// An answer that may be sent.
+pub(super) enum Answer {
+    /// Complete.
+    Whole {
+        /// As it came.
+        body: Bytes,
+    },
+    /// The beginning of a large one.
+    Begun { exchange: Box<Exchange>, beginning: Bytes },
+    /// A stream that has shown content, or is already over.
+    Stream { exchange: Box<Exchange>, stream: Box<ChatStream>, done: bool, held: Duration },
+}
+
+/// A failed attempt.
+pub(super) struct Failed {
+    pub(super) verdict: Verdict,
+    pub(super) status: Option<u16>,
+    /// For the operator (spec 3.6).
+    pub(super) words: String,
+}
+
+impl From<Trouble> for Failed {
+    fn from(trouble: Trouble) -> Self {
+        Self { verdict: trouble.verdict(), status: None, words: String::new() }
+    }
+}
+
+impl Plan<'_> {
+    /// Makes the attempt; `stream` is the empty stream that a streamed answer is to fill.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`] with the verdict.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped; the upstream is cancelled then (spec 10.5).
+    pub(super) async fn run(&self, stream: Option<ChatStream>) -> Result<Answer, Failed> {
+        let begun =
+            exchange::begin(self.connector, self.channel, &self.head, &self.body, self.deadlines).await;
+        let exchange = begun?;
+        let status = exchange.header()?.status.as_u16();
+        if !(200..300).contains(&status) {
+            return Err(self.refused(exchange, status, BytesMut::new()).await);
+        }
+        let answered = async {
+            match stream {
+                Some(stream) => self.gate(exchange, stream).await,
+                None => self.hold(exchange).await,
+            }
+        };
+        match timeout_at(self.deadlines.commit, answered).await {
+            Ok(answered) => answered.map_err(|failed| Failed { status: Some(status), ..failed }),
+            Err(_) => Err(Failed { status: Some(status), ..Trouble::TotalTimeout.into() }),
+        }
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller {
+            body: &self.call.body,
+            public_model: &self.call.public_model,
+            upstream_model: self.upstream_model,
+        }
+    }
+
+    /// Judges an answer that is a failure by its status.
+    async fn refused(&self, mut exchange: Exchange, status: u16, begun: BytesMut) -> Failed {
+        let body = exchange.read_error_body(begun).await;
+        let headers = exchange.header().map(|header| header.headers.clone()).unwrap_or_default();
+        exchange.close().await;
+        self.judge(status, &headers, &body)
+    }
+
+    fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failed {
+        let body = classify::decoded(body, ERROR_BODY_MAX);
+        let answer = Judged { status, headers, body: &body };
+        let verdict = classify::classify(answer, &self.caller(), self.now);
+        Failed { words: words(&verdict, &body), verdict, status: Some(status) }
+    }
+
+    /// Holds a JSON answer until it is complete, or large and plainly an answer.
+    async fn hold(&self, mut exchange: Exchange) -> Result<Answer, Failed> {
+        let mut held = BytesMut::new();
+        let mut look_at = HELD_MAX;
+        while let Some(piece) = exchange.read().await? {
+            if held.is_empty() && exchange.is_done() {
+                return self.whole(exchange, piece).await;
+            }
+            held.extend_from_slice(&piece);
+            if held.len() >= look_at && !exchange.is_done() {
+                match answer::beginning(&held) {
+                    Beginning::Content => return Ok(begun(exchange, held.freeze())),
+                    Beginning::Error => return Err(self.refused(exchange, 200, held).await),
+                    Beginning::Undecided => look_at = held.len() * 2,
+                }
+            }
+            if held.len() > HELD_UNDECIDED_MAX {
+                return Err(Verdict::new(Class::NotUnderstood, "2xx: no content in a large answer").into());
+            }
+        }
+        self.whole(exchange, held.freeze()).await
+    }
+
+    async fn whole(&self, exchange: Exchange, body: Bytes) -> Result<Answer, Failed> {
+        let Some(row) = classify::looks_failed(&body, self.call.call.api()) else {
+            exchange.close().await;
+            return Ok(Answer::Whole { body });
+        };
+        let headers = exchange.header().map(|header| header.headers.clone()).unwrap_or_default();
+        exchange.close().await;
+        let body = classify::decoded(&body, ERROR_BODY_MAX);
+        let answer = Judged { status: 200, headers: &headers, body: &body };
+        let verdict = classify::failed_success(&row, answer, &self.caller(), self.now);
+        Err(Failed { words: words(&verdict, &body), verdict, status: Some(200) })
+    }
+
+    /// Holds a stream back until there is content.
+    async fn gate(&self, mut exchange: Exchange, mut stream: ChatStream) -> Result<Answer, Failed> {
+        let mut opened: Option<Instant> = None;
+        loop {
+            let piece = exchange.read().await?;
+            let step = match &piece {
+                Some(piece) if opened.is_none() && is_no_stream(piece) => {
+                    return Err(self.not_a_stream(exchange, piece).await);
+                }
+                Some(piece) => stream.push(piece),
+                None => stream.finish(),
+            };
+            let opened = *opened.get_or_insert_with(Instant::now);
+            match step {
+                Step::Preamble => {}
+                Step::Failed(fault) => return Err(self.broken(&fault)),
+                step => {
+                    let (done, held) = (step == Step::Done, opened.elapsed());
+                    return Ok(Answer::Stream {
+                        exchange: exchange.into(),
+                        stream: stream.into(),
+                        done,
+                        held,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Judges a 2xx to a stream request that is no stream, such as an error object or a page.
+    async fn not_a_stream(&self, mut exchange: Exchange, begun: &[u8]) -> Failed {
+        let body = exchange.read_error_body(BytesMut::from(begun)).await;
+        exchange.close().await;
+        let body = classify::decoded(&body, ERROR_BODY_MAX);
+        let looks = classify::looks_failed(&body, self.call.call.api());
+        let Some(row) = looks else {
+            return Verdict::new(Class::NotUnderstood, "2xx: a whole answer instead of a stream").into();
+        };
+        let answer = Judged { status: 200, headers: &HeaderMap::new(), body: &body };
+        let verdict = classify::failed_success(&row, answer, &self.caller(), self.now);
+        Failed { words: words(&verdict, &body), verdict, status: Some(200) }
+    }
+
+    fn broken(&self, fault: &Fault) -> Failed {
+        match fault {
+            Fault::ErrorEvent(data) => {
+                let verdict = classify::classify_event(data, &self.caller(), self.now);
+                Failed { words: words(&verdict, data), verdict, status: Some(200) }
+            }
+            fault => fault_verdict(fault).into(),
+        }
+    }
+}
+
+impl From<Verdict> for Failed {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, status: None, words: String::new() }
+    }
+}
+
+/// The verdict on a stream that failed without saying why.
+pub(super) fn fault_verdict(fault: &Fault) -> Verdict {
+    match fault {
+        Fault::ErrorEvent(_) => Verdict::new(Class::Broken, "stream: error event"),
+        Fault::FinishedWithError => Verdict::new(Class::Broken, "stream: finished with error"),
+        Fault::Cut => Verdict::new(Class::Broken, "stream: cut"),
+        Fault::NotAChunk => Verdict::new(Class::NotUnderstood, "stream: not a chunk"),
+        Fault::LineTooLong => Verdict::new(Class::NotUnderstood, "stream: line too long"),
+        Fault::GateFull => Verdict::new(Class::NotUnderstood, "stream: no content in many events"),
+        Fault::Empty => Verdict::new(Class::NotUnderstood, "stream: empty"),
+    }
+}
+
+fn begun(exchange: Exchange, beginning: Bytes) -> Answer {
+    Answer::Begun { exchange: exchange.into(), beginning }
+}
+
+/// Whether the first bytes are JSON, a page or compressed: nothing that an event stream begins with.
+fn is_no_stream(piece: &[u8]) -> bool {
+    let piece = piece.strip_prefix(b"\xef\xbb\xbf").unwrap_or(piece);
+    matches!(piece.trim_ascii_start(), [b'{' | b'[' | b'<' | 0x1f | 0x28, ..])
+}
+
+/// The upstream's words for the operator; none where they may echo the prompt.
+fn words(verdict: &Verdict, body: &[u8]) -> String {
+    if matches!(verdict.class, Class::CallerMistake | Class::ContentRefused | Class::ContextTooLong) {
+        return String::new();
+    }
+    let reading = Reading::of(body);
+    reading.layers.first().map(|layer| operator_words(&layer.message)).unwrap_or_default()
+}
+
+/// The gateway's names for an answer (spec 1.5).
+pub(super) fn identity(unix_seconds: u64, public_model: &str) -> Identity {
+    let random = crate::telemetry::request_id::random(20);
+    Identity::new(&format!("gate-{unix_seconds}-{random}"), public_model)
+}

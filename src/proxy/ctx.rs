@@ -1,0 +1,84 @@
+//! What belongs to one request from its first byte to its last.
+//!
+//! [`Ctx`] holds the guards (permit, gauges) and the record under construction. Whatever ends the request, dropping it
+//! returns the guards; a request that was never settled, because its task was dropped, is settled there as killed.
+
+use super::Shared;
+use super::clock;
+use super::generation::Generation;
+use crate::core::key::Admission;
+use crate::telemetry::metrics::InFlight;
+use crate::telemetry::record::{End, Record};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The state of one request.
+pub struct Ctx {
+    pub(super) shared: Arc<Shared>,
+    pub(super) generation: Arc<Generation>,
+    pub(super) started: Instant,
+    /// What telemetry will be told.
+    pub(super) record: Record,
+    /// When the body began and ended to be waited for does not count as the gateway's time.
+    pub(super) waited_for_client: std::time::Duration,
+    /// Taken at admission; given back when the last byte is out (spec 6.3).
+    pub(super) admission: Option<Admission>,
+    pub(super) in_flight: Option<InFlight>,
+    under_way: Option<InFlight>,
+    settled: bool,
+}
+
+impl Ctx {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        let generation = shared.generation.load_full();
+        let started_at = u64::try_from(clock::unix().as_millis()).unwrap_or(u64::MAX);
+        Self {
+            record: Record::begun(started_at, Arc::from(""), generation.number),
+            shared: Arc::clone(shared),
+            generation,
+            started: Instant::now(),
+            waited_for_client: std::time::Duration::ZERO,
+            admission: None,
+            in_flight: None,
+            under_way: None,
+            settled: false,
+        }
+    }
+
+    /// A request line has been read: from here on the request counts.
+    pub(super) fn begin(&mut self, request_id: String) {
+        self.record.request_id = request_id.into();
+        self.under_way = Some(self.shared.metrics.begin_request());
+    }
+
+    /// Gives the permit and the gauges back: the last byte is out.
+    pub(super) fn release(&mut self) {
+        self.admission = None;
+        self.in_flight = None;
+    }
+
+    /// Hands the record to telemetry; the second call does nothing.
+    pub(super) fn settle(&mut self) {
+        if std::mem::replace(&mut self.settled, true) || self.under_way.is_none() {
+            return;
+        }
+        self.release();
+        self.record.duration = self.started.elapsed();
+        let labels = Arc::clone(&self.generation.labels);
+        self.shared.metrics.observe(&self.record, &labels);
+        if let Some(log) = &self.shared.log {
+            let empty = Record::begun(0, Arc::clone(&self.record.request_id), 0);
+            log.write(std::mem::replace(&mut self.record, empty), labels);
+        }
+        self.under_way = None;
+    }
+}
+
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.record.end = End::Killed;
+            self.settle();
+        }
+    }
+}

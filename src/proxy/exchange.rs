@@ -1,0 +1,246 @@
+//! One exchange with one upstream: send the request, wait for the header of the answer, read its body.
+//!
+//! Everything that can go wrong on the way becomes a verdict here; what an answer *means* is judged elsewhere. The
+//! exchange owns its connection: it goes back to the pool only after the answer was read to its end.
+
+use super::upstream::Channel;
+use crate::core::failure::{Class, Verdict};
+use crate::wire::splice::Spliced;
+use bytes::{Bytes, BytesMut};
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, RetryType};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Stale pooled connections that are replaced without counting as an attempt (spec 10.3).
+const STALE_MAX: usize = 3;
+/// How long an upstream that stopped reading may take to say why.
+const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much of an error body is read, and for how long (spec 3.1).
+pub(super) const ERROR_BODY_MAX: usize = 64 * 1024;
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Informational answers that are skipped before the real one.
+const INFORMATIONAL_MAX: usize = 8;
+
+/// When an exchange has to have got how far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// The answer's header has to begin within this.
+    pub(super) first_byte: Duration,
+    /// Between two reads of the body.
+    pub(super) idle: Duration,
+    /// Everything before the commit point.
+    pub(super) commit: Instant,
+}
+
+/// An upstream that has begun to answer.
+pub(super) struct Exchange {
+    session: HttpSession,
+    connector: Arc<Connector>,
+    peer: Arc<HttpPeer>,
+}
+
+/// What can go wrong on the way; the names are rows of the operator's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    NoAddress,
+    Connect,
+    ConnectTimeout,
+    Tls,
+    Write,
+    FirstByteTimeout,
+    IdleTimeout,
+    TotalTimeout,
+    Closed,
+    BadHttp,
+}
+
+impl Trouble {
+    /// The verdict on an exchange that broke before its answer could be judged.
+    pub(super) fn verdict(self) -> Verdict {
+        let rule = match self {
+            Self::NoAddress => "transport: no address",
+            Self::Connect => "transport: connect failed",
+            Self::ConnectTimeout => "transport: connect timed out",
+            Self::Tls => "transport: TLS failed",
+            Self::Write => "transport: write failed",
+            Self::FirstByteTimeout => "transport: no first byte in time",
+            Self::IdleTimeout => "transport: stalled",
+            Self::TotalTimeout => "transport: took too long",
+            Self::Closed => "transport: connection closed",
+            Self::BadHttp => "transport: not HTTP",
+        };
+        Verdict::new(Class::Broken, rule)
+    }
+
+    fn of_connect(error: &Error) -> Self {
+        match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Self::ConnectTimeout,
+            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => Self::Tls,
+            _ => Self::Connect,
+        }
+    }
+
+    fn of_read(error: &Error, timed_out: Self) -> Self {
+        match error.etype() {
+            ErrorType::ReadTimedout => timed_out,
+            ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Self::BadHttp,
+            _ => Self::Closed,
+        }
+    }
+}
+
+/// A failure to begin, and whether a pooled connection that had gone stale is to blame.
+struct Stumble {
+    trouble: Trouble,
+    stale: bool,
+}
+
+/// Sends a request and waits for the header of its answer.
+///
+/// # Errors
+///
+/// The [`Trouble`] that kept an answer from coming.
+///
+/// # Cancel safety
+///
+/// May be dropped; the connection is closed then, which is how an upstream is cancelled (spec 10.5).
+pub(super) async fn begin(
+    connector: &Arc<Connector>,
+    channel: &Channel,
+    head: &RequestHeader,
+    body: &Spliced,
+    deadlines: Deadlines,
+) -> Result<Exchange, Trouble> {
+    for _ in 0..STALE_MAX {
+        match timeout_at(deadlines.commit, once(connector, channel, head, body, deadlines)).await {
+            Err(_) => return Err(Trouble::TotalTimeout),
+            Ok(Err(stumble)) if stumble.stale => {}
+            Ok(begun) => return begun.map_err(|stumble| stumble.trouble),
+        }
+    }
+    Err(Trouble::Closed)
+}
+
+async fn once(
+    connector: &Arc<Connector>,
+    channel: &Channel,
+    head: &RequestHeader,
+    body: &Spliced,
+    deadlines: Deadlines,
+) -> Result<Exchange, Stumble> {
+    let fresh = |trouble| Stumble { trouble, stale: false };
+    let peer = channel.peer().await.ok_or(fresh(Trouble::NoAddress))?;
+    let connected = connector.get_http_session(&*peer).await;
+    let (mut session, reused) = connected.map_err(|e| fresh(Trouble::of_connect(&e)))?;
+    session.set_read_timeout(Some(deadlines.first_byte));
+    let sent = send(&mut session, head, body).await;
+    if sent.is_err() {
+        // The upstream may have answered before it stopped reading; that answer says more than the broken pipe.
+        let early = timeout(EARLY_ANSWER_TIMEOUT, read_header(&mut session)).await;
+        if !matches!(early, Ok(Ok(()))) {
+            return Err(Stumble { trouble: Trouble::Write, stale: reused });
+        }
+    } else if let Err(e) = read_header(&mut session).await {
+        let stale =
+            reused && matches!(e.retry, RetryType::ReusedOnly) && *e.etype() != ErrorType::ReadTimedout;
+        return Err(Stumble { trouble: Trouble::of_read(&e, Trouble::FirstByteTimeout), stale });
+    }
+    session.set_read_timeout(Some(deadlines.idle));
+    Ok(Exchange { session, connector: Arc::clone(connector), peer })
+}
+
+async fn send(session: &mut HttpSession, head: &RequestHeader, body: &Spliced) -> pingora::Result<()> {
+    session.write_request_header(Box::new(head.clone())).await?;
+    for part in body.parts() {
+        session.write_request_body(part.clone(), false).await?;
+    }
+    session.finish_request_body().await
+}
+
+/// Reads the header of the final answer.
+async fn read_header(session: &mut HttpSession) -> pingora::Result<()> {
+    for _ in 0..INFORMATIONAL_MAX {
+        session.read_response_header().await?;
+        if session.response_header().is_none_or(|header| !header.status.is_informational()) {
+            return Ok(());
+        }
+    }
+    Error::e_explain(ErrorType::InvalidHTTPHeader, "too many informational answers")
+}
+
+impl Exchange {
+    /// The header of the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble::BadHttp`], which cannot be once an exchange has begun.
+    pub(super) fn header(&self) -> Result<&ResponseHeader, Trouble> {
+        self.session.response_header().ok_or(Trouble::BadHttp)
+    }
+
+    /// The next piece of the body; `None` at its proper end.
+    ///
+    /// # Errors
+    ///
+    /// The [`Trouble`] that cut it.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped; no byte is lost.
+    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            let read = self.session.read_response_body().await;
+            match read.map_err(|e| Trouble::of_read(&e, Trouble::IdleTimeout))? {
+                Some(piece) if piece.is_empty() => {
+                    if self.session.response_done() {
+                        return Ok(None);
+                    }
+                }
+                piece => return Ok(piece),
+            }
+        }
+    }
+
+    /// Whether nothing of the body is left to read.
+    pub(super) fn is_done(&mut self) -> bool {
+        self.session.response_done()
+    }
+
+    /// Reads the body of an error, as far as bounds allow (spec 3.1); what was read before a cut counts.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was read is lost.
+    pub(super) async fn read_error_body(&mut self, mut body: BytesMut) -> Bytes {
+        let reading = async {
+            while body.len() < ERROR_BODY_MAX {
+                match self.read().await {
+                    Ok(Some(piece)) => body.extend_from_slice(&piece),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        };
+        let _ = timeout(ERROR_BODY_TIMEOUT, reading).await;
+        body.truncate(ERROR_BODY_MAX);
+        body.freeze()
+    }
+
+    /// Gives the connection back: to the pool if the answer was read to its end, else closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped; the connection is closed then.
+    pub(super) async fn close(mut self) {
+        if self.session.response_done() {
+            let idle = self.peer.options.idle_timeout;
+            self.connector.release_http_session(self.session, &*self.peer, idle).await;
+        } else {
+            self.session.shutdown().await;
+        }
+    }
+}

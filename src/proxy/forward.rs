@@ -1,0 +1,229 @@
+//! After the commit point: the answer on its way to the client (spec 10.1, 2.6).
+//!
+//! From here on nothing is replayed. A whole answer is sent with its length; a large one and a stream are sent as they
+//! come. What breaks now is said inside a stream, which then ends properly, or cuts an answer that cannot say it.
+
+use super::exchange::{Exchange, Trouble};
+use super::{Ctx, Cut, Downstream, reply};
+use crate::core::failure::Class;
+use crate::core::usage::UsageSource;
+use crate::telemetry::record::{End, Outcome};
+use crate::wire::answer::{self, Identity};
+use crate::wire::chat_stream::{ChatStream, Step};
+use crate::wire::error::PublicError;
+use crate::wire::usage;
+use bytes::{Bytes, BytesMut};
+use http::Version;
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::attempt::{Answer, fault_verdict};
+
+/// How long the end of an upstream's answer is waited for, so that its connection can be used again.
+const EPILOGUE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// An answer to be sent.
+pub(super) struct Forward {
+    pub(super) answer: Answer,
+    pub(super) identity: Identity,
+    /// When it has to be over.
+    pub(super) total: Instant,
+}
+
+/// Sends an answer to its end.
+///
+/// # Errors
+///
+/// [`Cut`] if the client left, or if the answer had to be cut.
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the upstream; the client's connection cannot be used afterwards.
+pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forward) -> Result<(), Cut> {
+    let Forward { answer, identity, total } = what;
+    match answer {
+        Answer::Whole { body } => whole(session, ctx, &body, identity).await,
+        Answer::Begun { exchange, beginning } => {
+            let flow = Flow { exchange: *exchange, total: Box::pin(sleep_until(total)) };
+            large(session, ctx, flow, &beginning, identity).await
+        }
+        Answer::Stream { exchange, stream, done, held } => {
+            ctx.record.commit_gate = Some(held);
+            let flow = Flow { exchange: *exchange, total: Box::pin(sleep_until(total)) };
+            events(session, ctx, flow, *stream, done).await
+        }
+    }
+}
+
+async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: Identity) -> Result<(), Cut> {
+    let (body, usage) = answer::rewrite(body, identity);
+    note_usage(ctx, usage.as_deref());
+    let header = reply::header(ctx, 200, "application/json").map_err(|_| Cut::Defect)?;
+    reply::send(session, ctx, header, body).await?;
+    ctx.record.end = End::Complete;
+    Ok(())
+}
+
+/// An upstream's answer under way, with the time by which it has to be over.
+struct Flow {
+    exchange: Exchange,
+    total: std::pin::Pin<Box<Sleep>>,
+}
+
+/// What came next.
+enum Arrived {
+    Piece(Bytes),
+    End,
+    Trouble(Trouble),
+    ClientGone,
+}
+
+impl Flow {
+    /// Waits for the next piece, the client's hang-up, or the end of its time.
+    async fn next(&mut self, session: &mut Downstream) -> Arrived {
+        tokio::select! {
+            biased;
+            piece = self.exchange.read() => match piece {
+                Ok(Some(piece)) => Arrived::Piece(piece),
+                Ok(None) => Arrived::End,
+                Err(trouble) => Arrived::Trouble(trouble),
+            },
+            _gone = session.read_body_or_idle(true) => Arrived::ClientGone,
+            () = &mut self.total => Arrived::Trouble(Trouble::TotalTimeout),
+        }
+    }
+
+    /// Lets the connection go back to the pool, if its answer ends as it should.
+    async fn close(mut self) {
+        if !self.exchange.is_done() {
+            let _ = timeout(EPILOGUE_TIMEOUT, self.exchange.read()).await;
+        }
+        self.exchange.close().await;
+    }
+}
+
+/// A JSON answer that is too large to be held.
+async fn large(
+    session: &mut Downstream,
+    ctx: &mut Ctx,
+    mut flow: Flow,
+    beginning: &[u8],
+    identity: Identity,
+) -> Result<(), Cut> {
+    begin(session, ctx, "application/json").await?;
+    let (mut rewriter, mut out) = (identity.rewriter(), BytesMut::with_capacity(beginning.len() + 256));
+    rewriter.push(beginning, &mut out);
+    loop {
+        write(session, ctx, out.split().freeze(), false).await?;
+        match flow.next(session).await {
+            Arrived::Piece(piece) => rewriter.push(&piece, &mut out),
+            Arrived::End if rewriter.is_complete() => break,
+            Arrived::End => return Err(cut(ctx, Trouble::Closed.verdict().rule)),
+            Arrived::Trouble(trouble) => return Err(cut(ctx, trouble.verdict().rule)),
+            Arrived::ClientGone => return Err(Cut::ClientGone),
+        }
+    }
+    note_usage(ctx, rewriter.usage());
+    write(session, ctx, Bytes::new(), true).await?;
+    ctx.record.end = End::Complete;
+    ctx.release();
+    flow.close().await;
+    Ok(())
+}
+
+/// An event stream.
+async fn events(
+    session: &mut Downstream,
+    ctx: &mut Ctx,
+    mut flow: Flow,
+    mut stream: ChatStream,
+    mut done: bool,
+) -> Result<(), Cut> {
+    begin(session, ctx, "text/event-stream").await?;
+    ctx.record.time_to_first_token = Some(ctx.started.elapsed());
+    while !done {
+        write(session, ctx, stream.take(), false).await?;
+        let step = match flow.next(session).await {
+            Arrived::Piece(piece) => stream.push(&piece),
+            Arrived::End => stream.finish(),
+            Arrived::Trouble(trouble) if stream.finish() != Step::Done => {
+                note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+                return break_off(session, ctx, &mut stream, trouble.verdict().rule).await;
+            }
+            Arrived::Trouble(_) => Step::Done,
+            Arrived::ClientGone => {
+                note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+                return Err(Cut::ClientGone);
+            }
+        };
+        if let Step::Failed(fault) = &step {
+            note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+            return break_off(session, ctx, &mut stream, fault_verdict(fault).rule).await;
+        }
+        done = step == Step::Done;
+    }
+    note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+    if stream.had_late_error() {
+        ctx.shared.metrics.late_errors().inc();
+    }
+    write(session, ctx, stream.take(), true).await?;
+    ctx.record.end = End::Complete;
+    ctx.release();
+    flow.close().await;
+    Ok(())
+}
+
+/// Says in the stream that it failed, and ends it properly without its success marker (spec 2.6).
+async fn break_off(
+    session: &mut Downstream,
+    ctx: &mut Ctx,
+    stream: &mut ChatStream,
+    rule: &'static str,
+) -> Result<(), Cut> {
+    note_break(ctx, rule);
+    let error = PublicError::unavailable();
+    ctx.record.code = Some(error.code.entry().name);
+    let mut last = BytesMut::from(&stream.take()[..]);
+    last.extend_from_slice(error.event().as_bytes());
+    write(session, ctx, last.freeze(), true).await
+}
+
+/// An answer that cannot say that it failed is cut without its final chunk.
+fn cut(ctx: &mut Ctx, rule: &'static str) -> Cut {
+    note_break(ctx, rule);
+    Cut::Upstream
+}
+
+fn note_break(ctx: &mut Ctx, rule: &'static str) {
+    ctx.record.end = End::BrokenMidStream;
+    ctx.record.rewritten = Some(Class::BrokenMidStream);
+    if let Some(attempt) = ctx.record.attempts.last_mut() {
+        attempt.outcome = Outcome::Failed(Class::BrokenMidStream, rule);
+    }
+}
+
+fn note_usage(ctx: &mut Ctx, reported: Option<&[u8]>) {
+    ctx.record.usage = reported.and_then(usage::parse).map(|usage| (usage, UsageSource::Reported));
+}
+
+/// Sends the header of an answer whose length is not known.
+async fn begin(session: &mut Downstream, ctx: &mut Ctx, content_type: &str) -> Result<(), Cut> {
+    let mut header = reply::header(ctx, 200, content_type).map_err(|_| Cut::Defect)?;
+    if content_type == "text/event-stream" {
+        header.insert_header("x-accel-buffering", "no").map_err(|_| Cut::Defect)?;
+    }
+    // An HTTP/1.0 client reads until the connection ends.
+    if session.req_header().version == Version::HTTP_11 {
+        header.insert_header("transfer-encoding", "chunked").map_err(|_| Cut::Defect)?;
+    }
+    ctx.record.status = 200;
+    session.write_response_header(header).await.map_err(|_| Cut::ClientGone)
+}
+
+async fn write(session: &mut Downstream, ctx: &mut Ctx, bytes: Bytes, end: bool) -> Result<(), Cut> {
+    if bytes.is_empty() && !end {
+        return Ok(());
+    }
+    ctx.record.bytes += u64::try_from(bytes.len()).unwrap_or(0);
+    session.write_response_body(bytes, end).await.map_err(|_| Cut::ClientGone)
+}

@@ -1,0 +1,99 @@
+//! One generation of the configuration, in the form that requests use.
+//!
+//! A request takes one snapshot when it begins and keeps it to its end, whatever is loaded meanwhile.
+
+use super::upstream::Channel;
+use crate::config::{self, Config};
+use crate::core::api::ApiSet;
+use crate::core::catalog::{Candidate, Catalog, Model};
+use crate::core::id::{AccountId, ChannelId};
+use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
+use crate::telemetry::metrics::{Labels, Metrics};
+use std::sync::Arc;
+
+/// Everything a request needs to know of the configuration.
+pub(crate) struct Generation {
+    /// Counts up with every load, from 1.
+    pub(crate) number: u64,
+    /// When it was loaded, in Unix seconds.
+    pub(crate) loaded_at: u64,
+    /// Bounds and times of the public listener.
+    pub(crate) server: config::Server,
+    /// The status for a model that nobody serves (spec 2.3).
+    pub(crate) unknown_model: u16,
+    /// Models and their candidates.
+    pub(crate) catalog: Catalog,
+    /// Keys and accounts.
+    pub(crate) keys: Keys,
+    /// Channels, by [`ChannelId`].
+    pub(crate) channels: Vec<Arc<Channel>>,
+    /// Names and resolved metrics.
+    pub(crate) labels: Arc<Labels>,
+}
+
+impl Generation {
+    /// Builds generation `number` of a checked configuration.
+    pub(crate) fn new(number: u64, config: &Config, metrics: &Metrics) -> Self {
+        let channels: Vec<_> =
+            config.channels.iter().map(|channel| Arc::new(Channel::new(channel.clone()))).collect();
+        let model_names: Vec<Arc<str>> = config.models.iter().map(|model| model.id.as_str().into()).collect();
+        let channel_names: Vec<Arc<str>> = channels.iter().map(|channel| Arc::clone(&channel.id)).collect();
+        Self {
+            number,
+            loaded_at: super::clock::unix().as_secs(),
+            server: config.server.clone(),
+            unknown_model: config.errors.unknown_model,
+            catalog: Catalog::new(config.models.iter().map(|model| catalog_model(model, config)).collect()),
+            keys: keys(config),
+            labels: metrics.labels(&model_names, &channel_names),
+            channels,
+        }
+    }
+
+    /// The channel of an id.
+    pub(crate) fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
+        self.channels.get(id.index())
+    }
+}
+
+fn catalog_model(model: &config::Model, config: &Config) -> Model {
+    let enabled = config.channels.iter().enumerate().filter(|(_, channel)| channel.enabled);
+    let candidates = enabled.filter_map(|(index, channel)| candidate(index, channel, &model.id)).collect();
+    Model { id: model.id.as_str().into(), kind: model.kind, verification: model.verification, candidates }
+}
+
+fn candidate(index: usize, channel: &config::Channel, model: &str) -> Option<Candidate> {
+    let (_, upstream_model) = channel.models.iter().find(|(public, _)| public == model)?;
+    Some(Candidate {
+        channel: ChannelId::new(index),
+        upstream_model: upstream_model.as_str().into(),
+        priority: channel.priority,
+        weight: channel.weight,
+        apis: channel.apis.iter().copied().collect::<ApiSet>(),
+        groups: channel.groups.iter().map(|group| group.as_str().into()).collect(),
+    })
+}
+
+fn keys(config: &Config) -> Keys {
+    let account = |account: &config::Account| Account {
+        id: account.id.as_str().into(),
+        verified: account.verified,
+        group: account.group.as_deref().map(Into::into),
+    };
+    let key = |key: &config::Key| {
+        // The configuration has checked that the account exists.
+        let owner =
+            config.accounts.iter().position(|account| account.id == key.account).unwrap_or(usize::MAX);
+        let entry = Key {
+            id: key.id.as_str().into(),
+            account: AccountId::new(owner),
+            enabled: key.enabled,
+            expires: key.expires,
+            models: key.models.iter().map(|written| Pattern::parse(written)).collect(),
+            group: key.group.as_deref().map(Into::into),
+            limits: KeyLimits::new(key.limits.rpm, key.limits.concurrency),
+        };
+        (key.digest, entry)
+    };
+    Keys::new(config.accounts.iter().map(account).collect(), config.keys.iter().map(key).collect())
+}

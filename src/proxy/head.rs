@@ -1,0 +1,55 @@
+//! The request head for an upstream (spec 5.5, 10): built from an allow-list, the channel's credential last.
+
+use super::upstream::Channel;
+use crate::wire::endpoint::Call;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::RequestHeader;
+
+/// Fields of a client that every upstream may see: they select features of the API and name nobody.
+const PASSED: [HeaderName; 1] = [HeaderName::from_static("openai-beta")];
+/// Fields that only trusted channels see (spec 13.1).
+const PASSED_TO_TRUSTED: [HeaderName; 2] =
+    [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// The head of a call to `channel` with a body of `length` bytes.
+///
+/// # Errors
+///
+/// Never for configured channels.
+pub(super) fn build(
+    channel: &Channel,
+    call: Call,
+    stream: bool,
+    length: usize,
+    client: &HeaderMap,
+) -> pingora::Result<RequestHeader> {
+    let mut head = RequestHeader::build("POST", channel.path(call).as_bytes(), Some(12))?;
+    head.insert_header(http::header::HOST, channel.host.clone())?;
+    head.insert_header(http::header::USER_AGENT, USER_AGENT)?;
+    head.insert_header(http::header::CONTENT_TYPE, JSON)?;
+    head.insert_header(http::header::CONTENT_LENGTH, length)?;
+    head.insert_header(http::header::ACCEPT, if stream { EVENT_STREAM } else { JSON })?;
+    head.insert_header(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    pass(&mut head, &PASSED, client)?;
+    pass(&mut head, &channel.settings.pass_headers, client)?;
+    if channel.settings.trusted {
+        pass(&mut head, &PASSED_TO_TRUSTED, client)?;
+    }
+    // Last, so that nothing a client sends can replace it.
+    if let Some(credential) = channel.credential() {
+        head.insert_header(http::header::AUTHORIZATION, credential.clone())?;
+    }
+    Ok(head)
+}
+
+fn pass(head: &mut RequestHeader, names: &[HeaderName], client: &HeaderMap) -> pingora::Result<()> {
+    for name in names {
+        if let Some(value) = client.get(name) {
+            head.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}

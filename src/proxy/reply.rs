@@ -1,0 +1,115 @@
+//! Answers of the gateway's own, and the headers that every answer carries (spec 2.7).
+
+use super::body::expects_continue;
+use super::{Ctx, Cut, Downstream};
+use crate::core::key::Exceeded;
+use crate::core::refusal::{Failure, Refusal};
+use crate::telemetry::record::End;
+use crate::wire::error::{Dialect, PublicError};
+use crate::wire::ratelimit;
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use std::time::Duration;
+
+/// How long the rest of an unwanted body is read before the connection is closed, so that the client sees the answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The header of an answer with what every answer carries.
+///
+/// # Errors
+///
+/// Never for the statuses and values that the gateway uses.
+pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Result<Box<ResponseHeader>> {
+    let mut header = ResponseHeader::build(status, Some(12))?;
+    header.insert_header("content-type", content_type)?;
+    header.insert_header("x-request-id", &*ctx.record.request_id)?;
+    header.insert_header("cache-control", "no-store")?;
+    if let Some(standing) = ctx.admission.as_ref().and_then(|admission| admission.requests) {
+        for (name, value) in ratelimit::request_headers(&standing) {
+            header.insert_header(name, value)?;
+        }
+    }
+    Ok(Box::new(header))
+}
+
+/// Answers with a failure's public face (spec 2) and notes the precise one for the operator.
+///
+/// # Errors
+///
+/// [`Cut`] if the client cannot be reached any more.
+///
+/// # Cancel safety
+///
+/// Must be run to its end; a half-written answer leaves the connection unusable.
+pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Failure) -> Result<(), Cut> {
+    let error = PublicError::of(failure, ctx.generation.unknown_model);
+    note(ctx, failure, &error);
+    let body = Bytes::from(error.render(Dialect::OpenAi, &ctx.record.request_id));
+    let mut header = header(ctx, error.status(), "application/json").map_err(|_| Cut::Defect)?;
+    for (name, value) in error_headers(failure, &error) {
+        header.insert_header(name, value).map_err(|_| Cut::Defect)?;
+    }
+    if !session.is_body_done() {
+        leave_body_unread(session);
+    }
+    send(session, ctx, header, body).await
+}
+
+/// Sends a whole answer with its length.
+///
+/// # Errors
+///
+/// [`Cut`] if the client cannot be reached any more.
+///
+/// # Cancel safety
+///
+/// Must be run to its end.
+pub(super) async fn send(
+    session: &mut Downstream,
+    ctx: &mut Ctx,
+    mut header: Box<ResponseHeader>,
+    body: Bytes,
+) -> Result<(), Cut> {
+    header.insert_header("content-length", body.len()).map_err(|_| Cut::Defect)?;
+    let is_head = session.req_header().method == http::Method::HEAD;
+    let written = if is_head { Bytes::new() } else { body };
+    ctx.record.status = header.status.as_u16();
+    ctx.record.bytes = u64::try_from(written.len()).unwrap_or(u64::MAX);
+    session.write_response_header(header).await.map_err(|_| Cut::ClientGone)?;
+    session.write_response_body(written, true).await.map_err(|_| Cut::ClientGone)?;
+    Ok(())
+}
+
+fn note(ctx: &mut Ctx, failure: &Failure, error: &PublicError) {
+    ctx.record.end = End::Error;
+    ctx.record.code = Some(error.code.entry().name);
+    match failure {
+        Failure::Refused(refusal) => ctx.record.refusal = Some((refusal.stage(), refusal.reason())),
+        Failure::Upstream(verdict) => ctx.record.rewritten = Some(verdict.class),
+        Failure::NowhereServed(_) => ctx.record.rewritten = Some(crate::core::failure::Class::ModelMissing),
+        Failure::NoChannel | Failure::Internal => {}
+    }
+}
+
+fn error_headers(failure: &Failure, error: &PublicError) -> Vec<(&'static str, String)> {
+    let mut fields = error.retry_headers(fastrand::u64(..));
+    match failure {
+        Failure::Refused(Refusal::WrongMethod(allow)) => fields.push(("allow", (*allow).to_owned())),
+        Failure::Refused(Refusal::Limited(Exceeded::Requests(denied))) => {
+            fields.extend(ratelimit::request_headers(&denied.standing));
+        }
+        _ => {}
+    }
+    fields
+}
+
+/// Prepares an answer while the client is still sending: what it sends is read and thrown away for a moment, so that the
+/// answer is not lost in a reset; a client that waits for `100 Continue` may send or not, so its connection ends.
+fn leave_body_unread(session: &mut Downstream) {
+    if expects_continue(session) {
+        session.set_keepalive(None);
+        return;
+    }
+    session.set_close_on_response_before_downstream_finish(false);
+    session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+}

@@ -1,0 +1,145 @@
+//! Channels as the relay uses them: where they are, what they are sent, and which credential is next.
+//!
+//! Names are resolved in the background and never in a request, except for the very first answer: the last good
+//! addresses are kept when a resolver fails, and used in turn.
+
+use crate::config;
+use crate::wire::endpoint::Call;
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use pingora::protocols::TcpKeepalive;
+use pingora::upstreams::peer::HttpPeer;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a pooled connection may be idle; below the keep-alive time of the usual providers.
+const IDLE_MAX: Duration = Duration::from_secs(50);
+/// How long one write to an upstream may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One way to reach a provider, ready to use.
+pub(crate) struct Channel {
+    /// As configured.
+    pub(crate) settings: config::Channel,
+    /// Its name.
+    pub(crate) id: Arc<str>,
+    /// The value of `Host`.
+    pub(crate) host: HeaderValue,
+    credentials: Vec<HeaderValue>,
+    next_credential: AtomicUsize,
+    peers: ArcSwap<Vec<Arc<HttpPeer>>>,
+    next_peer: AtomicUsize,
+}
+
+impl Channel {
+    /// A channel whose name has not been resolved yet, unless it is an address.
+    pub(crate) fn new(settings: config::Channel) -> Self {
+        let channel = Self {
+            id: settings.id.as_str().into(),
+            host: host_value(&settings.base_url),
+            credentials: settings.credentials.iter().filter_map(bearer).collect(),
+            next_credential: AtomicUsize::new(0),
+            peers: ArcSwap::default(),
+            next_peer: AtomicUsize::new(0),
+            settings,
+        };
+        if let Ok(address) = channel.settings.base_url.host.parse::<IpAddr>() {
+            channel.use_addresses(&[SocketAddr::new(address, channel.settings.base_url.port)]);
+        }
+        channel
+    }
+
+    /// The next address to try; `None` while there is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub(crate) async fn peer(&self) -> Option<Arc<HttpPeer>> {
+        if self.peers.load().is_empty() {
+            self.resolve().await;
+        }
+        let peers = self.peers.load();
+        let turn = self.next_peer.fetch_add(1, Ordering::Relaxed) % peers.len().max(1);
+        peers.get(turn).cloned()
+    }
+
+    /// The next credential, as the value of `Authorization`.
+    pub(crate) fn credential(&self) -> Option<&HeaderValue> {
+        let turn = self.next_credential.fetch_add(1, Ordering::Relaxed) % self.credentials.len().max(1);
+        self.credentials.get(turn)
+    }
+
+    /// The path of a call at this channel.
+    pub(crate) fn path(&self, call: Call) -> String {
+        format!("{}{}", self.settings.base_url.path, call.upstream_path())
+    }
+
+    /// Looks the host up and keeps what was found; what was known before stays when nothing is.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time; then nothing changes.
+    pub(crate) async fn resolve(&self) {
+        let url = &self.settings.base_url;
+        if url.host.parse::<IpAddr>().is_ok() {
+            return;
+        }
+        match tokio::net::lookup_host((url.host.as_str(), url.port)).await {
+            Ok(found) => {
+                let mut addresses: Vec<SocketAddr> = found.collect();
+                addresses.sort_unstable();
+                addresses.dedup();
+                if !addresses.is_empty() {
+                    self.use_addresses(&addresses);
+                }
+            }
+            Err(e) => log::warn!("channel {}: its host could not be resolved: {e}", self.id),
+        }
+    }
+
+    fn use_addresses(&self, addresses: &[SocketAddr]) {
+        let known = self.peers.load();
+        if known.iter().map(|peer| peer._address.as_inet().copied()).eq(addresses.iter().map(|a| Some(*a))) {
+            return;
+        }
+        self.peers
+            .store(Arc::new(addresses.iter().map(|address| Arc::new(self.peer_at(*address))).collect()));
+    }
+
+    fn peer_at(&self, address: SocketAddr) -> HttpPeer {
+        let url = &self.settings.base_url;
+        let sni = self.settings.sni.clone().unwrap_or_else(|| url.host.clone());
+        let mut peer = HttpPeer::new(address, url.tls, sni);
+        peer.options.connection_timeout = Some(self.settings.timeouts.connect);
+        peer.options.total_connection_timeout = Some(self.settings.timeouts.connect);
+        peer.options.write_timeout = Some(WRITE_TIMEOUT);
+        peer.options.idle_timeout = Some(IDLE_MAX);
+        peer.options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_secs(30),
+            interval: Duration::from_secs(10),
+            count: 3,
+            #[cfg(target_os = "linux")]
+            user_timeout: Duration::ZERO,
+        });
+        peer
+    }
+}
+
+/// `Host` with the port where it is not the scheme's own (RFC 9110, 7.2).
+fn host_value(url: &config::BaseUrl) -> HeaderValue {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let text = match (url.tls, url.port) {
+        (true, 443) | (false, 80) => host,
+        (_, port) => format!("{host}:{port}"),
+    };
+    // The configuration accepts host names only; an empty value would be refused by the upstream.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn bearer(secret: &config::Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
