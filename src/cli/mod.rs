@@ -1,1 +1,100 @@
-//! (cli)
+//! Ring 4: the command line: one file for each subcommand, exit codes in one place (spec 12.2).
+
+mod check;
+mod keys;
+mod run;
+mod sandbox;
+
+use clap::{Parser, Subcommand};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Something failed while running.
+const EXIT_RUNTIME: u8 = 1;
+/// The command line makes no sense.
+const EXIT_USAGE: u8 = 2;
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// An edge gateway for large-language-model APIs.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// Check the configuration and exit, like `check`.
+    #[arg(short = 't')]
+    test: bool,
+    /// The configuration file, with `-t`.
+    #[arg(short = 'c', value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the gateway.
+    Run {
+        /// The configuration file.
+        #[arg(short = 'c', value_name = "FILE", default_value = "tidegate.yaml")]
+        config: PathBuf,
+        /// How much the gateway says of itself: error, warn, info, debug or trace.
+        #[arg(long, value_name = "LEVEL", default_value = "info")]
+        log_level: log::LevelFilter,
+    },
+    /// Check a configuration and report every problem in it.
+    Check {
+        /// The configuration file.
+        #[arg(short = 'c', value_name = "FILE", default_value = "tidegate.yaml")]
+        config: PathBuf,
+    },
+    /// Make keys for clients.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Run a scripted OpenAI-compatible upstream for trials and tests.
+    Sandbox {
+        /// Where to listen.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9101")]
+        listen: std::net::SocketAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a new key; print it, once, and the digest for the configuration.
+    New,
+    /// Read a key from standard input and print its digest.
+    Hash,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match (cli.command, cli.test) {
+        (Some(Command::Run { config, log_level }), false) => run::run(&config, log_level),
+        (Some(Command::Check { config }), _) => check::check(&config),
+        (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
+        (Some(Command::Keys { command: KeysCommand::New }), false) => keys::new(),
+        (Some(Command::Keys { command: KeysCommand::Hash }), false) => keys::hash(),
+        (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
+        _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
+    };
+    ended.unwrap_or_else(ExitCode::from)
+}
+
+/// How a command ended: well, or with an exit code after its message.
+type Ended = Result<ExitCode, u8>;
+
+/// Says what went wrong, on standard error.
+fn complain(code: u8, what: impl std::fmt::Display) -> Ended {
+    let _ = writeln!(io::stderr(), "tidegate: {what}");
+    Err(code)
+}
+
+/// Writes to standard output; a reader that left is not our problem.
+fn say(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout(), "{what}");
+}

@@ -1,169 +1,131 @@
-//! Configuration.
-#![allow(missing_docs, clippy::allow_attributes_without_reason)]
+//! Ring 2: the configuration, one strict YAML file (spec 12.1).
+//!
+//! Text becomes a [`tree`] with places, the sections walk it with a [`reader`] that collects every problem, and what
+//! comes out is a [`Config`] as meant: checked, defaults applied, secrets read. Unknown and repeated members are
+//! problems; members that this version does not act upon yet stand in [`not_yet`]. The environment is read in
+//! [`secret`] and nowhere else.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod channels;
+mod keys;
+pub mod mint;
+mod models;
+mod not_yet;
+mod problem;
+mod quantity;
+mod reader;
+mod secret;
+mod server;
+mod tree;
+mod types;
 
-/// A whole configuration, as meant: checked, defaults applied, secrets read.
+pub use keys::Minted;
+pub use problem::{Position, Problem, Problems};
+use reader::{Object, Reader};
+use std::collections::HashSet;
+use std::path::Path;
+pub use types::{
+    Account, Admin, BaseUrl, Channel, Config, Errors, Key, Limits, Model, Provider, Sandbox, Secret, Server,
+    Timeouts,
+};
+
+/// A configuration that may be used.
 #[derive(Debug, Clone)]
-pub struct Config {
-    pub server: Server,
-    pub admin: Admin,
-    pub errors: Errors,
-    pub models: Vec<Model>,
-    pub channels: Vec<Channel>,
-    pub accounts: Vec<Account>,
-    pub keys: Vec<Key>,
-    /// Set when the configuration asks for the built-in scripted upstream inside this process (quick start).
-    pub sandbox: Option<Sandbox>,
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What the operator should know.
+    pub warnings: Vec<Problem>,
+    /// Keys that were made because the file asked for it.
+    pub minted: Vec<Minted>,
 }
 
-#[derive(Debug, Clone)]
-pub struct Sandbox {
-    pub listen: SocketAddr,
-}
-
-#[derive(Debug, Clone)]
-pub struct Server {
-    pub listen: Vec<SocketAddr>,
-    pub health_path: Option<String>,
-    pub threads: usize,
-    pub body_max: usize,
-    /// The whole time a client may take to send a body.
-    pub body_timeout: Duration,
-    pub header_max: usize,
-    pub max_connections: usize,
-    pub keepalive: Duration,
-    /// How long a single write to a client may take.
-    pub write_timeout: Duration,
-    pub drain: Duration,
-    pub grace: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub struct Admin {
-    pub listen: SocketAddr,
-    pub token: Option<Secret>,
-    pub allowed_hosts: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Errors {
-    /// 503, or 404 where the operator prefers that (spec 2.3).
-    pub unknown_model: u16,
-}
-
-pub use crate::core::api::{Api, ModelKind};
-
-#[derive(Debug, Clone)]
-pub struct Model {
-    pub id: String,
-    pub kind: ModelKind,
-    pub context_window: Option<u64>,
-    pub output_max: Option<u64>,
-    /// `verification: telegram`: the account must be verified.
-    pub verification: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provider {
-    OpenAi,
-    Anthropic,
-    Gemini,
-    Azure,
-    OpenAiCompatible,
-}
-
-#[derive(Debug, Clone)]
-pub struct BaseUrl {
-    pub tls: bool,
-    /// Host name or IP literal, without brackets.
-    pub host: String,
-    pub port: u16,
-    /// Path with the version, no trailing slash: `/v1`.
-    pub path: String,
-}
-
-#[derive(Debug, Clone)]
-pub struct Channel {
-    pub id: String,
-    pub enabled: bool,
-    pub provider: Provider,
-    pub base_url: BaseUrl,
-    pub credentials: Vec<Secret>,
-    /// Public model id, upstream model name; in the order of the file. Public ids exist in `models`.
-    pub models: Vec<(String, String)>,
-    pub apis: Vec<Api>,
-    pub stream_usage: bool,
-    pub trusted: bool,
-    pub pass_headers: Vec<http::HeaderName>,
-    /// Empty: every group.
-    pub groups: Vec<String>,
-    pub sni: Option<String>,
-    pub timeouts: Timeouts,
-    pub attempts: u32,
-    /// Lower is tried first.
-    pub priority: u32,
-    pub weight: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    pub connect: Duration,
-    pub first_byte: Duration,
-    pub idle: Duration,
-    pub total: Duration,
-    pub failover: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub struct Account {
-    pub id: String,
-    pub verified: bool,
-    pub group: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Key {
-    pub id: String,
-    pub account: String,
-    pub name: String,
-    pub enabled: bool,
-    /// Unix seconds.
-    pub expires: Option<u64>,
-    /// SHA-256 of the whole key.
-    pub digest: [u8; 32],
-    /// Patterns as written: `*`, `prefix/*`, or an exact id.
-    pub models: Vec<String>,
-    pub group: Option<String>,
-    pub limits: Limits,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Limits {
-    pub rpm: Option<u32>,
-    pub concurrency: Option<u32>,
-}
-
-/// A secret; its value never appears in `Debug`.
-#[derive(Clone)]
-pub struct Secret(std::sync::Arc<zeroize::Zeroizing<String>>);
-
-impl Secret {
-    pub fn new(value: String) -> Self {
-        Self(std::sync::Arc::new(zeroize::Zeroizing::new(value)))
-    }
-    pub fn expose(&self) -> &str {
-        &self.0
+/// Reads and checks a file, with the secrets it names.
+///
+/// # Errors
+///
+/// Every problem of the file; an error of syntax ends the list.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, path, &secret::process_env),
+        Err(e) => {
+            let problem = Problem {
+                at: Position::default(),
+                path: String::new(),
+                message: format!("cannot be read: {}", e.kind()),
+                hint: None,
+            };
+            Err(Problems { file: path.to_owned(), list: vec![problem] })
+        }
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
+/// Checks a text as if it stood in `file`, with `env` as environment.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    let refused = |list| Problems { file: file.to_owned(), list };
+    let root = tree::parse(text).map_err(|problem| refused(vec![problem]))?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let reader = Reader::new(env, folder);
+    let read =
+        reader::Item { reader: &reader, path: String::new(), node: &root }.object().and_then(root_section);
+    let (problems, warnings) = reader.finish();
+    match read {
+        Some((config, minted)) if problems.is_empty() => Ok(Loaded { config, warnings, minted }),
+        _ => Err(refused(problems)),
     }
 }
 
-#[allow(unused)]
-fn unused(_: PathBuf) {}
+fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
+    if let Some(version) = root.required("version") {
+        version.number::<u8>(1..=1);
+    }
+    let sandbox = root.get("sandbox").and_then(|item| server::sandbox(&item));
+    let defaults = channels::defaults(root.get("defaults"));
+    if let Some(store) = root.get("store").and_then(|item| item.object()) {
+        store.finish();
+    }
+    let server = server::server(root.get("server"));
+    let admin = server::admin(root.get("admin"));
+    let errors = server::errors(root.get("errors"));
+    let models = models::models(root.required("models"));
+    let channels = channels::channels(root.required("channels"), &models, &defaults);
+    let accounts = keys::accounts(root.get("accounts"));
+    let (keys, minted) = keys::keys(root.get("keys"), &accounts, &models, sandbox.is_some());
+    warn_of_idle_models(&root, &models, &channels);
+    root.finish();
+    Some((Config { server, admin, errors, models, channels, accounts, keys, sandbox }, minted))
+}
+
+/// A model that nobody serves is not offered, which is rarely meant.
+fn warn_of_idle_models(root: &Object<'_>, models: &[Model], channels: &[Channel]) {
+    let served: HashSet<_> = channels
+        .iter()
+        .filter(|channel| channel.enabled)
+        .flat_map(|channel| channel.models.iter().map(|(public, _)| public.as_str()))
+        .collect();
+    for model in models.iter().filter(|model| !served.contains(model.id.as_str())) {
+        root.item().warn(format!("no enabled channel serves the model {}", model.id));
+    }
+}
+
+/// The `id` of a channel, an account or a key: a label in metrics and logs.
+fn name(object: &Object<'_>, seen: &mut HashSet<String>) -> Option<String> {
+    let item = object.required("id")?;
+    let id = item.text()?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if id.is_empty() || id.len() > 64 || !id.chars().all(allowed) {
+        item.refuse("must be 1 to 64 letters, digits, '.', '_' or '-'");
+        return None;
+    }
+    if !seen.insert(id.to_owned()) {
+        item.refuse(format!("is there twice: {id}"));
+        return None;
+    }
+    Some(id.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,150 @@
-//! (runtime)
+//! Ring 3: the process: services, signals, drain.
+//!
+//! An [`Assembly`] is a whole gateway, ready to run: the public listener, the admin listener, the resolver, and the
+//! sandbox where the configuration asks for one. [`signals`] decides when it ends, [`drain`] how.
+
+mod drain;
+pub mod signals;
+
+use crate::admin::{Admin, Readiness};
+use crate::config::Config;
+use crate::proxy::{Built, Gateway};
+use crate::sandbox;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::listening::Service;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long services may take to stop after the grace period.
+const STOP_TIMEOUT_SECONDS: u64 = 1;
+/// How long the access log may take to be written at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A whole gateway, ready to run.
+pub struct Assembly {
+    server: Server,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    log: Option<AccessLog>,
+}
+
+impl Assembly {
+    /// Puts a checked configuration together; the access log goes to `log`.
+    ///
+    /// # Errors
+    ///
+    /// An address cannot be listened at, or the log cannot be started.
+    pub fn new(config: Config, log: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (listen, admin, sandbox) =
+            (config.server.listen.clone(), config.admin.listen, config.sandbox.clone());
+        for address in listen.iter().chain([&admin]).chain(sandbox.iter().map(|sandbox| &sandbox.listen)) {
+            check_address(*address)?;
+        }
+        let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
+        server.bootstrap();
+        let Built { gateway, resolver, metrics, log } = Gateway::builder(config).access_log(log).build()?;
+        let readiness = Arc::new(Readiness::default());
+
+        let mut options = HttpServerOptions::default();
+        // So that CONNECT gets the gateway's own 404 and not the framework's 405 (spec 1.2).
+        options.allow_connect_method_proxying = true;
+        let mut public = ProxyServiceBuilder::new(&server.configuration, gateway)
+            .name("public")
+            .server_options(options)
+            .build();
+        for address in &listen {
+            public.add_tcp(&address.to_string());
+        }
+        server.add_service(public);
+
+        let app = Admin { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
+        let mut admin_service = Service::new("admin".into(), app);
+        admin_service.threads = Some(1);
+        admin_service.add_tcp(&admin.to_string());
+        server.add_service(admin_service);
+
+        server.add_service(background_service("resolver", resolver));
+        if let Some(sandbox) = sandbox {
+            server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
+        }
+        Ok(Self { server, metrics, readiness, log })
+    }
+
+    /// The metrics of this gateway.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Whether it wants traffic.
+    #[must_use]
+    pub fn readiness(&self) -> Arc<Readiness> {
+        Arc::clone(&self.readiness)
+    }
+
+    /// Runs until `signal` says to stop and the requests under way are finished or out of time; `then` is called as
+    /// soon as the last of them is (the framework itself would wait out the whole grace period).
+    pub fn run(
+        self,
+        signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
+        then: impl FnOnce() + Send + 'static,
+    ) {
+        let Self { server, metrics, readiness, log } = self;
+        let flush = move || {
+            if let Some(log) = log {
+                log.flush(LOG_PATIENCE);
+            }
+        };
+        let at_end = flush.clone();
+        drain::watch(server.watch_execution_phase(), metrics, move || {
+            flush();
+            then();
+        });
+        readiness.set(true);
+        server.run(RunArgs { shutdown_signal: signal });
+        at_end();
+    }
+}
+
+/// The sandbox as a service of this process.
+struct Upstream(SocketAddr);
+
+#[async_trait]
+impl BackgroundService for Upstream {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        match sandbox::bind(self.0).await {
+            Ok(sandbox) => {
+                tokio::select! {
+                    () = sandbox.run() => {}
+                    _ = shutdown.changed() => {}
+                }
+            }
+            Err(e) => log::error!("the sandbox cannot listen at {}: {e}", self.0),
+        }
+    }
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        threads: config.server.threads,
+        grace_period_seconds: Some(config.server.grace.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(STOP_TIMEOUT_SECONDS),
+        ..ServerConf::default()
+    }
+}
+
+/// Tells a taken or foreign address in one line, instead of the panic that it would be in a service's thread.
+fn check_address(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address)
+        .map(drop)
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot listen at {address}: {e}")))
+}

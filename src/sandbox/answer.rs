@@ -1,258 +1,264 @@
-//! What is asked, and the honest answers to it.
+//! Honest JSON answers, in the shapes that OpenAI documents.
+//!
+//! The words are fixed and the vectors follow from the input, so that equal requests get equal content; only the number
+//! and the time of an answer differ. A stream is made of the same pieces ([`Answer::piece`]) as the JSON answer, so that
+//! both add up to the same text.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The endpoints that answer.
+use super::ask::{Ask, Scene};
+
+/// The content of an answer, word by word and over again.
+const WORDS: [&str; 16] = [
+    "The ", "tide ", "comes ", "in ", "through ", "the ", "narrow ", "gate, ", "and ", "the ", "harbour ",
+    "fills ", "without ", "a ", "sound. ", "Then ",
+];
+
+/// The arguments of a tool call, in the pieces a stream sends.
+pub(super) const ARGUMENTS: [&str; 5] = [r#"{\""#, "city", r#"\":\""#, "Paris", r#"\"}"#];
+
+/// A grey pixel.
+const PNG: [u8; 67] = [
+    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00,
+    0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x3a, 0x7e, 0x9b, 0x55, 0x00,
+    0x00, 0x00, 0x0a, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81,
+    0xda, 0x45, 0x08, 0x3b, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
+];
+
+/// The models that the list of models names.
+const MODELS: [&str; 4] = ["sandbox-large", "sandbox-small", "sandbox-embedding", "sandbox-image"];
+
+/// What is served, apart from the query and an optional `/v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Route {
     Chat,
     Completions,
     Embeddings,
     Images,
+    Models,
 }
 
-impl Kind {
-    pub(super) fn of(path: &str) -> Option<Self> {
-        match path {
-            "/chat/completions" => Some(Self::Chat),
-            "/completions" => Some(Self::Completions),
-            "/embeddings" => Some(Self::Embeddings),
-            "/images/generations" => Some(Self::Images),
+impl Route {
+    pub(super) fn of(method: &str, target: &str) -> Option<Route> {
+        let path = target.split('?').next().unwrap_or_default();
+        match (method, path.strip_prefix("/v1").unwrap_or(path)) {
+            ("POST", "/chat/completions") => Some(Route::Chat),
+            ("POST", "/completions") => Some(Route::Completions),
+            ("POST", "/embeddings") => Some(Route::Embeddings),
+            ("POST", "/images/generations") => Some(Route::Images),
+            ("GET", "/models") => Some(Route::Models),
             _ => None,
         }
     }
 
+    /// Whether `"stream":true` means anything on this route.
     pub(super) fn can_stream(self) -> bool {
-        matches!(self, Self::Chat | Self::Completions)
+        matches!(self, Route::Chat | Route::Completions)
     }
 }
 
-/// The parts of a request that matter here.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Ask {
-    pub(super) model: String,
-    pub(super) stream: bool,
-    stream_options: Option<StreamOptions>,
-    messages: Vec<Message>,
-    tools: Vec<Tool>,
-    n: Option<usize>,
-    input: Value,
-    encoding_format: Option<String>,
-    dimensions: Option<usize>,
+/// Everything an answer is made from.
+pub(super) struct Answer<'a> {
+    pub(super) route: Route,
+    pub(super) ask: &'a Ask<'a>,
+    pub(super) scene: &'a Scene,
+    /// The number of the request, which makes ids differ.
+    pub(super) serial: u64,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Message {
-    role: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Tool {
-    function: Function,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Function {
-    name: String,
-}
-
-/// What a model name asks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Knobs<'a> {
-    pub(super) fault: Option<&'a str>,
-    pub(super) chunks: usize,
-    pub(super) size: Option<usize>,
-    pub(super) delay: Duration,
-    pub(super) gap: Duration,
-    tokens: Option<u64>,
-    prompt: u64,
-}
-
-impl Ask {
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
+impl Answer<'_> {
+    /// The body of the JSON answer.
+    pub(super) fn body(&self) -> String {
+        match self.route {
+            Route::Chat => self.choices("chat.completion", |i| self.chat_choice(i)),
+            Route::Completions => self.choices("text_completion", |i| self.text_choice(i)),
+            Route::Embeddings => self.embeddings(),
+            Route::Images => self.images(),
+            Route::Models => models(),
+        }
     }
 
-    pub(super) fn wants_usage(&self) -> bool {
-        self.stream_options.as_ref().is_some_and(|options| options.include_usage)
+    /// The start of a chat or completion object, up to the opening of `choices`.
+    pub(super) fn opening(&self, object: &str) -> String {
+        let prefix = if self.route == Route::Chat { "chatcmpl" } else { "cmpl" };
+        let (serial, model, created) = (self.serial, quoted(&self.ask.model), now());
+        format!(
+            r#"{{"id":"{prefix}-sandbox-{serial}","object":"{object}","created":{created},"model":{model},"system_fingerprint":"fp_sandbox","service_tier":"default","choices":["#
+        )
     }
 
-    pub(super) fn choices(&self) -> usize {
-        self.n.unwrap_or(1).clamp(1, 8)
-    }
-
-    /// The tool to call: the first one offered, unless the last message is already a tool's answer.
-    pub(super) fn tool(&self) -> Option<&str> {
-        let answered = self.messages.last().is_some_and(|message| message.role == "tool");
-        self.tools.first().filter(|_| !answered).map(|tool| tool.function.name.as_str())
-    }
-
-    pub(super) fn knobs(&self) -> Knobs<'_> {
-        let mut parts = self.model.split('+');
-        let base = parts.next().unwrap_or_default();
-        let fault = base.strip_prefix("fault/").or_else(|| base.strip_prefix("fault-"));
-        let mut knobs = Knobs {
-            fault,
-            chunks: 8,
-            size: None,
-            delay: Duration::ZERO,
-            gap: Duration::ZERO,
-            tokens: None,
-            prompt: 9,
-        };
-        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-            let number = value.parse().unwrap_or(0);
-            let bounded = usize::try_from(number).unwrap_or(0).min(64 * 1024 * 1024);
-            match name {
-                "fault" => knobs.fault = Some(value),
-                "chunks" => knobs.chunks = bounded.min(100_000),
-                "size" => knobs.size = Some(bounded),
-                "delay" => knobs.delay = Duration::from_millis(number),
-                "gap" => knobs.gap = Duration::from_millis(number),
-                "tokens" => knobs.tokens = Some(number),
-                "prompt" => knobs.prompt = number,
-                _ => {}
+    fn choices(&self, object: &str, choice: impl Fn(usize) -> String) -> String {
+        let mut body = self.opening(object);
+        for index in 0..self.ask.choices() {
+            if index > 0 {
+                body.push(',');
             }
+            body.push_str(&choice(index));
         }
-        knobs
-    }
-}
-
-impl Knobs<'_> {
-    fn tokens(&self) -> u64 {
-        self.tokens.unwrap_or(u64::try_from(self.chunks).unwrap_or(0))
+        body.push_str("],\"usage\":");
+        body.push_str(&self.usage(self.completion_tokens()));
+        body.push('}');
+        body
     }
 
-    /// The words of an answer.
-    pub(super) fn text(&self) -> String {
-        match self.size {
-            Some(size) => "x".repeat(size),
-            None => (0..self.chunks).map(|index| format!("word{index} ")).collect(),
+    fn chat_choice(&self, index: usize) -> String {
+        let (message, finish) = match self.tool() {
+            Some(name) => {
+                let (id, name, arguments) = (self.call_id(index), quoted(name), ARGUMENTS.concat());
+                let call = format!(
+                    r#"{{"id":"{id}","type":"function","function":{{"name":{name},"arguments":"{arguments}"}}}}"#
+                );
+                (format!(r#""content":null,"tool_calls":[{call}]"#), "tool_calls")
+            }
+            None => (format!(r#""content":"{}""#, self.text()), "stop"),
+        };
+        format!(
+            r#"{{"index":{index},"message":{{"role":"assistant",{message},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"{finish}"}}"#
+        )
+    }
+
+    fn text_choice(&self, index: usize) -> String {
+        format!(r#"{{"index":{index},"text":"{}","logprobs":null,"finish_reason":"stop"}}"#, self.text())
+    }
+
+    /// The whole content of one choice.
+    fn text(&self) -> String {
+        match self.scene.size {
+            Some(size) => filler(size),
+            None => (0..self.scene.chunks).map(word).collect(),
         }
     }
 
-    pub(super) fn usage(&self) -> Value {
-        let (prompt, tokens) = (self.prompt, self.tokens());
-        json!({
-            "prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt.saturating_add(tokens),
-            "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}
-        })
-    }
-}
-
-/// A whole answer.
-pub(super) fn whole(kind: Kind, ask: &Ask, knobs: &Knobs<'_>) -> String {
-    match kind {
-        Kind::Chat => chat(ask, knobs),
-        Kind::Completions => completions(ask, knobs),
-        Kind::Embeddings => embeddings(ask, knobs),
-        Kind::Images => images(knobs),
-    }
-}
-
-fn chat(ask: &Ask, knobs: &Knobs<'_>) -> String {
-    let (message, reason) = match ask.tool() {
-        Some(name) => {
-            let call = json!({"id": "call_1", "type": "function",
-                "function": {"name": name, "arguments": "{\"city\":\"Paris\"}"}});
-            (json!({"role": "assistant", "content": null, "tool_calls": [call]}), "tool_calls")
+    /// The content of one stream chunk; free of characters that JSON escapes.
+    pub(super) fn piece(&self, number: usize) -> Cow<'static, str> {
+        match self.scene.size {
+            Some(size) => Cow::Owned(filler(size)),
+            None => Cow::Borrowed(word(number)),
         }
-        None => (json!({"role": "assistant", "content": knobs.text(), "refusal": null}), "stop"),
-    };
-    let choices: Vec<_> = (0..ask.choices())
-        .map(|index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": reason}))
-        .collect();
-    json!({
-        "id": "chatcmpl-sandbox", "object": "chat.completion", "created": 1_700_000_000, "model": ask.model,
-        "choices": choices, "usage": knobs.usage(), "service_tier": "default", "system_fingerprint": "fp_sandbox"
-    })
-    .to_string()
-}
+    }
 
-fn completions(ask: &Ask, knobs: &Knobs<'_>) -> String {
-    let choices: Vec<_> = (0..ask.choices())
-        .map(|index| json!({"index": index, "text": knobs.text(), "logprobs": null, "finish_reason": "stop"}))
-        .collect();
-    json!({
-        "id": "cmpl-sandbox", "object": "text_completion", "created": 1_700_000_000, "model": ask.model,
-        "choices": choices, "usage": knobs.usage()
-    })
-    .to_string()
-}
+    /// The tool to call, if this answer is a tool call.
+    pub(super) fn tool(&self) -> Option<&str> {
+        if self.route == Route::Chat { self.ask.tool() } else { None }
+    }
 
-fn embeddings(ask: &Ask, knobs: &Knobs<'_>) -> String {
-    let texts = ask.input.as_array().filter(|items| items.iter().all(Value::is_string)).map_or(1, Vec::len);
-    let data: Vec<_> = (0..texts)
-        .map(|index| {
-            let vector = vector(index, ask.dimensions.unwrap_or(16).clamp(1, 4096));
-            let embedding = match ask.encoding_format.as_deref() {
-                Some("base64") => {
-                    json!(base64(&vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()))
+    /// The id of the tool call of one choice.
+    pub(super) fn call_id(&self, index: usize) -> String {
+        format!("call_sandbox_{}_{index}", self.serial)
+    }
+
+    /// Completion tokens to report for the whole answer: a word counts as one, unless a knob says otherwise.
+    pub(super) fn completion_tokens(&self) -> u64 {
+        let words = if self.tool().is_some() { ARGUMENTS.len() } else { self.scene.chunks };
+        self.scene.tokens.unwrap_or((words * self.ask.choices()) as u64)
+    }
+
+    fn prompt_tokens(&self) -> u64 {
+        self.scene.prompt.unwrap_or_else(|| self.ask.prompt_tokens())
+    }
+
+    /// The `usage` object with this many completion tokens.
+    pub(super) fn usage(&self, completion: u64) -> String {
+        let prompt = self.prompt_tokens();
+        let total = prompt + completion;
+        format!(
+            r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0}}}}"#
+        )
+    }
+
+    fn embeddings(&self) -> String {
+        let mut body = String::from(r#"{"object":"list","data":["#);
+        for (index, text) in self.ask.inputs().into_iter().enumerate() {
+            let vector = vector(text, self.ask.dimensions());
+            let embedding = match self.ask.encoding_format.as_ref() {
+                "base64" => {
+                    let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
+                    format!("\"{}\"", base64(&bytes))
                 }
-                _ => json!(vector),
+                _ => format!("[{}]", vector.iter().map(f32::to_string).collect::<Vec<_>>().join(",")),
             };
-            json!({"object": "embedding", "index": index, "embedding": embedding})
-        })
-        .collect();
-    json!({
-        "object": "list", "data": data, "model": ask.model,
-        "usage": {"prompt_tokens": knobs.prompt, "total_tokens": knobs.prompt}
-    })
-    .to_string()
+            if index > 0 {
+                body.push(',');
+            }
+            body.push_str(&format!(r#"{{"object":"embedding","index":{index},"embedding":{embedding}}}"#));
+        }
+        let (model, prompt) = (quoted(&self.ask.model), self.prompt_tokens());
+        body + &format!(r#"],"model":{model},"usage":{{"prompt_tokens":{prompt},"total_tokens":{prompt}}}}}"#)
+    }
+
+    fn images(&self) -> String {
+        let mut picture = PNG.to_vec();
+        // Bytes after the end of a PNG are no part of the picture, and bytes enough for any size.
+        picture.resize(self.scene.size.unwrap_or(PNG.len()), 0);
+        let item = format!(r#"{{"b64_json":"{}"}}"#, base64(&picture));
+        let count = self.ask.choices();
+        let (input, output) = (self.prompt_tokens(), self.scene.tokens.unwrap_or(272 * count as u64));
+        format!(
+            r#"{{"created":{},"data":[{}],"usage":{{"input_tokens":{input},"output_tokens":{output},"total_tokens":{},"input_tokens_details":{{"text_tokens":{input},"image_tokens":0}}}}}}"#,
+            now(),
+            vec![item; count].join(","),
+            input + output,
+        )
+    }
 }
 
-/// A vector that depends on its position alone.
-fn vector(index: usize, dimensions: usize) -> Vec<f32> {
-    let step = |n: usize| u16::try_from((index * 31 + n * 7) % 100).unwrap_or(0);
-    (0..dimensions).map(|n| f32::from(step(n)) / 100.0).collect()
+fn models() -> String {
+    let entry =
+        |id: &&str| format!(r#"{{"id":"{id}","object":"model","created":1735689600,"owned_by":"sandbox"}}"#);
+    format!(r#"{{"object":"list","data":[{}]}}"#, MODELS.iter().map(entry).collect::<Vec<_>>().join(","))
 }
 
-fn images(knobs: &Knobs<'_>) -> String {
-    const PIXEL: &str =
-        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
-    let image = knobs.size.map_or_else(|| PIXEL.to_owned(), |size| "A".repeat(size));
-    json!({
-        "created": 1_700_000_000, "data": [{"b64_json": image}],
-        "usage": {"input_tokens": knobs.prompt, "output_tokens": knobs.tokens(),
-            "total_tokens": knobs.prompt.saturating_add(knobs.tokens())}
-    })
-    .to_string()
-}
-
-/// The models on offer: any name works, these are examples.
-pub(super) fn models() -> String {
-    let model = |id| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "sandbox"});
-    json!({"object": "list", "data": [model("gpt-5.5"), model("text-embedding-3-small")]}).to_string()
-}
-
-/// An error as OpenAI words it.
+/// An error in OpenAI's shape.
 pub(super) fn error(message: &str, kind: &str, code: Option<&str>) -> String {
-    json!({"error": {"message": message, "type": kind, "param": null, "code": code}}).to_string()
+    let code = code.map_or_else(|| "null".to_owned(), quoted);
+    format!(r#"{{"error":{{"message":{},"type":"{kind}","param":null,"code":{code}}}}}"#, quoted(message))
 }
 
+/// The text as a JSON string, quotes included.
+pub(super) fn quoted(text: &str) -> String {
+    // A string always serialises.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+fn word(number: usize) -> &'static str {
+    WORDS.get(number % WORDS.len()).copied().unwrap_or_default()
+}
+
+/// So many bytes of text.
+pub(super) fn filler(size: usize) -> String {
+    let mut text = "tide ".repeat(size.div_ceil(5));
+    text.truncate(size);
+    text
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// A unit vector that follows from the text alone.
+fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+    let seed =
+        text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut vector: Vec<f32> = (0..dimensions).map(|_| random.f32() * 2.0 - 1.0).collect();
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    vector.iter_mut().for_each(|v| *v /= length);
+    vector
+}
+
+/// Standard base64 with padding.
 fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for index in 0..4usize {
-            let digit = usize::try_from(bits >> (18 - 6 * index) & 63).unwrap_or(0);
-            let shown = index <= three.len();
-            out.push(if shown { DIGITS.get(digit).map_or('=', |digit| char::from(*digit)) } else { '=' });
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let sextet = (bits >> (18 - 6 * place)) as usize & 63;
+            let letter = if place <= group.len() { ALPHABET.get(sextet).copied() } else { Some(b'=') };
+            text.push(char::from(letter.unwrap_or(b'=')));
         }
     }
-    out
+    text
 }

@@ -1,410 +1,266 @@
-//! Every way in which the sandbox can fail, as one table.
+//! The faults the sandbox can act out, as one table.
+//!
+//! A fault is named by a request, in its model name or in `x-sandbox-fault`. The table says what it does, how far the
+//! answer gets before it shows, and which requests it applies to; documents, the command line and tests walk over it, so
+//! a row is all that a new fault of a known kind needs. Absent: chance. The same request gets the same answer, and
+//! `flaky-<pct>` fails by a fixed rotation.
 
-use super::answer::{Ask, Kind, Knobs, error, whole};
-use super::connection::{Connection, head};
-use super::script::{self, Step};
-use std::io;
-use std::io::Write;
-use std::time::Duration;
+use super::canned::{self, Canned};
 
-/// What a correct gateway can still do about a fault.
+/// How far the answer gets before the fault shows, and so what a gateway can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing usable has come: another channel can answer.
+    /// Nothing of worth was sent: another channel can still answer.
     BeforeContent,
-    /// Content has come; streams only.
+    /// Content was sent: the client has to be told.
     MidStream,
-    /// The caller is told at once.
+    /// The request is to blame: another channel would say the same.
     CallerError,
-    /// The answer is right, only its form is odd.
+    /// A correct answer in an odd form.
     Harmless,
 }
 
-/// One fault.
-#[derive(Debug, Clone, Copy)]
+/// Which requests a fault applies to; others that name it get status 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// Requests for JSON and for streams.
+    Both,
+    /// Requests with `"stream":true` alone.
+    Stream,
+}
+
+/// One row of the table.
+#[derive(Debug)]
 pub struct Fault {
-    /// Its name in `fault/<name>`.
+    /// The name; the two families with a parameter show its place, as in `status-<code>`.
     pub name: &'static str,
-    /// What it means for the one who asked.
+    /// A name that a request can use: the name itself, or one member of a family.
+    pub example: &'static str,
+    /// What happens, in one sentence.
+    pub description: &'static str,
+    /// How far the answer gets; for a family, what its example does.
     pub phase: Phase,
-    play: Play,
+    /// Which requests it applies to.
+    pub applies: Applies,
+    pub(super) kind: Kind,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Play {
-    /// A whole answer: status, header fields, body.
-    Reply(u16, &'static [(&'static str, &'static str)], &'static str),
-    /// A stream; JSON calls get their plain answer.
-    Script(&'static [Step]),
-    /// Bytes that no library would send.
+/// What acting out a fault takes.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// An error of the status in the name.
+    Status,
+    /// An error in as many of a hundred requests as the name says.
+    Flaky,
+    Canned(&'static Canned),
     Wire(Wire),
+    /// A stream that goes wrong at a point.
+    Break(At, Then),
+    /// A whole stream in an odd form.
+    Shape(Shape),
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Wire {
+/// Misbehaviour below HTTP's meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
     Close,
     Reset,
-    SlowHeader,
     Hang,
+    SlowHeader,
     Garbage,
     EndlessHeader,
     LyingLength,
     Truncated,
-    BrokenJson,
     EarlyHints,
-    HugeError,
-    GzipError,
-    GzipBomb,
 }
 
-impl Fault {
-    /// Whether only streams can fail in this way.
-    #[must_use]
-    pub fn is_for_streams(&self) -> bool {
-        matches!(self.play, Play::Script(_))
+/// Where in a stream it goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    Start,
+    AfterRole,
+    /// After three content chunks, or all if there are fewer.
+    Mid,
+    AfterFinish,
+}
+
+/// How a stream goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// An error event, then the proper end of the body.
+    Error,
+    /// An event that is not JSON, then the proper end of the body.
+    Garbage,
+    /// `[DONE]`, then the proper end of the body.
+    Done,
+    /// These bytes, then the proper end of the body.
+    Raw(&'static str),
+    /// The proper end of the body.
+    End,
+    Close,
+    Reset,
+    Hang,
+    PingHang,
+    EndlessLine,
+}
+
+/// The odd form of a whole stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    NoDone,
+    NoFinish,
+    FinishError,
+    CloseDelimited,
+    Crlf,
+    Split,
+    Burst,
+    NoUsage,
+    UsageEveryChunk,
+    BigLine,
+}
+
+/// A fault with its parameter, as a request named it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    pub(super) fault: &'static Fault,
+    /// The status or the percentage of a family; otherwise 0.
+    pub(super) parameter: u16,
+}
+
+/// All faults, in the order documents show them.
+pub fn faults() -> &'static [Fault] {
+    FAULTS
+}
+
+/// Names and one-line descriptions of all faults.
+pub fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FAULTS.iter().map(|f| (f.name, f.description))
+}
+
+/// The fault of this name, families included.
+pub(super) fn find(name: &str) -> Option<Case> {
+    if let Some(fault) = FAULTS.iter().find(|f| f.name == name && f.example == name) {
+        return Some(Case { fault, parameter: 0 });
     }
-}
-
-const fn reply(name: &'static str, status: u16, body: &'static str) -> Fault {
-    Fault { name, phase: Phase::BeforeContent, play: Play::Reply(status, JSON, body) }
-}
-
-const fn page(name: &'static str, status: u16, body: &'static str) -> Fault {
-    Fault { name, phase: Phase::BeforeContent, play: Play::Reply(status, HTML, body) }
-}
-
-const fn caller(name: &'static str, status: u16, body: &'static str) -> Fault {
-    Fault { name, phase: Phase::CallerError, play: Play::Reply(status, JSON, body) }
-}
-
-const fn wire(name: &'static str, phase: Phase, wire: Wire) -> Fault {
-    Fault { name, phase, play: Play::Wire(wire) }
-}
-
-const fn stream(name: &'static str, phase: Phase, steps: &'static [Step]) -> Fault {
-    Fault { name, phase, play: Play::Script(steps) }
-}
-
-const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
-const HTML: &[(&str, &str)] = &[("content-type", "text/html")];
-const LIMITED: &[(&str, &str)] = &[
-    ("content-type", "application/json"),
-    ("retry-after", "7"),
-    ("x-ratelimit-remaining-requests", "0"),
-    ("x-ratelimit-reset-requests", "7s"),
-];
-const ELSEWHERE: &[(&str, &str)] = &[("location", "http://elsewhere.example/v1")];
-const ERROR_EVENT: &str =
-    r#"{"error":{"message":"upstream 10.1.2.3 failed","type":"server_error","code":null}}"#;
-
-use Phase::{BeforeContent, Harmless, MidStream};
-use Step::{
-    BigLine, Body, Burst, CloseDelimited, Content, ContentWithUsage, Crlf, Cut, Data, Done, Dribble, End,
-    EndlessLine, Finish, Pings, Raw, Role, Stall, Usage,
-};
-
-/// All faults; `status-<code>` and `flaky-<percent>` come on top.
-pub const FAULTS: &[Fault] = &[
-    // Overload, as ten and more providers say it.
-    reply(
-        "overload-openai",
-        503,
-        r#"{"error":{"message":"The engine is currently overloaded, please try again later","type":"server_error","param":null,"code":null}}"#,
-    ),
-    reply(
-        "overload-openai-500",
-        500,
-        r#"{"error":{"message":"The server had an error while processing your request","type":"server_error","param":null,"code":null}}"#,
-    ),
-    reply(
-        "overload-anthropic",
-        529,
-        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
-    ),
-    reply(
-        "overload-gemini",
-        503,
-        r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#,
-    ),
-    reply(
-        "overload-vertex",
-        429,
-        r#"[{"error":{"code":429,"message":"Resource exhausted, please try again later.","status":"RESOURCE_EXHAUSTED"}}]"#,
-    ),
-    reply(
-        "overload-azure",
-        503,
-        r#"{"error":{"code":"NoCapacity","message":"The service has no capacity right now."}}"#,
-    ),
-    reply(
-        "overload-bedrock",
-        503,
-        r#"{"message":"Bedrock is unable to process your request.","__type":"ServiceUnavailableException"}"#,
-    ),
-    reply(
-        "overload-groq",
-        498,
-        r#"{"error":{"message":"Flex tier capacity exceeded","type":"server_error","code":"capacity_exceeded"}}"#,
-    ),
-    page("overload-vllm", 503, "Service Unavailable"),
-    page(
-        "overload-nginx",
-        503,
-        "<html><head><title>503 Service Temporarily Unavailable</title></head><body>nginx</body></html>",
-    ),
-    page(
-        "overload-cloudflare",
-        524,
-        "<!DOCTYPE html><html><title>api.example | 524: A timeout occurred</title></html>",
-    ),
-    page(
-        "overload-envoy",
-        503,
-        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
-    ),
-    reply(
-        "overload-relay",
-        500,
-        r#"{"error":{"message":"当前分组上游负载已饱和，请稍后再试","type":"new_api_error"}}"#,
-    ),
-    reply(
-        "overload-ollama",
-        503,
-        r#"{"error":"server busy, please try again. maximum pending requests exceeded"}"#,
-    ),
-    // What is about us.
-    Fault {
-        name: "rate-openai",
-        phase: BeforeContent,
-        play: Play::Reply(
-            429,
-            LIMITED,
-            r#"{"error":{"message":"Rate limit reached for gpt in organization org-abc123","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
-        ),
-    },
-    reply(
-        "rate-gemini",
-        429,
-        r#"{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"13s"}]}}"#,
-    ),
-    reply(
-        "quota-openai",
-        429,
-        r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
-    ),
-    reply(
-        "billing-402",
-        402,
-        r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#,
-    ),
-    reply(
-        "billing-anthropic",
-        400,
-        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
-    ),
-    reply(
-        "auth-401",
-        401,
-        r#"{"error":{"message":"Incorrect API key provided: sk-sand****box","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
-    ),
-    reply(
-        "auth-403",
-        403,
-        r#"{"error":{"message":"Your key has no access to this resource","type":"permission_error"}}"#,
-    ),
-    reply(
-        "auth-gemini",
-        400,
-        r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#,
-    ),
-    page(
-        "blocked",
-        403,
-        "<html><title>Attention Required! | Cloudflare</title><body>You have been blocked</body></html>",
-    ),
-    reply(
-        "region",
-        403,
-        r#"{"error":{"message":"Country, region, or territory not supported","type":"request_forbidden","code":"unsupported_country_region_territory"}}"#,
-    ),
-    page("too-large", 413, "<html><h1>413 Request Entity Too Large</h1><hr>nginx</html>"),
-    reply(
-        "model-missing",
-        404,
-        r#"{"error":{"message":"The model `gpt-up` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
-    ),
-    Fault { name: "redirect", phase: BeforeContent, play: Play::Reply(302, ELSEWHERE, "") },
-    // What is about the caller.
-    caller(
-        "context",
-        400,
-        r#"{"error":{"message":"This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
-    ),
-    caller(
-        "bad-param",
-        400,
-        r#"{"error":{"message":"Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 9 instead.","type":"invalid_request_error","param":"temperature","code":"decimal_above_max_value"}}"#,
-    ),
-    caller(
-        "policy",
-        400,
-        r#"{"error":{"message":"Your request was rejected by our safety system.","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}"#,
-    ),
-    // Successes that are none.
-    page("html-200", 200, "<!doctype html><html><title>Welcome</title></html>"),
-    reply("empty-200", 200, ""),
-    reply("null-200", 200, "null"),
-    reply(
-        "no-choices",
-        200,
-        r#"{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[],"data":[]}"#,
-    ),
-    reply(
-        "error-200",
-        200,
-        r#"{"error":{"message":"Internal error at 10.1.2.3","type":"server_error","code":500}}"#,
-    ),
-    wire("broken-json", BeforeContent, Wire::BrokenJson),
-    wire("truncated", BeforeContent, Wire::Truncated),
-    // The wire itself.
-    wire("close", BeforeContent, Wire::Close),
-    wire("reset", BeforeContent, Wire::Reset),
-    wire("slow-header", BeforeContent, Wire::SlowHeader),
-    wire("hang", BeforeContent, Wire::Hang),
-    wire("garbage", BeforeContent, Wire::Garbage),
-    wire("endless-header", BeforeContent, Wire::EndlessHeader),
-    wire("lying-length", BeforeContent, Wire::LyingLength),
-    wire("huge-error", BeforeContent, Wire::HugeError),
-    wire("gzip-error", BeforeContent, Wire::GzipError),
-    wire("gzip-bomb", BeforeContent, Wire::GzipBomb),
-    wire("early-hints", Harmless, Wire::EarlyHints),
-    // Streams that fail before content.
-    stream("stream-error-first", BeforeContent, &[Data(ERROR_EVENT), Done, End]),
-    stream("stream-role-error", BeforeContent, &[Role, Data(ERROR_EVENT), End]),
-    stream("stream-role-cut", BeforeContent, &[Role, Cut]),
-    stream("stream-role-stall", BeforeContent, &[Role, Stall]),
-    stream("stream-pings", BeforeContent, &[Pings]),
-    stream("stream-empty", BeforeContent, &[End]),
-    stream("stream-done-only", BeforeContent, &[Done, End]),
-    stream("stream-json-error", BeforeContent, &[Raw(ERROR_EVENT), End]),
-    stream("stream-html", BeforeContent, &[Raw("<html>oops</html>"), End]),
-    stream("stream-garbage-first", BeforeContent, &[Data("{not json"), End]),
-    stream("stream-endless-line", BeforeContent, &[EndlessLine]),
-    // Streams that fail after it.
-    stream("stream-error-mid", MidStream, &[Role, Content(Some(3)), Data(ERROR_EVENT), Done, End]),
-    stream("stream-cut-mid", MidStream, &[Role, Content(Some(3)), Cut]),
-    stream("stream-reset-mid", MidStream, &[Role, Content(Some(3)), Step::Reset]),
-    stream("stream-end-mid", MidStream, &[Role, Content(Some(3)), End]),
-    stream("stream-stall-mid", MidStream, &[Role, Content(Some(3)), Stall]),
-    stream("stream-garbage-mid", MidStream, &[Role, Content(Some(3)), Data("{not json"), Done, End]),
-    stream("stream-finish-error", MidStream, &[Role, Content(Some(3)), Finish(Some("error")), Done, End]),
-    // Streams that are right all the same.
-    stream("stream-no-done", Harmless, &[Role, Body, Finish(None), Usage, End]),
-    stream("stream-no-finish", Harmless, &[Role, Body, Usage, Done, End]),
-    stream("stream-late-error", Harmless, &[Role, Body, Finish(None), Usage, Data(ERROR_EVENT), End]),
-    stream("stream-close-delimited", Harmless, &[CloseDelimited, Role, Body, Finish(None), Usage, Done, End]),
-    stream("stream-crlf", Harmless, &[Crlf, Role, Body, Finish(None), Usage, Done, End]),
-    stream("stream-dribble", Harmless, &[Dribble, Role, Body, Finish(None), Usage, Done, End]),
-    stream("stream-burst", Harmless, &[Burst, Role, Body, Finish(None), Usage, Done, End]),
-    stream("stream-no-usage", Harmless, &[Role, Body, Finish(None), Done, End]),
-    stream(
-        "stream-usage-every-chunk",
-        Harmless,
-        &[Role, ContentWithUsage, ContentWithUsage, Finish(None), Usage, Done, End],
-    ),
-    stream("stream-big-line", Harmless, &[Role, BigLine, Finish(None), Usage, Done, End]),
-];
-
-/// Plays a fault; whether the connection can be used again.
-pub(super) async fn play(
-    connection: &mut Connection,
-    name: &str,
-    kind: Kind,
-    ask: &Ask,
-    knobs: &Knobs<'_>,
-) -> io::Result<bool> {
-    if let Some(status) = name.strip_prefix("status-").and_then(|code| code.parse().ok()) {
-        let body = error(&format!("Sandbox status {status}"), "sandbox_error", None);
-        return connection.json(status, &body).await.map(|()| true);
-    }
-    if name.starts_with("flaky-") {
-        return connection.json(503, &error("Flaky", "server_error", None)).await.map(|()| true);
-    }
-    let Some(fault) = FAULTS.iter().find(|fault| fault.name == name) else {
-        let body = error(&format!("The sandbox has no fault named {name}"), "invalid_request_error", None);
-        return connection.json(400, &body).await.map(|()| true);
+    let (family, parameter) = name.rsplit_once('-')?;
+    let number: u16 = parameter.parse().ok().filter(|_| parameter.bytes().all(|b| b.is_ascii_digit()))?;
+    let fault = FAULTS
+        .iter()
+        .find(|f| f.name != f.example && f.example.rsplit_once('-').is_some_and(|e| e.0 == family))?;
+    let allowed = match fault.kind {
+        Kind::Status => (200..600).contains(&number),
+        _ => number <= 100,
     };
-    match fault.play {
-        Play::Reply(status, fields, body) => {
-            connection.reply(status, fields, body.as_bytes()).await.map(|()| true)
-        }
-        Play::Script(steps) if ask.stream && kind.can_stream() => {
-            script::play(connection, steps, kind, ask, knobs).await
-        }
-        Play::Script(_) => connection.json(200, &whole(kind, ask, knobs)).await.map(|()| true),
-        Play::Wire(wire) => play_wire(connection, wire, kind, ask, knobs).await,
-    }
+    allowed.then_some(Case { fault, parameter: number })
 }
 
-async fn play_wire(
-    connection: &mut Connection,
-    wire: Wire,
-    kind: Kind,
-    ask: &Ask,
-    knobs: &Knobs<'_>,
-) -> io::Result<bool> {
-    match wire {
-        Wire::Close => {}
-        Wire::Reset => connection.reset()?,
-        Wire::Hang => connection.pause(Duration::from_secs(600)).await?,
-        Wire::Garbage => connection.write(b"\x00\x16\x03 what is this?\r\n\r\n").await?,
-        Wire::SlowHeader => {
-            for byte in head(200, JSON, Some(2)).bytes() {
-                connection.write(&[byte]).await?;
-                connection.pause(Duration::from_millis(100)).await?;
-            }
-        }
-        Wire::EndlessHeader => {
-            connection.write(b"HTTP/1.1 200 OK\r\n").await?;
-            for index in 0..200_000 {
-                connection.write(format!("x-filler-{index}: {index}\r\n").as_bytes()).await?;
-            }
-        }
-        Wire::LyingLength => {
-            connection.write(format!("{}{{\"id\":1}}", head(200, JSON, Some(3))).as_bytes()).await?
-        }
-        Wire::Truncated => {
-            let body = whole(kind, ask, knobs);
-            let (shown, _) = body.split_at(body.len() / 2);
-            connection.write(format!("{}{shown}", head(200, JSON, Some(body.len()))).as_bytes()).await?;
-        }
-        Wire::BrokenJson => {
-            let body = whole(kind, ask, knobs);
-            let (shown, _) = body.split_at(body.len() / 2);
-            return connection.json(200, shown).await.map(|()| true);
-        }
-        Wire::EarlyHints => {
-            connection
-                .write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n")
-                .await?;
-            if ask.stream && kind.can_stream() {
-                return script::play(connection, script::HONEST, kind, ask, knobs).await;
-            }
-            return connection.json(200, &whole(kind, ask, knobs)).await.map(|()| true);
-        }
-        Wire::HugeError => {
-            connection.reply(500, JSON, error(&"e".repeat(10 << 20), "x", None).as_bytes()).await?
-        }
-        Wire::GzipError => return gzipped(connection, 503, error("Overloaded", "x", None).as_bytes()).await,
-        Wire::GzipBomb => return gzipped(connection, 500, &vec![b' '; 100 << 20]).await,
-    }
-    Ok(false)
+const JSON_ERROR: &str =
+    r#"{"error":{"message":"The server is overloaded","type":"server_error","param":null,"code":null}}"#;
+const HTML: &str = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body></body></html>\n";
+
+macro_rules! faults {
+    ($($name:literal $([$example:literal])? $phase:ident $applies:ident $kind:expr => $description:literal;)*) => {
+        const FAULTS: &[Fault] = &[$(Fault {
+            name: $name,
+            example: faults!(@example $name $($example)?),
+            description: $description,
+            phase: Phase::$phase,
+            applies: Applies::$applies,
+            kind: $kind,
+        }),*];
+    };
+    (@example $name:literal) => { $name };
+    (@example $name:literal $example:literal) => { $example };
 }
 
-async fn gzipped(connection: &mut Connection, status: u16, body: &[u8]) -> io::Result<bool> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(body)?;
-    let body = encoder.finish()?;
-    let fields = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    connection.reply(status, &fields, &body).await.map(|()| true)
+use Kind::{Break, Canned as Says, Shape as Odd, Wire as Raw};
+
+faults! {
+    "status-<code>" ["status-500"] BeforeContent Both Kind::Status => "This status, 200 to 599, with a plain OpenAI error from 400 up";
+    "flaky-<pct>" ["flaky-50"] BeforeContent Both Kind::Flaky => "503 in so many of a hundred requests, by fixed rotation";
+
+    "overload-openai" BeforeContent Both Says(&canned::OPENAI_503) => "503: the engine is currently overloaded";
+    "overload-openai-500" BeforeContent Both Says(&canned::OPENAI_500) => "500 server_error";
+    "overload-anthropic" BeforeContent Both Says(&canned::ANTHROPIC_529) => "529 overloaded_error";
+    "overload-gemini" BeforeContent Both Says(&canned::GEMINI_503) => "503 UNAVAILABLE inside a JSON list";
+    "overload-vertex" BeforeContent Both Says(&canned::VERTEX_429) => "429 RESOURCE_EXHAUSTED without a quota to blame";
+    "overload-azure" BeforeContent Both Says(&canned::AZURE_503) => "503 NoCapacity";
+    "overload-bedrock" BeforeContent Both Says(&canned::BEDROCK_503) => "503 ServiceUnavailableException, named in a header";
+    "overload-bedrock-not-ready" BeforeContent Both Says(&canned::BEDROCK_429) => "429 ModelNotReadyException, named in a header";
+    "overload-groq" BeforeContent Both Says(&canned::GROQ_498) => "498 flex tier capacity exceeded";
+    "overload-deepseek" BeforeContent Both Says(&canned::DEEPSEEK_503) => "503: service is too busy";
+    "overload-vllm" BeforeContent Both Says(&canned::VLLM_503) => "503 in plain text";
+    "overload-nginx" BeforeContent Both Says(&canned::NGINX_502) => "502 as an HTML page";
+    "overload-cloudflare-520" BeforeContent Both Says(&canned::CLOUDFLARE_520) => "520 as an HTML page";
+    "overload-cloudflare-524" BeforeContent Both Says(&canned::CLOUDFLARE_524) => "524 as an HTML page";
+    "overload-envoy" BeforeContent Both Says(&canned::ENVOY_503) => "503: upstream connect error or disconnect/reset before headers";
+    "overload-new-api" BeforeContent Both Says(&canned::NEW_API_500) => "500 with a message in Chinese";
+    "overload-ollama" BeforeContent Both Says(&canned::OLLAMA_503) => "503: server busy";
+
+    "rate-openai" BeforeContent Both Says(&canned::RATE_OPENAI) => "429 with Retry-After and x-ratelimit headers";
+    "rate-gemini" BeforeContent Both Says(&canned::RATE_GEMINI) => "429 with retryDelay in the details";
+    "quota-openai" BeforeContent Both Says(&canned::QUOTA_OPENAI) => "429 insufficient_quota";
+    "billing-402" BeforeContent Both Says(&canned::BILLING_402) => "402: insufficient balance";
+    "billing-anthropic-400" BeforeContent Both Says(&canned::BILLING_ANTHROPIC_400) => "400: credit balance is too low";
+    "auth-401" BeforeContent Both Says(&canned::AUTH_401) => "401: the credential is wrong";
+    "auth-403" BeforeContent Both Says(&canned::AUTH_403) => "403: the credential lacks a permission";
+    "gemini-key-400" BeforeContent Both Says(&canned::GEMINI_KEY_400) => "400: API key not valid";
+    "blocked-403" BeforeContent Both Says(&canned::BLOCKED_403) => "403 as the HTML page of a web firewall";
+    "region-403" BeforeContent Both Says(&canned::REGION_403) => "403: country not supported";
+
+    "context-400" CallerError Both Says(&canned::CONTEXT_400) => "400 context_length_exceeded";
+    "bad-param-400" CallerError Both Says(&canned::BAD_PARAM_400) => "400 that blames the parameter temperature";
+    "policy-400" CallerError Both Says(&canned::POLICY_400) => "400 content_policy_violation";
+    "model-missing-404" BeforeContent Both Says(&canned::MODEL_MISSING_404) => "404 model_not_found";
+    "too-large-413" BeforeContent Both Says(&canned::TOO_LARGE_413) => "413 as the HTML page of a proxy with a byte limit";
+
+    "html-200" BeforeContent Both Says(&canned::HTML_200) => "200 with an HTML page";
+    "empty-200" BeforeContent Both Says(&canned::EMPTY_200) => "200 without a body";
+    "null-200" BeforeContent Both Says(&canned::NULL_200) => "200 with the body null";
+    "no-choices-200" BeforeContent Both Says(&canned::NO_CHOICES_200) => "200 with an empty list of choices";
+    "broken-json-200" BeforeContent Both Says(&canned::BROKEN_JSON_200) => "200 with JSON that stops in the middle, of the length announced";
+    "truncated-json" BeforeContent Both Raw(Wire::Truncated) => "200 with half of the body announced, then a close";
+    "error-200" BeforeContent Both Says(&canned::ERROR_200) => "200 with an error object";
+    "huge-error" BeforeContent Both Says(&canned::HUGE_ERROR) => "500 with a body of 10 MiB";
+    "gzip-error" BeforeContent Both Says(&canned::GZIP_ERROR) => "503 with a gzip body nobody asked for";
+    "gzip-bomb-error" BeforeContent Both Says(&canned::GZIP_BOMB_ERROR) => "500 with a gzip body that inflates to 100 MiB";
+    "redirect-302" BeforeContent Both Says(&canned::REDIRECT_302) => "302 to another host";
+    "early-hints" Harmless Both Raw(Wire::EarlyHints) => "100 and 103 before the real answer";
+
+    "close" BeforeContent Both Raw(Wire::Close) => "The connection closes without a byte";
+    "reset" BeforeContent Both Raw(Wire::Reset) => "The connection is reset without a byte";
+    "hang" BeforeContent Both Raw(Wire::Hang) => "No byte for ten minutes";
+    "slow-header" BeforeContent Both Raw(Wire::SlowHeader) => "A head that trickles, one byte each 100 ms for 30 s";
+    "bad-http" BeforeContent Both Raw(Wire::Garbage) => "Bytes that are not HTTP";
+    "endless-header" BeforeContent Both Raw(Wire::EndlessHeader) => "Header lines up to 8 MiB, without an end";
+    "lying-length" BeforeContent Both Raw(Wire::LyingLength) => "A Content-Length of half the body sent, then a close";
+
+    "stream-error-first" BeforeContent Stream Break(At::Start, Then::Error) => "An error event as the first event";
+    "stream-role-then-error" BeforeContent Stream Break(At::AfterRole, Then::Error) => "An error event after the role chunk";
+    "stream-role-then-close" BeforeContent Stream Break(At::AfterRole, Then::Close) => "A close after the role chunk";
+    "stream-role-then-hang" BeforeContent Stream Break(At::AfterRole, Then::Hang) => "Silence after the role chunk";
+    "stream-ping-then-hang" BeforeContent Stream Break(At::Start, Then::PingHang) => "A comment each 100 ms, and nothing else";
+    "stream-empty" BeforeContent Stream Break(At::Start, Then::End) => "An event stream without an event";
+    "stream-done-only" BeforeContent Stream Break(At::Start, Then::Done) => "[DONE] and nothing else";
+    "stream-json-error" BeforeContent Stream Break(At::Start, Then::Raw(JSON_ERROR)) => "An event stream by its type, a JSON error by its body";
+    "stream-html" BeforeContent Stream Break(At::Start, Then::Raw(HTML)) => "An event stream by its type, an HTML page by its body";
+    "stream-garbage-first" BeforeContent Stream Break(At::Start, Then::Garbage) => "A first event that is not JSON, then the end";
+    "stream-error-mid" MidStream Stream Break(At::Mid, Then::Error) => "An error event after three content chunks";
+    "stream-cut-mid" MidStream Stream Break(At::Mid, Then::Close) => "A close after three content chunks";
+    "stream-reset-mid" MidStream Stream Break(At::Mid, Then::Reset) => "A reset after three content chunks";
+    "stream-end-mid" MidStream Stream Break(At::Mid, Then::End) => "A proper end of the body after three content chunks";
+    "stream-stall-mid" MidStream Stream Break(At::Mid, Then::Hang) => "Silence after three content chunks";
+    "stream-garbage-mid" MidStream Stream Break(At::Mid, Then::Garbage) => "An event that is not JSON after three content chunks, then the end";
+    "stream-no-done" Harmless Stream Odd(Shape::NoDone) => "A finish reason, then the end without [DONE]";
+    "stream-no-finish" Harmless Stream Odd(Shape::NoFinish) => "[DONE] without a finish reason";
+    "stream-late-error" Harmless Stream Break(At::AfterFinish, Then::Error) => "An error event after the finish reason";
+    "stream-finish-error" MidStream Stream Odd(Shape::FinishError) => "The finish reason is error";
+    "stream-close-delimited" Harmless Stream Odd(Shape::CloseDelimited) => "The close of the connection ends the body";
+    "stream-crlf" Harmless Stream Odd(Shape::Crlf) => "Lines end in CR LF";
+    "stream-split" Harmless Stream Odd(Shape::Split) => "Each of the first 400 bytes of the body is a write of its own";
+    "stream-burst" Harmless Stream Odd(Shape::Burst) => "The whole answer in one write";
+    "stream-no-usage" Harmless Stream Odd(Shape::NoUsage) => "No usage chunk, even if asked for";
+    "stream-usage-every-chunk" Harmless Stream Odd(Shape::UsageEveryChunk) => "Usage so far in every chunk";
+    "stream-big-line" Harmless Stream Odd(Shape::BigLine) => "One event of 1 MiB";
+    "stream-endless-line" BeforeContent Stream Break(At::Start, Then::EndlessLine) => "A first event of 64 MiB that never ends, then a close";
 }

@@ -1,133 +1,288 @@
-//! Ring 3: the sandbox, a scripted OpenAI-compatible upstream.
+//! Ring 3: the sandbox, a scripted upstream that speaks OpenAI's API.
 //!
-//! It answers chat, completions, embeddings, images and the model list honestly, and fails in every way that
-//! [`fault::FAULTS`] lists when the model name or a header asks for it. It owns bytes and time itself, below any HTTP
-//! library, because most of what it has to get wrong no library would do. It serves the quick start, the tests and the
-//! cost benchmark, so its plain answers are fast.
-//!
-//! Model names steer it: `fault/<name>` or `x+fault=<name>` fails, and `+chunks=8`, `+tokens=100`, `+prompt=9`,
-//! `+size=4096` (bytes of content), `+delay=50` (ms before the first byte), `+gap=10` (ms between chunks) shape the answer.
+//! The quick start, the tests and the cost benchmark run against it. It owns its bytes and its time: honest answers are
+//! quick and exact, and each fault of the table ([`catalogue`]) is one that a gateway meets with real upstreams. What a
+//! request gets is decided by the request alone, by the model name or the header `x-sandbox-fault`, so one sandbox serves
+//! many tests at once. Always holds: no request ends the server, and memory for one request is bounded. Deliberately
+//! absent: TLS, HTTP/2, checking of credentials beyond their presence, and any sense in the content.
 
 mod answer;
-mod connection;
-pub mod fault;
-mod script;
+mod ask;
+mod canned;
+mod fault;
+#[cfg(test)]
+mod fault_tests;
+mod http;
+mod inject;
 mod stats;
+mod stream;
+#[cfg(test)]
+mod test_client;
+#[cfg(test)]
+mod tests;
 
-use answer::Ask;
-use connection::{Connection, Request};
-pub use stats::{Recorded, Stats};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 
-/// A sandbox that listens.
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use answer::{Answer, Route};
+use ask::{Ask, Scene};
+use fault::{Case, Kind};
+use http::{Conn, NoRequest, Reply, Request};
+use stream::Script;
+
+pub use fault::{Applies, Fault, Phase, catalogue, faults};
+pub use stats::{Recorded, Stats};
+
+/// How long a fault stays silent at most.
+const LONG: Duration = Duration::from_secs(600);
+
+/// What a sandbox is set to.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Wait before each content chunk of a stream, unless the request says otherwise; zero by default.
+    pub chunk_delay: Duration,
+}
+
+impl Options {
+    /// Listens here and waits nowhere.
+    pub fn new(listen: SocketAddr) -> Options {
+        Options { listen, chunk_delay: Duration::ZERO }
+    }
+}
+
+/// A sandbox that is bound to its address.
+#[derive(Debug)]
 pub struct Sandbox {
     listener: TcpListener,
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What all connections of a sandbox share.
+#[derive(Debug)]
+struct Shared {
     stats: Arc<Stats>,
+    chunk_delay: Duration,
+    /// Requests that each percentage of `flaky-<pct>` has answered.
+    flaky: [AtomicU64; 101],
+}
+
+/// How an answer leaves its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Complete: the next request may follow, if the client wants that.
+    Keep,
+    Close,
+    Reset,
+}
+
+/// Binds a sandbox with default options.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn bind(listen: SocketAddr) -> io::Result<Sandbox> {
+    bind_with(Options::new(listen)).await
+}
+
+/// Binds a sandbox.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn bind_with(options: Options) -> io::Result<Sandbox> {
+    let listener = TcpListener::bind(options.listen).await?;
+    let addr = listener.local_addr()?;
+    let flaky = std::array::from_fn(|_| AtomicU64::new(0));
+    let shared = Shared { stats: Arc::default(), chunk_delay: options.chunk_delay, flaky };
+    Ok(Sandbox { listener, addr, shared: Arc::new(shared) })
 }
 
 impl Sandbox {
-    /// Listens at an address; port 0 takes any.
-    ///
-    /// # Errors
-    ///
-    /// The address cannot be listened at.
-    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen).await?, stats: Arc::default() })
+    /// The address that clients connect to.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
-    /// Where it listens.
-    ///
-    /// # Errors
-    ///
-    /// The socket does not know, which no system does.
-    pub fn addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// What it has seen.
-    #[must_use]
+    /// The counters, which outlive the sandbox.
     pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
+        Arc::clone(&self.shared.stats)
     }
 
-    /// Serves until dropped; no client can make it end.
+    /// Serves until dropped; it never returns and never fails for a bad client.
     ///
     /// # Cancel safety
-    ///
-    /// Dropping it stops accepting; connections under way go on.
+    /// Dropping it closes the listener and all connections at once.
     pub async fn run(self) {
+        let mut connections = JoinSet::new();
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(serve(stream, Arc::clone(&self.stats)));
-                }
-                // Out of descriptors: wait for one to come back.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(serve(stream, Arc::clone(&self.shared)));
+                    }
+                    // Out of file descriptors, or the client left already: only time helps.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                },
+                Some(_) = connections.join_next() => {}
             }
         }
     }
 }
 
-/// Serves one connection to its end.
-async fn serve(stream: TcpStream, stats: Arc<Stats>) {
-    stats.open.fetch_add(1, Ordering::Relaxed);
-    stats.connections.fetch_add(1, Ordering::Relaxed);
-    let _ = stream.set_nodelay(true);
-    let mut connection = Connection::new(stream);
-    while let Ok(Some(request)) = connection.read_request().await {
-        stats.note(&request);
-        match respond(&mut connection, &request, &stats).await {
-            Ok(true) if request.keep_alive => {}
-            Ok(_) => break,
-            Err(_) => {
-                stats.aborted.fetch_add(1, Ordering::Relaxed);
-                break;
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let _open = shared.stats.count_connection();
+    let mut conn = Conn::new(stream);
+    loop {
+        let request = match conn.request().await {
+            Ok(request) => request,
+            Err(NoRequest::Closed) => return,
+            Err(NoRequest::Cut) => return shared.stats.count_cut_upload(),
+            Err(NoRequest::Refused(status)) => {
+                let message = "The sandbox cannot read this request";
+                // The connection ends either way.
+                let _ = refuse(&mut conn, status, message, "unreadable_request", false).await;
+                return conn.linger().await;
             }
+        };
+        match answer(&mut conn, &shared, &request).await {
+            Ok(Outcome::Keep) if request.keep_alive => {}
+            Ok(Outcome::Keep | Outcome::Close) => return,
+            Ok(Outcome::Reset) => return conn.reset(),
+            Err(_) => return shared.stats.count_aborted(),
         }
-    }
-    stats.open.fetch_sub(1, Ordering::Relaxed);
-}
-
-/// Answers one request; whether the connection can be used again. An error means that the client left.
-async fn respond(connection: &mut Connection, request: &Request, stats: &Stats) -> io::Result<bool> {
-    let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
-    if request.method == "GET" && path == "/models" {
-        return connection.json(200, &answer::models()).await.map(|()| true);
-    }
-    let Some(kind) = answer::Kind::of(path).filter(|_| request.method == "POST") else {
-        return connection
-            .json(404, &answer::error("Invalid URL", "invalid_request_error", None))
-            .await
-            .map(|()| true);
-    };
-    if request.header("authorization").is_none() {
-        let body = answer::error(
-            "You did not provide an API key.",
-            "invalid_request_error",
-            Some("invalid_api_key"),
-        );
-        return connection.json(401, &body).await.map(|()| true);
-    }
-    let Some(ask) = Ask::parse(&request.body) else {
-        let body = answer::error("We could not parse the JSON body.", "invalid_request_error", None);
-        return connection.json(400, &body).await.map(|()| true);
-    };
-    let knobs = ask.knobs();
-    connection.pause(knobs.delay).await?;
-    let named = request.header("x-sandbox-fault").or(knobs.fault);
-    match named.filter(|name| !stats.spares(name)) {
-        Some(name) => fault::play(connection, name, kind, &ask, &knobs).await,
-        None if ask.stream && kind.can_stream() => {
-            script::play(connection, script::HONEST, kind, &ask, &knobs).await
-        }
-        None => connection.json(200, &answer::whole(kind, &ask, &knobs)).await.map(|()| true),
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Answers one request; an error means that the client is gone.
+async fn answer(conn: &mut Conn, shared: &Shared, request: &Request) -> io::Result<Outcome> {
+    let serial = shared.stats.count_request();
+    let _answering = shared.stats.count_answering();
+    if shared.stats.is_recording() {
+        shared.stats.record(request.recorded());
+    }
+    let keep = request.keep_alive;
+    let Some(route) = Route::of(&request.method, &request.target) else {
+        return no_route(conn, request).await;
+    };
+    if !request.authorized {
+        let message =
+            "You didn't provide an API key. You need to provide your API key in an Authorization header.";
+        return refuse(conn, 401, message, "missing_api_key", keep).await;
+    }
+    let ask = match route {
+        Route::Models => Ok(Ask::default()),
+        _ => Ask::parse(&request.body),
+    };
+    let ask = match ask {
+        Ok(ask) => ask,
+        Err(message) => return refuse(conn, 400, &message, "invalid_request", keep).await,
+    };
+    if route == Route::Embeddings && !ask.inputs_fit() {
+        return refuse(conn, 400, "input must hold 1 to 2048 texts", "invalid_request", keep).await;
+    }
+    let scene = match Scene::read(&ask.model, request.fault.as_deref(), shared.chunk_delay) {
+        Ok(scene) if scene.fits(ask.choices()) => scene,
+        Ok(_) => return refuse(conn, 400, "size times n is over 64 MiB", "sandbox_knob", keep).await,
+        Err(message) => return refuse(conn, 400, &message, "sandbox_knob", keep).await,
+    };
+    conn.pause(scene.delay).await?;
+    let answer = Answer { route, ask: &ask, scene: &scene, serial };
+    match scene.fault {
+        Some(case) => act_out(conn, shared, request, &answer, case).await,
+        None => honest(conn, request, &answer, Script::default()).await,
+    }
+}
+
+async fn act_out(
+    conn: &mut Conn,
+    shared: &Shared,
+    request: &Request,
+    answer: &Answer<'_>,
+    case: Case,
+) -> io::Result<Outcome> {
+    let keep = request.keep_alive;
+    let streams = answer.route.can_stream() && answer.ask.streams();
+    if case.fault.applies == Applies::Stream && !streams {
+        let message = format!("The sandbox fault '{}' applies to streams alone", case.fault.name);
+        return refuse(conn, 400, &message, "sandbox_fault", keep).await;
+    }
+    let script = match case.fault.kind {
+        Kind::Status => return inject::status(conn, case.parameter, keep).await,
+        Kind::Canned(canned) => return inject::say(conn, canned, keep).await,
+        Kind::Flaky if shared.fails_now(case.parameter) => {
+            return inject::say(conn, &canned::FLAKY_503, keep).await;
+        }
+        Kind::Flaky => Script::default(),
+        Kind::Wire(wire) => match inject::misbehave(conn, wire, answer).await? {
+            Some(outcome) => return Ok(outcome),
+            None => Script::default(),
+        },
+        Kind::Break(at, then) => Script { breaks: Some((at, then)), shape: None },
+        Kind::Shape(shape) => Script { breaks: None, shape: Some(shape) },
+    };
+    honest(conn, request, answer, script).await
+}
+
+/// Sends the honest answer, as a stream where one is asked for.
+async fn honest(
+    conn: &mut Conn,
+    request: &Request,
+    answer: &Answer<'_>,
+    script: Script,
+) -> io::Result<Outcome> {
+    if answer.route.can_stream() && answer.ask.streams() {
+        return stream::play(conn, answer, script, request.keep_alive, request.chunked_ok).await;
+    }
+    let (body, id) = (answer.body(), format!("req_sandbox_{}", answer.serial));
+    let reply = Reply {
+        status: 200,
+        content_type: "application/json",
+        headers: &[("x-request-id", &id)],
+        body: body.as_bytes(),
+        keep_alive: request.keep_alive,
+    };
+    conn.write(&reply.bytes()).await?;
+    Ok(Outcome::Keep)
+}
+
+async fn no_route(conn: &mut Conn, request: &Request) -> io::Result<Outcome> {
+    if request.method == "HEAD" {
+        // An answer to HEAD has no body, whatever it is.
+        conn.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await?;
+        return Ok(Outcome::Close);
+    }
+    let path = request.target.split('?').next().unwrap_or_default();
+    let message = format!("Invalid URL ({} {path})", request.method);
+    refuse(conn, 404, &message, "unknown_url", request.keep_alive).await
+}
+
+/// Answers with an error of the sandbox's own, in OpenAI's shape.
+async fn refuse(
+    conn: &mut Conn,
+    status: u16,
+    message: &str,
+    code: &str,
+    keep_alive: bool,
+) -> io::Result<Outcome> {
+    let body = answer::error(message, "invalid_request_error", Some(code));
+    let body = body.as_bytes();
+    conn.write(&Reply { status, content_type: "application/json", headers: &[], body, keep_alive }.bytes())
+        .await?;
+    Ok(Outcome::Keep)
+}
+
+impl Shared {
+    /// Whether this request is one of the `percent` in a hundred that fail, spread evenly.
+    fn fails_now(&self, percent: u16) -> bool {
+        let Some(turns) = self.flaky.get(usize::from(percent)) else { return false };
+        let (turn, percent) = (turns.fetch_add(1, Relaxed) % 100, u64::from(percent));
+        (turn + 1) * percent / 100 > turn * percent / 100
+    }
+}

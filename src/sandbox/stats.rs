@@ -1,95 +1,146 @@
-//! What the sandbox has seen, for tests and for the curious.
+//! What the sandbox counted and, on request, the last requests it read.
+//!
+//! Counters are always kept; whole requests only after [`Stats::record_bodies`], because copying headers and bodies
+//! would slow a benchmark. A reader may see counters of one moment and requests of the next: nothing is locked together.
 
-use super::connection::Request;
-use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
-/// Requests that are remembered.
-const REMEMBERED: usize = 64;
+use bytes::Bytes;
 
-/// Counters of one sandbox.
-#[derive(Debug, Default)]
-pub struct Stats {
-    pub(super) connections: AtomicU64,
-    pub(super) open: AtomicU64,
-    pub(super) requests: AtomicU64,
-    pub(super) aborted: AtomicU64,
-    flaky: AtomicU64,
-    recording: AtomicBool,
-    recorded: Mutex<VecDeque<Recorded>>,
-}
+/// How many requests the ring of recorded requests holds.
+const RING: usize = 32;
 
-/// A request as it arrived.
-#[derive(Debug, Clone)]
+/// One request as the sandbox read it, kept for a test to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// The path with its query.
+    /// The method as sent.
+    pub method: String,
+    /// The request target as sent, query included.
     pub path: String,
-    /// Header fields, names in lower case.
+    /// Header names and values in the order and spelling they were sent; bytes outside UTF-8 are replaced.
     pub headers: Vec<(String, String)>,
-    /// The body without its framing.
+    /// The body, with chunked framing taken off.
     pub body: Bytes,
 }
 
+impl Recorded {
+    /// The value of the first header of this name, compared without regard to case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+/// Counters of one sandbox, shared between it and whoever watches it.
+#[derive(Debug, Default)]
+pub struct Stats {
+    connections_opened: AtomicU64,
+    open_now: AtomicU64,
+    requests: AtomicU64,
+    answering_now: AtomicU64,
+    aborted: AtomicU64,
+    cut_uploads: AtomicU64,
+    recording: AtomicBool,
+    last: Mutex<VecDeque<Recorded>>,
+}
+
 impl Stats {
-    /// Connections that were ever opened.
-    #[must_use]
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+    /// Connections accepted since the start.
+    pub fn connections_opened(&self) -> u64 {
+        self.connections_opened.load(Relaxed)
     }
 
-    /// Connections open now.
-    #[must_use]
-    pub fn open(&self) -> u64 {
-        self.open.load(Ordering::Relaxed)
+    /// Connections open at this moment.
+    pub fn open_now(&self) -> u64 {
+        self.open_now.load(Relaxed)
     }
 
-    /// Requests received.
-    #[must_use]
+    /// Requests read to their last byte since the start, whatever the answer was.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.load(Relaxed)
     }
 
-    /// Requests whose client left before the answer was complete.
-    #[must_use]
+    /// Requests being answered at this moment.
+    pub fn answering_now(&self) -> u64 {
+        self.answering_now.load(Relaxed)
+    }
+
+    /// Answers that the client left before they were complete.
+    ///
+    /// A client that closes its sending side alone counts as gone. An answer that fits the socket buffer is complete
+    /// once written, whether or not it is read.
     pub fn aborted(&self) -> u64 {
-        self.aborted.load(Ordering::Relaxed)
+        self.aborted.load(Relaxed)
     }
 
-    /// Whether requests are remembered from now on; off at first, for speed.
-    pub fn record(&self, on: bool) {
-        self.recording.store(on, Ordering::Relaxed);
+    /// Connections that ended in the middle of a request.
+    pub fn cut_uploads(&self) -> u64 {
+        self.cut_uploads.load(Relaxed)
     }
 
-    /// The last requests, oldest first.
-    #[must_use]
-    pub fn recorded(&self) -> Vec<Recorded> {
-        self.recorded.lock().map(|recorded| recorded.iter().cloned().collect()).unwrap_or_default()
+    /// Starts or stops keeping whole requests, headers and bodies, in the ring; off at first.
+    pub fn record_bodies(&self, on: bool) {
+        self.recording.store(on, Relaxed);
     }
 
-    pub(super) fn note(&self, request: &Request) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        if !self.recording.load(Ordering::Relaxed) {
-            return;
+    /// The recorded requests, oldest first; at most the last 32.
+    pub fn last_requests(&self) -> Vec<Recorded> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// The newest recorded request.
+    pub fn last_request(&self) -> Option<Recorded> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.load(Relaxed)
+    }
+
+    pub(super) fn record(&self, request: Recorded) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == RING {
+            last.pop_front();
         }
-        if let Ok(mut recorded) = self.recorded.lock() {
-            recorded.truncate(REMEMBERED - 1);
-            recorded.push_back(Recorded {
-                path: request.path.clone(),
-                headers: request.headers.clone(),
-                body: request.body.clone(),
-            });
-        }
+        last.push_back(request);
     }
 
-    /// Whether a fault of the form `flaky-<percent>` spares this request; evenly spread, not random.
-    pub(super) fn spares(&self, fault: &str) -> bool {
-        let Some(percent) = fault.strip_prefix("flaky-").and_then(|percent| percent.parse::<u64>().ok())
-        else {
-            return false;
-        };
-        let turn = self.flaky.fetch_add(1, Ordering::Relaxed);
-        (turn + 1) * percent / 100 == turn * percent / 100
+    /// Counts a request and gives its number, from 1.
+    pub(super) fn count_request(&self) -> u64 {
+        self.requests.fetch_add(1, Relaxed) + 1
+    }
+
+    pub(super) fn count_aborted(&self) {
+        self.aborted.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_cut_upload(&self) {
+        self.cut_uploads.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_connection(&self) -> Gauge<'_> {
+        self.connections_opened.fetch_add(1, Relaxed);
+        Gauge::raise(&self.open_now)
+    }
+
+    pub(super) fn count_answering(&self) -> Gauge<'_> {
+        Gauge::raise(&self.answering_now)
+    }
+}
+
+/// Holds a gauge one higher for as long as it lives, also when the task holding it is dropped.
+pub(super) struct Gauge<'a>(&'a AtomicU64);
+
+impl<'a> Gauge<'a> {
+    fn raise(gauge: &'a AtomicU64) -> Self {
+        gauge.fetch_add(1, Relaxed);
+        Gauge(gauge)
+    }
+}
+
+impl Drop for Gauge<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }

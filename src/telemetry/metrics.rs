@@ -4,7 +4,8 @@
 //! is bounded by [`series_max`] whatever clients send. What is touched on every request of a model or channel is
 //! resolved once per configuration generation, in [`Labels`].
 
-use super::record::{End, Record};
+use super::gen_ai::{self, GenAi};
+use super::record::Record;
 use crate::core::id::{ChannelId, ModelId};
 use prometheus::core::Collector;
 use prometheus::{
@@ -12,22 +13,12 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The label of everything that is not configured.
 const OTHER: &str = "other";
 
-/// Seconds; the buckets that OpenTelemetry's GenAI conventions advise for whole requests.
-const REQUEST_BUCKETS: [f64; 14] =
-    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
-/// Seconds; the same for the time to the first token.
-const FIRST_TOKEN_BUCKETS: [f64; 16] =
-    [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-/// Seconds; the same for the time between tokens.
-const PER_TOKEN_BUCKETS: [f64; 11] = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75];
-/// Tokens; the same for token counts.
-const TOKEN_BUCKETS: [f64; 11] =
-    [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
+/// Seconds that a stream is held back.
+const GATE_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 /// Seconds of the gateway's own work.
 const OVERHEAD_BUCKETS: [f64; 11] =
     [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
@@ -42,10 +33,7 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     channel_in_flight: IntGaugeVec,
     tokens: IntCounterVec,
-    duration: HistogramVec,
-    first_token: HistogramVec,
-    per_token: HistogramVec,
-    token_usage: HistogramVec,
+    gen_ai: GenAi,
     overhead: Histogram,
     commit_gate: Histogram,
     stream_end: IntCounterVec,
@@ -59,7 +47,7 @@ pub struct Metrics {
 }
 
 /// Registers families one after another.
-struct Catalogue(Registry);
+pub(super) struct Catalogue(Registry);
 
 impl Catalogue {
     fn add<C: Collector + Clone + 'static>(&self, collector: Result<C, Error>) -> Result<C, Error> {
@@ -84,7 +72,7 @@ impl Catalogue {
         self.add(IntGauge::new(name, help))
     }
 
-    fn histograms(
+    pub(super) fn histograms(
         &self,
         name: &str,
         help: &str,
@@ -98,9 +86,6 @@ impl Catalogue {
         self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
     }
 }
-
-/// The labels of the GenAI families.
-const GEN_AI: [&str; 2] = ["gen_ai_operation_name", "gen_ai_request_model"];
 
 impl Metrics {
     /// The catalogue with nothing counted yet.
@@ -144,30 +129,7 @@ impl Metrics {
                 "Tokens of answered requests; cached is a part of input, reasoning of output.",
                 &["model", "channel", "type"],
             )?,
-            duration: new.histograms(
-                "gen_ai_server_request_duration_seconds",
-                "From a request's arrival to the last byte of its answer.",
-                &REQUEST_BUCKETS,
-                &GEN_AI,
-            )?,
-            first_token: new.histograms(
-                "gen_ai_server_time_to_first_token_seconds",
-                "From a stream request's arrival to the first content sent.",
-                &FIRST_TOKEN_BUCKETS,
-                &GEN_AI,
-            )?,
-            per_token: new.histograms(
-                "gen_ai_server_time_per_output_token_seconds",
-                "Time between output tokens of a stream after the first.",
-                &PER_TOKEN_BUCKETS,
-                &GEN_AI,
-            )?,
-            token_usage: new.histograms(
-                "gen_ai_client_token_usage",
-                "Tokens of one request.",
-                &TOKEN_BUCKETS,
-                &["gen_ai_operation_name", "gen_ai_request_model", "gen_ai_token_type"],
-            )?,
+            gen_ai: GenAi::new(&new)?,
             overhead: new.histogram(
                 "tidegate_overhead_seconds",
                 "The gateway's own time before the first attempt, without waiting for the client's body.",
@@ -176,7 +138,7 @@ impl Metrics {
             commit_gate: new.histogram(
                 "tidegate_commit_gate_seconds",
                 "How long the first event of a stream was held back until there was content.",
-                &FIRST_TOKEN_BUCKETS,
+                &GATE_BUCKETS,
             )?,
             stream_end: new.counters("tidegate_stream_end_total", "Streams by how they ended.", &["reason"])?,
             client_retries: new
@@ -271,11 +233,8 @@ impl Metrics {
 
     /// What only calls of configured models have.
     fn observe_call(&self, record: &Record, labels: &Labels, model: &str) {
-        let gen_ai = [record.route, model];
-        self.duration.with_label_values(&gen_ai).observe(record.duration.as_secs_f64());
-        if record.attempts.is_empty() {
-            return;
-        }
+        self.gen_ai.observe(record, model);
+        let Some(last) = record.attempts.last() else { return };
         self.overhead.observe(record.overhead.as_secs_f64());
         if let Some(held) = record.commit_gate {
             self.commit_gate.observe(held.as_secs_f64());
@@ -283,14 +242,7 @@ impl Metrics {
         if record.stream && record.status == 200 {
             self.stream_end.with_label_values(&[record.end.as_str()]).inc();
         }
-        if let Some(first) = record.time_to_first_token {
-            self.first_token.with_label_values(&gen_ai).observe(first.as_secs_f64());
-        }
-        self.observe_tokens(record, labels, model);
-    }
-
-    fn observe_tokens(&self, record: &Record, labels: &Labels, model: &str) {
-        let (Some((usage, _)), Some(last)) = (record.usage, record.attempts.last()) else { return };
+        let Some((usage, _)) = record.usage else { return };
         let channel = labels.channel(last.channel);
         for (kind, count) in [
             ("input", usage.input),
@@ -301,16 +253,6 @@ impl Metrics {
             if count > 0 {
                 self.tokens.with_label_values(&[model, channel, kind]).inc_by(count);
             }
-        }
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "histograms count in f64; token counts are far below 2^53"
-        )]
-        for (kind, count) in [("input", usage.input as f64), ("output", usage.output as f64)] {
-            self.token_usage.with_label_values(&[record.route, model, kind]).observe(count);
-        }
-        if let Some(pace) = pace(record, usage.output) {
-            self.per_token.with_label_values(&[record.route, model]).observe(pace.as_secs_f64());
         }
     }
 
@@ -324,13 +266,6 @@ impl Metrics {
     }
 }
 
-/// Time between output tokens after the first; streams that completed only.
-fn pace(record: &Record, output: u64) -> Option<Duration> {
-    let first = record.time_to_first_token.filter(|_| record.end == End::Complete)?;
-    let rest = u32::try_from(output.checked_sub(1)?).ok().filter(|rest| *rest > 0)?;
-    Some(record.duration.saturating_sub(first) / rest)
-}
-
 /// The most series that `models` models and `channels` channels can bring about: the bound on cardinality.
 ///
 /// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
@@ -338,17 +273,13 @@ fn pace(record: &Record, output: u64) -> Option<Duration> {
 pub fn series_max(models: usize, channels: usize) -> usize {
     let (routes, codes, classes, models) = (7, 29, 15, models + 1);
     let histogram = |buckets: usize| buckets + 3;
-    let gen_ai = histogram(REQUEST_BUCKETS.len())
-        + histogram(FIRST_TOKEN_BUCKETS.len())
-        + histogram(PER_TOKEN_BUCKETS.len())
-        + 2 * histogram(TOKEN_BUCKETS.len());
-    routes * models * (codes + gen_ai)
+    routes * models * (codes + gen_ai::SERIES)
         + channels * (classes + 3)
         + models * (1 + 4 * channels)
         + classes * 4
         + codes * 2
         + histogram(OVERHEAD_BUCKETS.len())
-        + histogram(FIRST_TOKEN_BUCKETS.len())
+        + histogram(GATE_BUCKETS.len())
         + 16
 }
 
@@ -424,7 +355,9 @@ impl StatusText {
 mod tests {
     use super::*;
     use crate::core::usage::{Usage, UsageSource};
+    use crate::telemetry::record::End;
     use crate::telemetry::record::{Attempt, Outcome};
+    use std::time::Duration;
 
     fn names(prefix: &str, count: usize) -> Vec<Arc<str>> {
         (0..count).map(|i| Arc::from(format!("{prefix}{i}"))).collect()

@@ -1,0 +1,57 @@
+//! `tidegate run`
+
+use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, complain, say};
+use crate::config::{self, Config};
+use crate::runtime::Assembly;
+use crate::runtime::signals::LameDuck;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the gateway to its end.
+pub(super) fn run(path: &Path, level: log::LevelFilter) -> Ended {
+    start_log(level);
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let _ = writeln!(io::stderr(), "{problems}");
+            return Err(EXIT_CONFIG);
+        }
+    };
+    for warning in &loaded.warnings {
+        log::warn!("{}:{warning}", path.display());
+    }
+    let drain = loaded.config.server.drain;
+    let greeting = greeting(&loaded.config, &loaded.minted);
+    let assembly = match Assembly::new(loaded.config, Box::new(io::stdout())) {
+        Ok(assembly) => assembly,
+        Err(e) => return complain(EXIT_RUNTIME, e),
+    };
+    say(greeting);
+    let readiness = assembly.readiness();
+    assembly.run(Box::new(LameDuck { readiness, drain }), || std::process::exit(0));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys.
+fn start_log(level: log::LevelFilter) {
+    let pingora = level.min(log::LevelFilter::Warn);
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(pingora).filter_module("tidegate", level).init();
+}
+
+fn greeting(config: &Config, minted: &[config::Minted]) -> String {
+    let mut text = format!("Tidegate {}", env!("CARGO_PKG_VERSION"));
+    for address in &config.server.listen {
+        text.push_str(&format!("\n  clients   http://{address}/v1"));
+    }
+    text.push_str(&format!("\n  metrics   http://{}/metrics", config.admin.listen));
+    for key in minted {
+        text.push_str(&format!(
+            "\n  key       {}   ({}, valid until this process ends)",
+            key.expose(),
+            key.key_id
+        ));
+    }
+    text
+}

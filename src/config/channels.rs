@@ -1,0 +1,230 @@
+//! The sections `defaults` and `channels`.
+
+use super::reader::{Item, Object};
+use super::types::{BaseUrl, Channel, Model, Provider, Timeouts};
+use super::{name, secret};
+use crate::core::api::Api;
+use http::{HeaderName, Uri};
+use std::collections::HashSet;
+use std::time::Duration;
+
+const APIS: [(&str, Api); 7] = [
+    ("chat", Api::Chat),
+    ("completions", Api::Completions),
+    ("responses", Api::Responses),
+    ("messages", Api::Messages),
+    ("embeddings", Api::Embeddings),
+    ("images", Api::Images),
+    ("video", Api::Video),
+];
+
+/// Dialects; those without a value are known for later.
+const PROVIDERS: [(&str, Option<Provider>); 5] = [
+    ("openai", Some(Provider::OpenAi)),
+    ("openai_compatible", Some(Provider::OpenAiCompatible)),
+    ("anthropic", None),
+    ("gemini", None),
+    ("azure", None),
+];
+
+/// Fields that are the gateway's own business with an upstream.
+const NEVER_PASSED: [&str; 16] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "cookie",
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "accept-encoding",
+];
+
+/// What channels have where they say nothing.
+pub(super) struct Defaults {
+    timeouts: Timeouts,
+    attempts: u32,
+}
+
+pub(super) fn defaults(item: Option<Item<'_>>) -> Defaults {
+    let built_in = Timeouts {
+        connect: Duration::from_secs(2),
+        first_byte: Duration::from_secs(60),
+        idle: Duration::from_secs(120),
+        total: Duration::from_secs(600),
+        failover: Duration::from_secs(60),
+    };
+    let Some(section) = item.and_then(|item| item.object()) else {
+        return Defaults { timeouts: built_in, attempts: 3 };
+    };
+    let defaults = Defaults { timeouts: timeouts(&section, built_in), attempts: attempts(&section, 3) };
+    section.finish();
+    defaults
+}
+
+fn timeouts(parent: &Object<'_>, defaults: Timeouts) -> Timeouts {
+    let Some(section) = parent.get("timeouts").and_then(|item| item.object()) else { return defaults };
+    let time = |name, default| section.get(name).and_then(|item| item.time_limit()).unwrap_or(default);
+    let timeouts = Timeouts {
+        connect: time("connect", defaults.connect),
+        first_byte: time("first_byte", defaults.first_byte),
+        idle: time("idle", defaults.idle),
+        total: time("total", defaults.total),
+        failover: time("failover", defaults.failover),
+    };
+    section.finish();
+    timeouts
+}
+
+fn attempts(parent: &Object<'_>, default: u32) -> u32 {
+    let Some(section) = parent.get("retry").and_then(|item| item.object()) else { return default };
+    let attempts = section.get("attempts").and_then(|item| item.number(1..=10)).unwrap_or(default);
+    section.finish();
+    attempts
+}
+
+pub(super) fn channels(item: Option<Item<'_>>, models: &[Model], defaults: &Defaults) -> Vec<Channel> {
+    let mut seen = HashSet::new();
+    let list = item.map(|item| item.list()).unwrap_or_default();
+    list.iter().filter_map(|item| channel(item, models, defaults, &mut seen)).collect()
+}
+
+fn channel(
+    item: &Item<'_>,
+    models: &[Model],
+    defaults: &Defaults,
+    seen: &mut HashSet<String>,
+) -> Option<Channel> {
+    let object = item.object()?;
+    let flag = |name, default| object.get(name).map_or(Some(default), |item| item.flag());
+    let id = name(&object, seen);
+    let provider = object.required("provider").and_then(|item| provider(&item));
+    let base_url = object.required("base_url").and_then(|item| base_url(&item));
+    let credentials = object.required("credentials").map(|item| credentials(&item));
+    let served = object.required("models").map(|item| served(&item, models));
+    let enabled = flag("enabled", true);
+    let stream_usage = flag("stream_usage", true);
+    let trusted = flag("trusted", false);
+    let apis = object.get("apis").map_or_else(|| APIS.map(|(_, api)| api).to_vec(), |item| apis(&item));
+    let pass_headers = object.get("pass_headers").map(|item| pass_headers(&item)).unwrap_or_default();
+    let groups = object.get("groups").map(|item| texts(&item)).unwrap_or_default();
+    let sni = object.get("sni").and_then(|item| item.text().map(str::to_owned));
+    let timeouts = timeouts(&object, defaults.timeouts);
+    let attempts = attempts(&object, defaults.attempts);
+    let priority = object.get("priority").map_or(Some(0), |item| item.number(0..=1_000));
+    let weight = object.get("weight").map_or(Some(1), |item| item.number(0..=1_000_000));
+    object.finish();
+    Some(Channel {
+        id: id?,
+        enabled: enabled?,
+        provider: provider?,
+        base_url: base_url?,
+        credentials: credentials?,
+        models: served?,
+        apis,
+        stream_usage: stream_usage?,
+        trusted: trusted?,
+        pass_headers,
+        groups,
+        sni,
+        timeouts,
+        attempts,
+        priority: priority?,
+        weight: weight?,
+    })
+}
+
+fn provider(item: &Item<'_>) -> Option<Provider> {
+    let known = item.one_of(&PROVIDERS)?;
+    if known.is_none() {
+        item.refuse_with("not available yet", "openai or openai_compatible");
+    }
+    known
+}
+
+fn base_url(item: &Item<'_>) -> Option<BaseUrl> {
+    let text = item.text()?;
+    let hint = "such as https://api.provider.example/v1";
+    let Ok(uri) = text.parse::<Uri>() else {
+        item.refuse_with("is no URL", hint);
+        return None;
+    };
+    let tls = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => {
+            item.refuse_with("must begin with http:// or https://", hint);
+            return None;
+        }
+    };
+    let authority = uri.authority()?;
+    if authority.as_str().contains('@') {
+        item.refuse_with("must not contain a credential", "write it under credentials");
+        return None;
+    }
+    if uri.query().is_some() || authority.host().is_empty() {
+        item.refuse_with("must be scheme, host and path, and nothing else", hint);
+        return None;
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    Some(BaseUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+}
+
+fn credentials(item: &Item<'_>) -> Vec<super::Secret> {
+    item.filled_list().iter().filter_map(secret::read).collect()
+}
+
+fn served(item: &Item<'_>, models: &[Model]) -> Vec<(String, String)> {
+    let entries = item.entries();
+    if entries.is_empty() {
+        item.refuse("must name at least one model");
+    }
+    let known = |public: &str| models.iter().any(|model| model.id == public);
+    entries
+        .iter()
+        .filter_map(|(public, item)| {
+            if !known(public) {
+                item.refuse("is not under models");
+            }
+            let upstream = item.text()?;
+            if upstream.is_empty() {
+                item.refuse("must be the upstream's name of the model");
+            }
+            Some(((*public).to_owned(), upstream.to_owned()))
+        })
+        .collect()
+}
+
+fn apis(item: &Item<'_>) -> Vec<Api> {
+    item.list().iter().filter_map(|item| item.one_of(&APIS)).collect()
+}
+
+fn texts(item: &Item<'_>) -> Vec<String> {
+    item.list().iter().filter_map(|item| item.text().map(str::to_owned)).collect()
+}
+
+fn pass_headers(item: &Item<'_>) -> Vec<HeaderName> {
+    let header = |item: &Item<'_>| {
+        let text = item.text()?;
+        match text.parse::<HeaderName>() {
+            Ok(name) if NEVER_PASSED.contains(&name.as_str()) || name.as_str().starts_with("proxy-") => {
+                item.refuse("is a field that is never passed on");
+                None
+            }
+            Ok(name) => Some(name),
+            Err(_) => {
+                item.refuse("is no header name");
+                None
+            }
+        }
+    };
+    item.list().iter().filter_map(header).collect()
+}

@@ -1,0 +1,183 @@
+//! The sections `accounts` and `keys`.
+
+use super::reader::{Item, Object};
+use super::types::{Account, Key, Limits, Model};
+use super::{mint, name};
+use crate::core::key::Pattern;
+use std::collections::HashSet;
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+/// A key that was made for this run, because the file says `generate: true`.
+#[derive(Clone)]
+pub struct Minted {
+    /// The public name of the key.
+    pub key_id: String,
+    key: String,
+}
+
+impl Minted {
+    /// The key, to be shown once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Minted").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn accounts(item: Option<Item<'_>>) -> Vec<Account> {
+    let mut seen = HashSet::new();
+    let account = |item: &Item<'_>| {
+        let object = item.object()?;
+        let id = name(&object, &mut seen);
+        let verified = object.get("verified").map_or(Some(false), |item| item.flag());
+        let group = text(&object, "group");
+        object.finish();
+        Some(Account { id: id?, verified: verified?, group })
+    };
+    item.map(|item| item.list()).unwrap_or_default().iter().filter_map(account).collect()
+}
+
+pub(super) fn keys(
+    item: Option<Item<'_>>,
+    accounts: &[Account],
+    models: &[Model],
+    with_sandbox: bool,
+) -> (Vec<Key>, Vec<Minted>) {
+    let (mut seen, mut digests, mut minted) = (HashSet::new(), HashSet::new(), Vec::new());
+    let mut keys = Vec::new();
+    for item in item.map(|item| item.list()).unwrap_or_default() {
+        let Some(object) = item.object() else { continue };
+        let id = name(&object, &mut seen);
+        let digest = match generate(&object, with_sandbox) {
+            true => fresh(&item, id.as_deref().unwrap_or_default(), &mut minted),
+            false => object.required("digest").and_then(|item| digest(&item, &mut digests)),
+        };
+        keys.extend(key(&object, id, digest, accounts, models));
+        object.finish();
+    }
+    (keys, minted)
+}
+
+fn key(
+    object: &Object<'_>,
+    id: Option<String>,
+    digest: Option<[u8; 32]>,
+    accounts: &[Account],
+    models: &[Model],
+) -> Option<Key> {
+    let account = object.required("account").and_then(|item| owner(&item, accounts));
+    let named = text(object, "name");
+    let enabled = object.get("enabled").map_or(Some(true), |item| item.flag());
+    let expires = object.get("expires").map(|item| expires(&item));
+    let allowed = object.get("models").map_or_else(|| vec!["*".to_owned()], |item| patterns(&item, models));
+    let group = text(object, "group");
+    let limits = object.get("limits").and_then(|item| limits(&item)).unwrap_or_default();
+    Some(Key {
+        name: named.or_else(|| id.clone())?,
+        id: id?,
+        account: account?,
+        enabled: enabled?,
+        expires: expires.flatten(),
+        digest: digest?,
+        models: allowed,
+        group,
+        limits,
+    })
+}
+
+/// Whether a key is to be made for this run; only for trials, where the upstream is the sandbox.
+fn generate(object: &Object<'_>, with_sandbox: bool) -> bool {
+    let Some(item) = object.get("generate") else { return false };
+    let wanted = item.flag().unwrap_or(false);
+    if wanted && !with_sandbox {
+        item.refuse_with("is for trials with the sandbox only", "make a key with: tidegate keys new");
+    }
+    wanted
+}
+
+fn fresh(item: &Item<'_>, key_id: &str, minted: &mut Vec<Minted>) -> Option<[u8; 32]> {
+    match mint::mint() {
+        Ok(key) => {
+            let digest = mint::digest(&key);
+            minted.push(Minted { key_id: key_id.to_owned(), key });
+            Some(digest)
+        }
+        Err(e) => {
+            item.refuse(format!("no key could be made: {e}"));
+            None
+        }
+    }
+}
+
+fn digest(item: &Item<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
+    let parsed = mint::parse_digest(item.text()?);
+    let Some(digest) = parsed else {
+        item.refuse_with(
+            "is no digest",
+            "sha256: and 64 hexadecimal digits, as printed by: tidegate keys hash",
+        );
+        return None;
+    };
+    if !seen.insert(digest) {
+        item.refuse("is the digest of another key, too");
+        return None;
+    }
+    Some(digest)
+}
+
+fn owner(item: &Item<'_>, accounts: &[Account]) -> Option<String> {
+    let id = item.text()?;
+    if !accounts.iter().any(|account| account.id == id) {
+        item.refuse(format!("is not under accounts: {id}"));
+        return None;
+    }
+    Some(id.to_owned())
+}
+
+/// Unix seconds, or a date and time with zone.
+fn expires(item: &Item<'_>) -> Option<u64> {
+    if let super::tree::Value::Integer(_) = item.node.value {
+        return item.number(0..=i128::from(u32::MAX) * 4);
+    }
+    let text = item.text()?;
+    let parsed = humantime::parse_rfc3339_weak(text)
+        .or_else(|_| humantime::parse_rfc3339_weak(&format!("{text} 00:00:00")));
+    let seconds = parsed.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs());
+    if seconds.is_none() {
+        item.refuse_with("is no date", "such as 2027-01-31T12:00:00Z, in UTC");
+    }
+    seconds
+}
+
+fn patterns(item: &Item<'_>, models: &[Model]) -> Vec<String> {
+    let pattern = |item: Item<'_>| {
+        let text = item.text()?;
+        if let Pattern::Exact(id) = Pattern::parse(text) {
+            if id.contains('*') {
+                item.refuse_with("is no pattern", "*, or prefix/*, or an id");
+            } else if !models.iter().any(|model| model.id == *id) {
+                item.warn("names a model that is not under models");
+            }
+        }
+        Some(text.to_owned())
+    };
+    item.list().into_iter().filter_map(pattern).collect()
+}
+
+fn limits(item: &Item<'_>) -> Option<Limits> {
+    let object = item.object()?;
+    let count = |name| object.get(name).and_then(|item| item.number(1..=100_000_000));
+    let limits = Limits { rpm: count("rpm"), concurrency: count("concurrency") };
+    object.finish();
+    Some(limits)
+}
+
+fn text(object: &Object<'_>, name: &'static str) -> Option<String> {
+    object.get(name).and_then(|item| item.text().map(str::to_owned))
+}

@@ -1,0 +1,48 @@
+//! The section `models`.
+
+use super::reader::Item;
+use super::types::Model;
+use crate::core::api::ModelKind;
+use std::collections::HashSet;
+
+const KINDS: [(&str, ModelKind); 5] = [
+    ("chat", ModelKind::Chat),
+    ("embedding", ModelKind::Embedding),
+    ("image", ModelKind::Image),
+    ("gemini_image", ModelKind::GeminiImage),
+    ("video", ModelKind::Video),
+];
+
+pub(super) fn models(item: Option<Item<'_>>) -> Vec<Model> {
+    let mut seen = HashSet::new();
+    item.map(|item| item.list())
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|item| model(item, &mut seen))
+        .collect()
+}
+
+fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
+    let object = item.object()?;
+    let id = object.required("id").and_then(|item| id(&item, seen));
+    let count = |name| object.get(name).and_then(|item| item.number(1..=1_000_000_000));
+    let kind = object.get("kind").map_or(Some(ModelKind::Chat), |item| item.one_of(&KINDS));
+    let verification = object.get("verification").map(|item| item.one_of(&[("telegram", ())]));
+    let (context_window, output_max) = (count("context_window"), count("output_max"));
+    object.finish();
+    Some(Model { id: id?, kind: kind?, context_window, output_max, verification: verification.is_some() })
+}
+
+fn id(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<String> {
+    let id = item.text()?;
+    let printable = id.chars().all(|c| ('\u{21}'..='\u{7e}').contains(&c) && c != '*');
+    if id.is_empty() || id.len() > 200 || !printable {
+        item.refuse("must be 1 to 200 printable characters without spaces or '*'");
+        return None;
+    }
+    if !seen.insert(id.to_owned()) {
+        item.refuse(format!("is there twice: {id}"));
+        return None;
+    }
+    Some(id.to_owned())
+}

@@ -1,0 +1,307 @@
+//! Walking the tree: typed access to members that collects problems instead of stopping at the first.
+//!
+//! An [`Object`] knows which members were asked for; what is left over is unknown, or known for later. So a section of
+//! the configuration reads as the list of its members, and strictness needs no list of its own.
+
+use super::not_yet::{self, Severity};
+use super::problem::{Position, Problem};
+use super::quantity;
+use super::tree::{Node, Value};
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+/// What all parts of one reading share.
+pub(super) struct Reader<'a> {
+    /// The environment.
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Where relative files of secrets are.
+    pub(super) folder: &'a Path,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+/// A value with its path.
+#[derive(Clone)]
+pub(super) struct Item<'a> {
+    pub(super) reader: &'a Reader<'a>,
+    pub(super) path: String,
+    pub(super) node: &'a Node,
+}
+
+/// A mapping whose members are being read.
+pub(super) struct Object<'a> {
+    item: Item<'a>,
+    members: &'a [(Position, String, Node)],
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>, folder: &'a Path) -> Self {
+        Self { env, folder, problems: RefCell::default(), warnings: RefCell::default() }
+    }
+
+    /// Problems and warnings, each in the order of the file.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+        let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
+        problems.sort_by_key(|problem| problem.at);
+        warnings.sort_by_key(|warning| warning.at);
+        (problems, warnings)
+    }
+}
+
+impl<'a> Item<'a> {
+    /// Notes a problem at this place.
+    pub(super) fn refuse(&self, message: impl Into<String>) {
+        self.note(&self.reader.problems, message.into(), None);
+    }
+
+    /// Notes a problem with what to do about it.
+    pub(super) fn refuse_with(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(&self.reader.problems, message.into(), Some(hint.into()));
+    }
+
+    /// Notes a warning.
+    pub(super) fn warn(&self, message: impl Into<String>) {
+        self.note(&self.reader.warnings, message.into(), None);
+    }
+
+    fn note(&self, list: &RefCell<Vec<Problem>>, message: String, hint: Option<String>) {
+        list.borrow_mut().push(Problem { at: self.node.at, path: self.path.clone(), message, hint });
+    }
+
+    fn expected<T>(&self, what: &str) -> Option<T> {
+        self.refuse(format!("must be {what}, not {}", self.node.value.kind()));
+        None
+    }
+
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            Value::Integer(_) | Value::Fraction | Value::Bool(_) => {
+                self.refuse_with(
+                    format!("must be a text, not {}", self.node.value.kind()),
+                    "put it in quotes",
+                );
+                None
+            }
+            _ => self.expected("a text"),
+        }
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        match self.node.value {
+            Value::Bool(flag) => Some(flag),
+            _ => self.expected("true or false"),
+        }
+    }
+
+    pub(super) fn number<T: TryFrom<i128>>(&self, range: RangeInclusive<i128>) -> Option<T> {
+        let Value::Integer(number) = self.node.value else { return self.expected("a whole number") };
+        if !range.contains(&number) {
+            self.refuse(format!("must be between {} and {}", range.start(), range.end()));
+            return None;
+        }
+        T::try_from(number).ok()
+    }
+
+    pub(super) fn duration(&self) -> Option<Duration> {
+        if let Value::Integer(number) = self.node.value {
+            self.refuse_with("has no unit", format!("write {number}s or {number}ms"));
+            return None;
+        }
+        let text = self.text()?;
+        let parsed = quantity::duration(text);
+        if parsed.is_none() {
+            self.refuse_with(format!("is no duration: {text:?}"), "such as 500ms, 2s, 10m");
+        }
+        parsed
+    }
+
+    /// A duration of more than zero.
+    pub(super) fn time_limit(&self) -> Option<Duration> {
+        let duration = self.duration()?;
+        if duration.is_zero() {
+            self.refuse("must be more than zero");
+            return None;
+        }
+        Some(duration)
+    }
+
+    pub(super) fn size(&self) -> Option<usize> {
+        if let Value::Integer(number) = self.node.value {
+            self.refuse_with("has no unit", format!("write {number}B or {number}MiB"));
+            return None;
+        }
+        let text = self.text()?;
+        let parsed = quantity::size(text).filter(|size| *size > 0);
+        if parsed.is_none() {
+            self.refuse_with(format!("is no size: {text:?}"), "such as 64KiB, 32MiB");
+        }
+        parsed
+    }
+
+    /// One of a closed list of words.
+    pub(super) fn one_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.refuse_with(format!("is unknown: {text:?}"), suggestion(text, &names));
+        }
+        found
+    }
+
+    pub(super) fn list(&self) -> Vec<Item<'a>> {
+        let Value::List(items) = &self.node.value else {
+            return self.expected("a list").unwrap_or_default();
+        };
+        let child =
+            |(index, node)| Item { reader: self.reader, path: format!("{}[{index}]", self.path), node };
+        items.iter().enumerate().map(child).collect()
+    }
+
+    /// A list that has to name something.
+    pub(super) fn filled_list(&self) -> Vec<Item<'a>> {
+        if matches!(&self.node.value, Value::List(items) if items.is_empty()) {
+            self.refuse("must not be empty");
+        }
+        self.list()
+    }
+
+    /// The members of a mapping with free names; a name that is there twice is a problem.
+    pub(super) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+        let Value::Map(members) = &self.node.value else {
+            return self.expected("a mapping").unwrap_or_default();
+        };
+        report_repeated(self, members);
+        let child = |(_, name, node): &'a (Position, String, Node)| {
+            let path = format!("{}[{name:?}]", self.path);
+            (name.as_str(), Item { reader: self.reader, path, node })
+        };
+        members.iter().map(child).collect()
+    }
+
+    /// The mapping with known names.
+    pub(super) fn object(&self) -> Option<Object<'a>> {
+        let Value::Map(members) = &self.node.value else { return self.expected("a mapping") };
+        report_repeated(self, members);
+        Some(Object { item: self.clone(), members, asked: RefCell::default() })
+    }
+}
+
+fn report_repeated(item: &Item<'_>, members: &[(Position, String, Node)]) {
+    for (index, (at, name, _)) in members.iter().enumerate() {
+        let first = members.iter().take(index).find(|(_, earlier, _)| earlier == name);
+        if let Some((first, _, _)) = first {
+            item.reader.problems.borrow_mut().push(Problem {
+                at: *at,
+                path: joined(&item.path, name),
+                message: format!("is there twice, first in line {}", first.line),
+                hint: None,
+            });
+        }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// The place of the mapping itself.
+    pub(super) fn item(&self) -> &Item<'a> {
+        &self.item
+    }
+
+    /// A member that may be missing; null counts as missing.
+    pub(super) fn get(&self, name: &'static str) -> Option<Item<'a>> {
+        self.asked.borrow_mut().push(name);
+        let (_, _, node) = self.members.iter().find(|(_, member, _)| member == name)?;
+        let path = joined(&self.item.path, name);
+        (!matches!(node.value, Value::Null)).then_some(Item { reader: self.item.reader, path, node })
+    }
+
+    /// A member that has to be there.
+    pub(super) fn required(&self, name: &'static str) -> Option<Item<'a>> {
+        let found = self.get(name);
+        if found.is_none() {
+            self.item.refuse(format!("has no {name}"));
+        }
+        found
+    }
+
+    /// Reports what nobody asked for.
+    pub(super) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (at, name, node) in self.members.iter().filter(|(_, name, _)| !asked.contains(&name.as_str())) {
+            let path = joined(&self.item.path, name);
+            let off = matches!(&node.value, Value::Null | Value::Bool(false))
+                || matches!(&node.value, Value::List(list) if list.is_empty());
+            let reader = self.item.reader;
+            let note = |list: &RefCell<Vec<Problem>>, message: &str, hint: Option<String>| {
+                list.borrow_mut().push(Problem {
+                    at: *at,
+                    path: path.clone(),
+                    message: message.into(),
+                    hint,
+                });
+            };
+            match not_yet::severity(&path) {
+                Some(_) if off => {}
+                Some(Severity::Refused) => note(&reader.problems, "not available yet", None),
+                Some(Severity::NoEffect) => note(&reader.warnings, "not available yet, has no effect", None),
+                None => {
+                    let known: Vec<_> =
+                        asked.iter().copied().chain(not_yet::names_under(&self.item.path)).collect();
+                    note(&reader.problems, "is unknown", Some(suggestion(name, &known)));
+                }
+            }
+        }
+    }
+}
+
+fn joined(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+}
+
+/// "did you mean …", or the list of what there is.
+fn suggestion(word: &str, known: &[&str]) -> String {
+    let closest = known.iter().map(|name| (distance(word, name), name)).min();
+    match closest {
+        Some((distance, name)) if distance <= 2 && distance < name.len() => format!("did you mean {name}?"),
+        _ => format!("known: {}", known.join(", ")),
+    }
+}
+
+/// Levenshtein's distance, bounded by the length of what people write.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (to, above) in b.iter().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: typing errors are recognised, other words are not.
+    #[test]
+    fn distances_are_levenshteins() {
+        for (a, b, expected) in
+            [("listen", "listen", 0), ("lisetn", "listen", 2), ("", "abc", 3), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a, b), expected);
+        }
+        assert_eq!(suggestion("wieght", &["weight", "id"]), "did you mean weight?");
+        assert_eq!(suggestion("zzz", &["weight", "id"]), "known: weight, id");
+    }
+}

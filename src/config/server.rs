@@ -1,0 +1,92 @@
+//! The sections `server`, `admin`, `errors` and `sandbox`.
+
+use super::reader::{Item, Object};
+use super::types::{Admin, Errors, Sandbox, Server};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+pub(super) fn server(item: Option<Item<'_>>) -> Server {
+    let section = item.and_then(|item| item.object());
+    let get = |name| section.as_ref().and_then(|section: &Object<'_>| section.get(name));
+    let time =
+        |name, default| get(name).and_then(|item| item.time_limit()).unwrap_or(Duration::from_secs(default));
+    let size = |name, default| get(name).and_then(|item| item.size()).unwrap_or(default);
+    let server = Server {
+        listen: get("listen").map_or_else(|| vec![loopback(8080)], |item| addresses(&item)),
+        health_path: get("health_path").and_then(|item| path(&item)),
+        threads: get("threads")
+            .and_then(|item| item.number(1..=1024))
+            .unwrap_or_else(|| available_parallelism().map_or(1, Into::into)),
+        body_max: size("body_max", 32 << 20),
+        body_timeout: time("body_timeout", 60),
+        header_max: size("header_max", 64 << 10),
+        max_connections: get("max_connections")
+            .and_then(|item| item.number(1..=10_000_000))
+            .unwrap_or(20_000),
+        keepalive: time("keepalive", 75),
+        write_timeout: time("write_timeout", 30),
+        drain: get("drain").and_then(|item| item.duration()).unwrap_or(Duration::from_secs(5)),
+        grace: get("grace").and_then(|item| item.duration()).unwrap_or(Duration::from_secs(60)),
+    };
+    if let Some(section) = section {
+        section.finish();
+    }
+    server
+}
+
+pub(super) fn admin(item: Option<Item<'_>>) -> Admin {
+    let section = item.and_then(|item| item.object());
+    let listen = section.as_ref().and_then(|section| section.get("listen")).and_then(|item| address(&item));
+    if let Some(section) = section {
+        section.finish();
+    }
+    Admin { listen: listen.unwrap_or(loopback(9090)) }
+}
+
+pub(super) fn errors(item: Option<Item<'_>>) -> Errors {
+    let section = item.and_then(|item| item.object());
+    let status = section.as_ref().and_then(|section| section.get("unknown_model")).and_then(|item| {
+        let status = item.number::<u16>(404..=503)?;
+        if !matches!(status, 404 | 503) {
+            item.refuse("must be 503 or 404");
+        }
+        Some(status)
+    });
+    if let Some(section) = section {
+        section.finish();
+    }
+    Errors { unknown_model: status.unwrap_or(503) }
+}
+
+pub(super) fn sandbox(item: &Item<'_>) -> Option<Sandbox> {
+    let section = item.object()?;
+    let listen = section.get("listen").map_or(Some(loopback(9101)), |item| address(&item));
+    section.finish();
+    Some(Sandbox { listen: listen? })
+}
+
+fn addresses(item: &Item<'_>) -> Vec<SocketAddr> {
+    item.filled_list().iter().filter_map(address).collect()
+}
+
+fn address(item: &Item<'_>) -> Option<SocketAddr> {
+    let parsed = item.text()?.parse().ok();
+    if parsed.is_none() {
+        item.refuse_with("is no address with a port", "such as 127.0.0.1:8080 or [::]:8080");
+    }
+    parsed
+}
+
+fn path(item: &Item<'_>) -> Option<String> {
+    let path = item.text()?;
+    if path.len() < 2 || !path.starts_with('/') || path.contains(['?', '#', ' ']) || path.starts_with("/v1") {
+        item.refuse_with("must be a path outside the API", "such as /healthz");
+        return None;
+    }
+    Some(path.to_owned())
+}

@@ -1,0 +1,200 @@
+use super::*;
+use proptest::prelude::*;
+
+const ZERO: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+
+fn env(name: &str) -> Option<String> {
+    name.contains("KEY").then(|| "secret-of-a-channel".to_owned())
+}
+
+fn read(text: &str) -> Result<Loaded, Problems> {
+    parse(text, Path::new("t.yaml"), &env)
+}
+
+fn problems(text: &str) -> String {
+    read(text).map(|_| String::new()).unwrap_or_else(|problems| problems.to_string())
+}
+
+/// The sample of spec 12.1 with its digest filled in.
+fn sample() -> String {
+    format!(
+        r#"
+version: 1
+server:
+  listen: ["127.0.0.1:8080"]
+  threads: 2
+  body_max: 32MiB
+  max_connections: 20000
+  drain: 5s
+  grace: 60s
+  trusted_proxies: []
+admin:
+  listen: "127.0.0.1:9090"
+  token: {{ env: TIDEGATE_ADMIN_TOKEN }}
+store:
+  path: ./data
+errors: {{ unknown_model: 503 }}
+defaults:
+  timeouts: {{ connect: 2s, first_byte: 60s, idle: 120s, total: 10m }}
+  retry: {{ attempts: 3, budget_ratio: 0.1 }}
+models:
+  - id: openai/gpt-5.5
+    kind: chat
+    context_window: 400000
+    output_max: 128000
+    price: {{ input: "1.25", output: "10", cache_read: "0.125" }}
+channels:
+  - id: east
+    provider: openai
+    base_url: http://127.0.0.1:9000/v1
+    credentials: [ {{ env: EAST_KEY }} ]
+    models: {{ "openai/gpt-5.5": gpt-5.5 }}
+    priority: 0
+    weight: 1
+    limits: {{ concurrency: 64, rpm: 600, tpm: 300000 }}
+accounts:
+  - {{ id: acme, verified: true, credit: "25.00" }}
+keys:
+  - {{ id: acme-prod, account: acme, digest: "{ZERO}", models: ["*"], limits: {{ rpm: 600, tpm: 200000, concurrency: 20 }} }}
+"#
+    )
+}
+
+/// Goal: the sample of the contract is read as it is meant; what has no effect yet is said.
+#[test]
+fn the_sample_is_read() {
+    let loaded = read(&sample()).unwrap();
+    let warned: Vec<_> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(
+        warned,
+        [
+            "admin.token",
+            "store.path",
+            "defaults.retry.budget_ratio",
+            "models[0].price",
+            "channels[0].limits",
+            "accounts[0].credit",
+            "keys[0].limits.tpm"
+        ]
+    );
+    let config = loaded.config;
+    let channel = &config.channels[0];
+    assert_eq!((channel.base_url.port, channel.base_url.path.as_str()), (9000, "/v1"));
+    assert_eq!(channel.credentials[0].expose(), "secret-of-a-channel");
+    assert_eq!(channel.models, [("openai/gpt-5.5".to_owned(), "gpt-5.5".to_owned())]);
+    assert_eq!(config.keys[0].limits, Limits { rpm: Some(600), concurrency: Some(20) });
+    assert_eq!(config.server.body_max, 32 << 20);
+    assert!(!format!("{config:?}").contains("secret-of-a-channel"));
+}
+
+/// Goal: every problem of a file is told at once, with its place, path and hint.
+#[test]
+fn all_problems_at_once() {
+    let text = r#"version: 2
+sever: {}
+server:
+  listen: "127.0.0.1:8080"
+  body_max: 32
+  drain: soon
+  drain: 5s
+  tls: { cert: a, key: b }
+errors: { unknown_model: 500 }
+models:
+  - { id: a/b, kind: chta }
+  - { id: a/b }
+channels:
+  - id: east
+    provider: azure
+    base_url: ftp://x
+    credentials: [plain, { env: NOPE }, { env: A_KEY, file: b }]
+    models: { c/d: x }
+    wieght: 1
+    pass_headers: [Authorization]
+keys:
+  - { id: "k k", account: nobody, digest: "sha256:12", models: ["a*b"] }
+  - { id: g, account: nobody, generate: true, expires: never }
+"#;
+    let expected = r#"t.yaml:1:10: version: must be between 1 and 1
+t.yaml:2:1: sever: is unknown (did you mean server?)
+t.yaml:4:11: server.listen: must be a list, not a text
+t.yaml:5:13: server.body_max: has no unit (write 32B or 32MiB)
+t.yaml:6:10: server.drain: is no duration: "soon" (such as 500ms, 2s, 10m)
+t.yaml:7:3: server.drain: is there twice, first in line 6
+t.yaml:8:3: server.tls: not available yet
+t.yaml:9:26: errors.unknown_model: must be 503 or 404
+t.yaml:11:22: models[0].kind: is unknown: "chta" (did you mean chat?)
+t.yaml:12:11: models[1].id: is there twice: a/b
+t.yaml:15:15: channels[0].provider: not available yet (openai or openai_compatible)
+t.yaml:16:15: channels[0].base_url: must begin with http:// or https:// (such as https://api.provider.example/v1)
+t.yaml:17:19: channels[0].credentials[0]: is a secret in plain text (write {env: NAME}, {file: PATH} or {value: "…"})
+t.yaml:17:33: channels[0].credentials[1].env: the environment has no NOPE
+t.yaml:17:41: channels[0].credentials[2]: needs exactly one source (env, file or value)
+t.yaml:18:20: channels[0].models["c/d"]: is not under models
+t.yaml:19:5: channels[0].wieght: is unknown (did you mean weight?)
+t.yaml:20:20: channels[0].pass_headers[0]: is a field that is never passed on
+t.yaml:22:11: keys[0].id: must be 1 to 64 letters, digits, '.', '_' or '-'
+t.yaml:22:27: keys[0].account: is not under accounts: nobody
+t.yaml:22:43: keys[0].digest: is no digest (sha256: and 64 hexadecimal digits, as printed by: tidegate keys hash)
+t.yaml:22:65: keys[0].models[0]: is no pattern (*, or prefix/*, or an id)
+t.yaml:23:23: keys[1].account: is not under accounts: nobody
+t.yaml:23:41: keys[1].generate: is for trials with the sandbox only (make a key with: tidegate keys new)
+t.yaml:23:56: keys[1].expires: is no date (such as 2027-01-31T12:00:00Z, in UTC)"#;
+    let told = problems(text);
+    assert_eq!(told, expected, "told:\n{told}");
+}
+
+/// Goal: what is no YAML is told with its place; what is not a mapping, too.
+#[test]
+fn syntax_is_told() {
+    assert!(
+        problems("version: 1\nserver: [").starts_with("t.yaml:"),
+        "{}",
+        problems("version: 1\nserver: [")
+    );
+    assert!(problems("- 1").contains("must be a mapping, not a list"));
+    assert!(problems("").contains("must be a mapping"));
+    let missing = load(Path::new("does/not/exist.yaml")).unwrap_err();
+    assert_eq!(missing.to_string(), "does/not/exist.yaml:cannot be read: entity not found");
+}
+
+/// Goal: secrets come from all three sources, and a value never shows up in a message.
+#[test]
+fn secrets_have_sources() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "from-file\n").unwrap();
+    let credentials = "[{ file: key }, { value: from-value }, { env: EAST_KEY }]";
+    let text = sample().replace("[ { env: EAST_KEY } ]", credentials);
+    let loaded = parse(&text, &folder.path().join("t.yaml"), &env).unwrap();
+    let values: Vec<_> = loaded.config.channels[0].credentials.iter().map(Secret::expose).collect();
+    assert_eq!(values, ["from-file", "from-value", "secret-of-a-channel"]);
+    let broken = sample().replace("[ { env: EAST_KEY } ]", "[{ value: \"se cret\" }]");
+    assert!(!problems(&broken).contains("se cret"), "{}", problems(&broken));
+}
+
+/// Goal: the files of the repository are right: the quick start without a warning, the others without a problem.
+#[test]
+fn shipped_files_are_right() {
+    for (file, text) in [
+        ("quickstart", include_str!("../../conf/quickstart.yaml")),
+        ("tidegate", include_str!("../../conf/tidegate.yaml")),
+        ("edge", include_str!("../../conf/edge.yaml")),
+    ] {
+        let loaded = read(text).unwrap_or_else(|problems| panic!("{file}: {problems}"));
+        assert_eq!(loaded.warnings, [], "{file}");
+        assert_eq!(loaded.minted.len(), usize::from(file == "quickstart"), "{file}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Goal: no text and no damage to a right one makes the reader panic.
+    #[test]
+    fn never_panics(text in "[ -~\n]{0,200}", cut in 0usize..1200, paste in "[\\[\\]{}:,#&*!|>'\"a-z0-9\n -]{0,12}") {
+        let _ = read(&text);
+        let sample = sample();
+        let at = sample.floor_char_boundary(cut.min(sample.len()));
+        let _ = read(&format!("{}{paste}{}", &sample[..at], &sample[at..]));
+        let _ = read(&sample[..at]);
+    }
+}

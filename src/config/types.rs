@@ -1,0 +1,207 @@
+//! A configuration as meant: checked, defaults applied, secrets read.
+
+pub use super::secret::Secret;
+use crate::core::api::{Api, ModelKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The public listener.
+    pub server: Server,
+    /// The admin listener.
+    pub admin: Admin,
+    /// How errors are told.
+    pub errors: Errors,
+    /// Models, in the order of the file.
+    pub models: Vec<Model>,
+    /// Channels, in the order of the file.
+    pub channels: Vec<Channel>,
+    /// Accounts, in the order of the file.
+    pub accounts: Vec<Account>,
+    /// Keys, in the order of the file.
+    pub keys: Vec<Key>,
+    /// The scripted upstream inside this process, for the quick start.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// The public listener and its bounds.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// A path that answers 200 for load balancers.
+    pub health_path: Option<String>,
+    /// Threads that serve clients.
+    pub threads: usize,
+    /// The largest request body, in bytes, also after decompression.
+    pub body_max: usize,
+    /// The whole time a client may take to send a body.
+    pub body_timeout: Duration,
+    /// The largest request head, in bytes.
+    pub header_max: usize,
+    /// Requests that may be under way at the same time.
+    pub max_connections: usize,
+    /// How long an idle connection of a client is kept.
+    pub keepalive: Duration,
+    /// How long a single write to a client may take.
+    pub write_timeout: Duration,
+    /// How long the gateway is not ready but still accepts, before it closes its listeners.
+    pub drain: Duration,
+    /// How long requests under way may take after that.
+    pub grace: Duration,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where operators and Prometheus connect.
+    pub listen: SocketAddr,
+}
+
+/// How errors are told.
+#[derive(Debug, Clone)]
+pub struct Errors {
+    /// The status for a model that nobody serves: 503, or 404 (spec 2.3).
+    pub unknown_model: u16,
+}
+
+/// The scripted upstream inside this process.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// A model on offer.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The public id.
+    pub id: String,
+    /// What it produces.
+    pub kind: ModelKind,
+    /// Input and output tokens that fit together.
+    pub context_window: Option<u64>,
+    /// Output tokens of one answer.
+    pub output_max: Option<u64>,
+    /// Whether only verified accounts may call it (spec 5.3).
+    pub verification: bool,
+}
+
+/// The dialect that a channel speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// OpenAI itself.
+    OpenAi,
+    /// Whoever speaks like it.
+    OpenAiCompatible,
+}
+
+/// Where a channel's API begins, version included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// Whether it is `https`.
+    pub tls: bool,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// The port, the scheme's own where none is given.
+    pub port: u16,
+    /// The path, without a slash at its end: `/v1`.
+    pub path: String,
+}
+
+/// One way to reach a provider.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    /// Its name.
+    pub id: String,
+    /// Whether it is used at all.
+    pub enabled: bool,
+    /// Its dialect.
+    pub provider: Provider,
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// What it is sent as `Authorization: Bearer`; used in turn.
+    pub credentials: Vec<Secret>,
+    /// Public model id and the upstream's name for it, in the order of the file.
+    pub models: Vec<(String, String)>,
+    /// The APIs it speaks.
+    pub apis: Vec<Api>,
+    /// Whether it can be asked for usage in streams (spec 1.6).
+    pub stream_usage: bool,
+    /// Whether its ids pass unchanged (spec 1.5).
+    pub trusted: bool,
+    /// Header fields of clients that it asks for by name (spec 5.5).
+    pub pass_headers: Vec<http::HeaderName>,
+    /// The groups it serves; empty means all.
+    pub groups: Vec<String>,
+    /// The name for TLS where it is not the host.
+    pub sni: Option<String>,
+    /// Its bounds in time.
+    pub timeouts: Timeouts,
+    /// Attempts of one request, this one included, beyond which this channel is not tried.
+    pub attempts: u32,
+    /// Its tier; a lower one is used up first.
+    pub priority: u32,
+    /// Its share within the tier; 0 drains.
+    pub weight: u32,
+}
+
+/// Bounds in time (spec 10.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// To the first byte of a stream.
+    pub first_byte: Duration,
+    /// Between two reads of a stream.
+    pub idle: Duration,
+    /// For the whole request.
+    pub total: Duration,
+    /// For the search, until a stream shows content.
+    pub failover: Duration,
+}
+
+/// The owner of keys.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name.
+    pub id: String,
+    /// Whether it passed verification (spec 5.3).
+    pub verified: bool,
+    /// The group of its keys that have none of their own.
+    pub group: Option<String>,
+}
+
+/// A key of a client.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its public name, for logs.
+    pub id: String,
+    /// Its owner.
+    pub account: String,
+    /// What people call it.
+    pub name: String,
+    /// Whether it works.
+    pub enabled: bool,
+    /// Unix seconds from which on it does not; `None` for never.
+    pub expires: Option<u64>,
+    /// SHA-256 of the whole key.
+    pub digest: [u8; 32],
+    /// The models it may use, as written: `*`, `prefix/*` or an exact id.
+    pub models: Vec<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// Limits of a key; `None` for no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Requests a minute.
+    pub rpm: Option<u32>,
+    /// Requests at a time.
+    pub concurrency: Option<u32>,
+}

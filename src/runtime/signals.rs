@@ -1,0 +1,80 @@
+//! Signals (spec 12.3).
+//!
+//! SIGTERM drains: not ready but still accepting for `drain`, so that load balancers turn away first; then the
+//! listeners close and what is under way may finish within `grace`. A second SIGTERM, or SIGINT at any time, ends at
+//! once. SIGHUP is taken and logged, so that it does not kill the process.
+
+use crate::admin::Readiness;
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Waits for the signals of the process, with a lame duck's time before it lets the listeners close.
+pub struct LameDuck {
+    /// Is set to not ready when draining begins.
+    pub readiness: Arc<Readiness>,
+    /// How long the gateway still accepts.
+    pub drain: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for LameDuck {
+    /// # Cancel safety
+    ///
+    /// Is run once and to its end.
+    async fn recv(&self) -> ShutdownSignal {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(e) => {
+                log::error!("signals cannot be received: {e}");
+                return std::future::pending().await;
+            }
+        };
+        if signals.next().await == Wish::End {
+            return ShutdownSignal::FastShutdown;
+        }
+        self.readiness.set(false);
+        log::info!("draining: not ready, accepting for {} more", humantime::format_duration(self.drain));
+        tokio::select! {
+            () = tokio::time::sleep(self.drain) => ShutdownSignal::GracefulTerminate,
+            _again = signals.next() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Wish {
+    Drain,
+    End,
+}
+
+struct Signals {
+    terminate: Signal,
+    quit: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Wish::Drain,
+                _ = self.quit.recv() => return Wish::Drain,
+                _ = self.interrupt.recv() => return Wish::End,
+                _ = self.hangup.recv() => log::warn!("SIGHUP: reloading is not available yet; nothing was changed"),
+            }
+        }
+    }
+}
