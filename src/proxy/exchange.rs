@@ -29,7 +29,7 @@ const INFORMATIONAL_MAX: usize = 8;
 /// When an exchange has to have got how far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// The answer's header has to begin within this.
+    /// The answer's whole header has to be there within this, however slowly it comes.
     pub(super) first_byte: Duration,
     /// Between two reads of the body.
     pub(super) idle: Duration,

@@ -1,3 +1,22 @@
 //! Integration tests: one binary, a file for each behaviour.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
+mod answers;
+mod command_line;
 mod corpus;
+mod drain;
+mod failover;
+mod golden;
+mod hang_ups;
+mod hostile;
+mod limits;
+mod metrics;
+mod support;
+mod tidy;

@@ -1,0 +1,248 @@
+//! What the tests drive: the real binary as a process, the sandbox as its upstream, and a client that owns its bytes.
+//!
+//! [`Gateway::finish`] is the end of every test: permits and gauges are back, and the requests counted are the requests
+//! sent are the lines logged.
+
+pub(crate) mod http;
+
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tidegate::config::mint;
+use tidegate::sandbox::{self, Stats};
+
+/// The key of all tests.
+pub(crate) const KEY: &str = "key-of-the-tests-0123456789";
+
+/// A sandbox in a thread of its own.
+pub(crate) struct Upstream {
+    pub(crate) addr: SocketAddr,
+    pub(crate) stats: Arc<Stats>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Upstream {
+    pub(crate) fn start() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sandbox = runtime.block_on(sandbox::bind(([127, 0, 0, 1], 0).into())).unwrap();
+        let (addr, stats) = (sandbox.addr(), sandbox.stats());
+        runtime.spawn(sandbox.run());
+        Self { addr, stats, _runtime: runtime }
+    }
+}
+
+/// A gateway in a process of its own.
+pub(crate) struct Gateway {
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) child: Child,
+    log: Arc<Mutex<Vec<Value>>>,
+    sent: AtomicU64,
+    _folder: TempDir,
+}
+
+/// An address that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+}
+
+/// The configuration of a gateway, but for its listeners.
+#[derive(Default)]
+pub(crate) struct Config {
+    pub(crate) server: String,
+    pub(crate) models: Vec<String>,
+    pub(crate) channels: Vec<String>,
+    pub(crate) key_limits: String,
+    pub(crate) rest: String,
+}
+
+impl Config {
+    /// Models with this id and kind.
+    pub(crate) fn model(mut self, id: &str, kind: &str) -> Self {
+        self.models.push(format!("  - {{ id: \"{id}\", kind: {kind} }}\n"));
+        self
+    }
+
+    /// A channel at `addr` that serves these models under these upstream names; `more` are further members.
+    pub(crate) fn channel(mut self, id: &str, addr: SocketAddr, models: &[(&str, &str)], more: &str) -> Self {
+        let models: Vec<_> =
+            models.iter().map(|(public, name)| format!("\"{public}\": \"{name}\"")).collect();
+        self.channels.push(format!(
+            "  - {{ id: {id}, provider: openai_compatible, base_url: \"http://{addr}/v1\", \
+             credentials: [{{ value: credential-of-{id} }}], models: {{ {} }}{more} }}\n",
+            models.join(", ")
+        ));
+        self
+    }
+
+    /// Limits of the tests' key, as `rpm: 3, concurrency: 2`.
+    pub(crate) fn limits(mut self, limits: &str) -> Self {
+        self.key_limits = limits.to_owned();
+        self
+    }
+
+    /// Members of `server`, each on a line of its own.
+    pub(crate) fn server(mut self, members: &str) -> Self {
+        self.server = members.to_owned();
+        self
+    }
+
+    /// The text of the file.
+    pub(crate) fn text(&self, public: SocketAddr, admin: SocketAddr) -> String {
+        let digest = mint::digest_text(&mint::digest(KEY));
+        let limits = match self.key_limits.as_str() {
+            "" => String::new(),
+            limits => format!(", limits: {{ {limits} }}"),
+        };
+        format!(
+            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\" }}\n{}\
+             models:\n{}channels:\n{}accounts: [{{ id: acme }}]\n\
+             keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n",
+            self.server,
+            self.rest,
+            self.models.concat(),
+            self.channels.concat(),
+        )
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    pub(crate) fn start(&self) -> Gateway {
+        let (public, admin) = (free_address(), free_address());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tidegate.yaml");
+        std::fs::write(&file, self.text(public, admin)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["run", "--log-level", "warn", "-c"])
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::default();
+        collect_log(&mut child, &log);
+        let gateway = Gateway { public, admin, child, log, sent: AtomicU64::new(0), _folder: folder };
+        gateway
+            .wait_for("readiness", || http::get(admin, "/readyz").is_some_and(|reply| reply.status == 200));
+        gateway.wait_for("the listener", || std::net::TcpStream::connect(public).is_ok());
+        gateway
+    }
+}
+
+/// Reads the access log of a process in a thread.
+fn collect_log(child: &mut Child, log: &Arc<Mutex<Vec<Value>>>) {
+    let (lines, log) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::clone(log));
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok).filter(|line| line.starts_with('{')) {
+            let line = serde_json::from_str(&line).expect("a line of the log is JSON");
+            log.lock().unwrap().push(line);
+        }
+    });
+}
+
+impl Gateway {
+    /// Sends a call with the tests' key and reads the whole answer.
+    pub(crate) fn post(&self, path: &str, body: &str) -> http::Reply {
+        self.post_with(path, body, "")
+    }
+
+    /// The same with further header lines, each ended.
+    pub(crate) fn post_with(&self, path: &str, body: &str, headers: &str) -> http::Reply {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        );
+        self.raw(request.as_bytes())
+    }
+
+    /// A chat call of a model.
+    pub(crate) fn chat(&self, model: &str, stream: bool) -> http::Reply {
+        self.post("/v1/chat/completions", &chat_body(model, stream))
+    }
+
+    /// Sends bytes as they are, as one request.
+    pub(crate) fn raw(&self, request: &[u8]) -> http::Reply {
+        self.count(1);
+        http::exchange(self.public, request).expect("an answer")
+    }
+
+    /// Notes requests that were sent otherwise.
+    pub(crate) fn count(&self, requests: u64) {
+        self.sent.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// The log's line on a request.
+    pub(crate) fn log_of(&self, request_id: &str) -> Value {
+        let mut found = None;
+        self.wait_for("a log line", || {
+            let log = self.log.lock().unwrap();
+            found = log.iter().find(|line| line["request_id"] == request_id).cloned();
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// All lines so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Every series by its name and labels.
+    pub(crate) fn metrics(&self) -> HashMap<String, f64> {
+        let text = http::get(self.admin, "/metrics").expect("metrics").text();
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                (name.to_owned(), value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    /// The sum over all series of a family.
+    pub(crate) fn sum(&self, family: &str) -> f64 {
+        let of_family = |name: &str| name.split('{').next() == Some(family);
+        self.metrics().into_iter().filter(|(name, _)| of_family(name)).map(|(_, value)| value).sum()
+    }
+
+    pub(crate) fn wait_for(&self, what: &str, mut reached: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !reached() {
+            assert!(Instant::now() < deadline, "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The end of a test: everything is back, and everything was counted (spec 6.3, 13.2).
+    pub(crate) fn finish(mut self) {
+        for gauge in ["tidegate_in_flight", "tidegate_channel_in_flight", "tidegate_connections"] {
+            self.wait_for(gauge, || self.sum(gauge) == 0.0);
+        }
+        let sent = self.sent.load(Ordering::Relaxed);
+        let counted = self.sum("tidegate_requests_total");
+        assert_eq!(counted, sent as f64, "requests counted against requests sent");
+        self.wait_for("all lines of the log", || self.log.lock().unwrap().len() as u64 >= sent);
+        assert_eq!(self.log.lock().unwrap().len() as u64, sent, "lines of the log against requests sent");
+        assert_eq!(self.sum("tidegate_panics_total"), 0.0);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of a chat call.
+pub(crate) fn chat_body(model: &str, stream: bool) -> String {
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}],"stream":{stream}}}"#)
+}
