@@ -10,6 +10,7 @@ use super::exchange::Deadlines;
 use super::forward::{Forward, forward};
 use super::generation::Generation;
 use super::{Ctx, Cut, Downstream, clock, head, reply};
+use crate::config::Timeouts;
 use crate::core::catalog::Candidate;
 use crate::core::failure::{Class, Next, Verdict};
 use crate::core::id::ChannelId;
@@ -21,12 +22,15 @@ use crate::wire::chat_stream::{ChatStream, StreamOptions};
 use crate::wire::endpoint::Call;
 use crate::wire::splice;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is remembered of the channels that failed this request.
 #[derive(Default)]
 struct Search {
-    failed: Vec<ChannelId>,
+    /// Channels that are not asked (again), because they failed or because their time is over.
+    excluded: Vec<ChannelId>,
+    attempts: u32,
     worst: Option<Verdict>,
 }
 
@@ -130,11 +134,16 @@ fn plan<'a>(
         // A JSON answer may take its time: reasoning and images send no header for minutes (spec 10.2).
         first_byte: if call.stream { timeouts.first_byte } else { timeouts.total },
         idle: if call.stream { timeouts.idle } else { timeouts.total },
-        commit: started + if call.stream { timeouts.failover } else { timeouts.total },
+        commit: started + search_time(&timeouts, call.stream),
     };
     let upstream_model = &candidate.upstream_model;
     let (connector, now) = (&ctx.shared.connector, clock::unix().as_secs());
     Ok(Plan { connector, channel, call, upstream_model, head, body, deadlines, now })
+}
+
+/// How long after a request's arrival it may be undecided at a channel with these timeouts (spec 10.2).
+fn search_time(timeouts: &Timeouts, stream: bool) -> Duration {
+    if stream { timeouts.failover } else { timeouts.total }
 }
 
 fn stream_options(call: &AdmittedCall, identity: &Identity, created: u64) -> StreamOptions {
@@ -150,26 +159,33 @@ fn stream_options(call: &AdmittedCall, identity: &Identity, created: u64) -> Str
 }
 
 impl Search {
-    /// The next channel, unless attempts or time are used up (spec 10.2).
+    /// The next channel, unless attempts are used up (spec 10.2); one whose time for this search is over is passed by.
     fn next<'a>(
-        &self,
+        &mut self,
         generation: &'a Generation,
         call: &AdmittedCall,
         started: Instant,
     ) -> Option<&'a Candidate> {
         let model = generation.catalog.model(call.model)?;
         let wanted = Wanted { api: call.call.api(), group: call.group.as_deref() };
-        let next = select(&model.candidates, wanted, &self.failed, fastrand::u64(..))?;
-        let settings = &generation.channel(next.channel)?.settings;
-        let allowed = usize::try_from(settings.attempts).unwrap_or(usize::MAX);
-        let in_time = self.failed.is_empty() || started.elapsed() < settings.timeouts.failover;
-        (self.failed.len() < allowed && in_time).then_some(next)
+        loop {
+            let next = select(&model.candidates, wanted, &self.excluded, fastrand::u64(..))?;
+            let settings = &generation.channel(next.channel)?.settings;
+            if self.attempts >= settings.attempts {
+                return None;
+            }
+            if self.attempts == 0 || started.elapsed() < search_time(&settings.timeouts, call.stream) {
+                self.attempts += 1;
+                return Some(next);
+            }
+            self.excluded.push(next.channel);
+        }
     }
 
     /// Remembers a failure; whether it ends the search.
     fn ends_with(&mut self, channel: ChannelId, verdict: Verdict) -> bool {
         let ends = verdict.class.next() != Next::Any;
-        self.failed.push(channel);
+        self.excluded.push(channel);
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);
         }
