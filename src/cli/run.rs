@@ -33,11 +33,13 @@ pub(super) fn run(path: &Path, level: log::LevelFilter) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys.
+/// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys. Its
+/// proxy layer is silent: it calls every client that leaves early an error, and clients must not fill the log.
 fn start_log(level: log::LevelFilter) {
     let pingora = level.min(log::LevelFilter::Warn);
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(pingora).filter_module("tidegate", level).init();
+    builder.filter_level(pingora).filter_module("pingora_proxy", log::LevelFilter::Off);
+    builder.filter_module("tidegate", level).init();
 }
 
 fn greeting(config: &Config, minted: &[config::Minted]) -> String {

@@ -28,6 +28,8 @@ pub(super) struct Forward {
     pub(super) identity: Identity,
     /// When it has to be over.
     pub(super) total: Instant,
+    /// How long a stream may go without an event.
+    pub(super) idle: Duration,
 }
 
 /// Sends an answer to its end.
@@ -40,16 +42,16 @@ pub(super) struct Forward {
 ///
 /// Dropping it cancels the upstream; the client's connection cannot be used afterwards.
 pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forward) -> Result<(), Cut> {
-    let Forward { answer, identity, total } = what;
+    let Forward { answer, identity, total, idle } = what;
     match answer {
         Answer::Whole { body } => whole(session, ctx, &body, identity).await,
         Answer::Begun { exchange, beginning } => {
-            let flow = Flow { exchange: *exchange, total: Box::pin(sleep_until(total)) };
+            let flow = Flow { exchange: *exchange, idle, total: Box::pin(sleep_until(total)) };
             large(session, ctx, flow, &beginning, identity).await
         }
         Answer::Stream { exchange, stream, done, held } => {
             ctx.record.commit_gate = Some(held);
-            let flow = Flow { exchange: *exchange, total: Box::pin(sleep_until(total)) };
+            let flow = Flow { exchange: *exchange, idle, total: Box::pin(sleep_until(total)) };
             events(session, ctx, flow, *stream, done).await
         }
     }
@@ -67,6 +69,7 @@ async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: I
 /// An upstream's answer under way, with the time by which it has to be over.
 struct Flow {
     exchange: Exchange,
+    idle: Duration,
     total: std::pin::Pin<Box<Sleep>>,
 }
 
@@ -131,6 +134,29 @@ async fn large(
     Ok(())
 }
 
+/// When a stream last showed an event: comments and half lines are no progress, however often they come.
+struct Progress {
+    chunks: u64,
+    at: Instant,
+}
+
+impl Progress {
+    fn new(stream: &ChatStream) -> Self {
+        Self { chunks: stream.chunks(), at: Instant::now() }
+    }
+
+    /// What arrived, unless there has been no event for too long.
+    fn check(&mut self, arrived: Arrived, stream: &ChatStream, idle: Duration) -> Arrived {
+        if stream.chunks() > self.chunks {
+            *self = Self::new(stream);
+        }
+        match arrived {
+            Arrived::Piece(_) if self.at.elapsed() > idle => Arrived::Trouble(Trouble::IdleTimeout),
+            arrived => arrived,
+        }
+    }
+}
+
 /// An event stream.
 async fn events(
     session: &mut Downstream,
@@ -139,11 +165,13 @@ async fn events(
     mut stream: ChatStream,
     mut done: bool,
 ) -> Result<(), Cut> {
+    let idle = flow.idle;
     begin(session, ctx, "text/event-stream").await?;
     ctx.record.time_to_first_token = Some(ctx.started.elapsed());
+    let mut progress = Progress::new(&stream);
     while !done {
         write(session, ctx, stream.take(), false).await?;
-        let step = match flow.next(session).await {
+        let step = match progress.check(flow.next(session).await, &stream, idle) {
             Arrived::Piece(piece) => stream.push(&piece),
             Arrived::End => stream.finish(),
             Arrived::Trouble(trouble) if stream.finish() != Step::Done => {

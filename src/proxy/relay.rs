@@ -61,8 +61,9 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
         let identity = if channel.settings.trusted { identity.clone().unchanged() } else { identity.clone() };
         match attempt(session, ctx, call, candidate, &identity).await? {
             Tried::Answered(answer) => {
-                let total = Instant::from_std(ctx.started) + channel.settings.timeouts.total;
-                return forward(session, ctx, Forward { answer, identity, total }).await;
+                let timeouts = channel.settings.timeouts;
+                let total = Instant::from_std(ctx.started) + timeouts.total;
+                return forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
             }
             Tried::Failed(verdict) => {
                 if search.ends_with(candidate.channel, verdict) {

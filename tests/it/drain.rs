@@ -1,1 +1,99 @@
-//! x
+//! How the process ends (spec 12.3).
+
+use crate::support::{Config, Gateway, Upstream, http};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn gateway(upstream: &Upstream, server: &str) -> Gateway {
+    Config::default()
+        .model("m/x", "chat")
+        .model("m/long", "chat")
+        .channel("c", upstream.addr, &[("m/x", "x"), ("m/long", "x+chunks=30+chunk-delay=100")], "")
+        .server(server)
+        .start()
+}
+
+fn signal(gateway: &Gateway, name: &str) {
+    let sent =
+        Command::new("kill").args([&format!("-{name}"), &gateway.child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The exit code of a process that ends within `patience`.
+fn exit_code(gateway: &mut Gateway, patience: Duration) -> Option<i32> {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(status) = gateway.child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Goal: after SIGTERM the gateway is not ready but accepts for `drain`, then accepts no more; a stream under way comes
+/// to its end, and the process ends with it, long before `grace` is over.
+#[test]
+fn streams_finish_and_the_process_ends_with_the_last() {
+    let upstream = Upstream::start();
+    let mut gateway = gateway(&upstream, "  drain: 1s\n  grace: 60s");
+    let (reply, ended) = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| (gateway.chat("m/long", true), Instant::now()));
+        gateway.wait_for("the stream to begin", || gateway.sum("tidegate_channel_in_flight") == 1.0);
+        signal(&gateway, "TERM");
+        gateway.wait_for("unreadiness", || {
+            http::get(gateway.admin, "/readyz").is_some_and(|reply| reply.status == 503)
+        });
+        assert_eq!(gateway.chat("m/x", false).status, 200, "still accepting");
+        gateway.wait_for("the listener to close", || std::net::TcpStream::connect(gateway.public).is_err());
+        stream.join().unwrap()
+    });
+    assert!(reply.complete && reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
+    assert!(ended.elapsed() < Duration::from_secs(3));
+    let log = gateway.log();
+    assert!(log.len() == 2 && log.iter().all(|line| line["end"] == "complete"), "{log:?}");
+}
+
+/// Goal: without requests the process ends as soon as `drain` is over.
+#[test]
+fn an_idle_process_ends_at_once() {
+    let upstream = Upstream::start();
+    let mut gateway = gateway(&upstream, "  drain: 0s\n  grace: 60s");
+    gateway.chat("m/x", false);
+    signal(&gateway, "TERM");
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
+}
+
+/// Goal: what is not finished within `grace` is cut, and still stands in the log.
+#[test]
+fn grace_has_an_end() {
+    let upstream = Upstream::start();
+    let mut gateway = gateway(&upstream, "  drain: 0s\n  grace: 1s");
+    let reply = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| gateway.chat("m/long", true));
+        gateway.wait_for("the stream to begin", || gateway.sum("tidegate_channel_in_flight") == 1.0);
+        signal(&gateway, "TERM");
+        stream.join().unwrap()
+    });
+    assert!(!reply.complete);
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(5)), Some(0));
+    gateway.wait_for("the log", || !gateway.log().is_empty());
+    assert_eq!(gateway.log()[0]["end"], "killed");
+}
+
+/// Goal: SIGHUP kills nothing, and a second SIGTERM does not wait.
+#[test]
+fn other_signals() {
+    let upstream = Upstream::start();
+    let mut gateway = gateway(&upstream, "  drain: 60s\n  grace: 60s");
+    signal(&gateway, "HUP");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(gateway.chat("m/x", false).status, 200);
+    signal(&gateway, "TERM");
+    gateway.wait_for("unreadiness", || {
+        http::get(gateway.admin, "/readyz").is_some_and(|reply| reply.status == 503)
+    });
+    signal(&gateway, "TERM");
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
+}
