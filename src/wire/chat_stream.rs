@@ -189,7 +189,9 @@ impl ChatStream {
                 self.done = true;
                 Ok(())
             }
-            Frame::Data(data) => self.event(&data),
+            Frame::Data(data) if simdutf8::basic::from_utf8(&data).is_ok() => self.event(&data),
+            // Some servers cut a character in two where they cut the text; half a character is no reason to fail.
+            Frame::Data(data) => self.event(&Bytes::from(String::from_utf8_lossy(&data).into_owned())),
         }
     }
 

@@ -107,6 +107,16 @@ fn the_gate_opens_at_content() {
     assert_eq!(flooded.push(sse(&[ROLE; 70]).as_bytes()), Step::Failed(Fault::GateFull));
 }
 
+/// Goal: half a character is shown as a replacement, not taken for the end of the stream.
+#[test]
+fn cut_characters_pass() {
+    let mut stream = stream(false);
+    let mut event = b"data: {\"choices\":[{\"delta\":{\"content\":\"a\xc3".to_vec();
+    event.extend(b"\"}}]}\n\n");
+    assert_eq!(stream.push(&event), Step::Content);
+    assert!(String::from_utf8(stream.take().to_vec()).unwrap().contains("a\u{fffd}"));
+}
+
 proptest! {
     /// Goal: however the network cuts it, the client reads the same bytes.
     #[test]

@@ -367,10 +367,11 @@ pub const DEFAULTS: &[Row] = &[
     Row::new("status: 408", Broken).status(&[(408, 408), (424, 425), (499, 499)]),
     Row::new("status: 413", BodyTooLarge).status(&[(413, 413)]),
     Row::new("status: 429", RateLimited).status(&[(429, 429)]),
-    Row::new("status: request at fault", CallerMistake).status(REQUEST).forms(&[Form::Json]),
-    Row::new("status: 4xx page", NotUnderstood).status(CLIENT).forms(&[Form::Binary]),
-    Row::new("status: 4xx", CallerMistake).status(CLIENT),
+    Row::new("status: undecodable", NotUnderstood).status(REQUEST).forms(&[Form::Binary]),
+    Row::new("status: request at fault", CallerMistake).status(REQUEST),
     Row::new("status: overloaded", Overloaded).status(&[(498, 498), (503, 503), (529, 529)]),
+    // Any other 4xx says nothing about the request that a caller could act upon.
+    Row::new("status: 4xx", Broken).status(CLIENT),
     Row::new("status: 5xx", Broken).status(&[(500, 599)]),
     Row::new("status: redirect", Misconfigured).status(&[(300, 399)]),
 ];
