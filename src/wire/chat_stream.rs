@@ -237,7 +237,8 @@ impl ChatStream {
 
     /// Brings the stream to its proper end: a finish reason, usage if asked for, `[DONE]`.
     fn complete(&mut self) -> Step {
-        if !self.content && !self.all_finished() {
+        // An answer without a word is one if the upstream says that it was made: it has finished, or it has cost.
+        if !self.content && !self.all_finished() && self.usage.is_none() {
             return Step::Failed(Fault::Empty);
         }
         self.done = true;
