@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod clients;
 mod command_line;
 mod corpus;
 mod drain;

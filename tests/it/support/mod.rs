@@ -60,6 +60,7 @@ pub(crate) struct Config {
     pub(crate) models: Vec<String>,
     pub(crate) channels: Vec<String>,
     pub(crate) key_limits: String,
+    pub(crate) keys: Vec<String>,
     pub(crate) rest: String,
 }
 
@@ -88,6 +89,13 @@ impl Config {
         self
     }
 
+    /// A further key; `more` are further members.
+    pub(crate) fn key(mut self, id: &str, key: &str, more: &str) -> Self {
+        let digest = mint::digest_text(&mint::digest(key));
+        self.keys.push(format!("  - {{ id: {id}, account: acme, digest: \"{digest}\"{more} }}\n"));
+        self
+    }
+
     /// Members of `server`, each on a line of its own.
     pub(crate) fn server(mut self, members: &str) -> Self {
         self.server = members.to_owned();
@@ -104,11 +112,12 @@ impl Config {
         format!(
             "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\" }}\n{}\
              models:\n{}channels:\n{}accounts: [{{ id: acme }}]\n\
-             keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n",
+             keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n{}",
             self.server,
             self.rest,
             self.models.concat(),
             self.channels.concat(),
+            self.keys.concat(),
         )
     }
 

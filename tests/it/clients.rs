@@ -1,0 +1,79 @@
+//! The official SDKs, unmodified, against the gateway and the sandbox. `make clients` installs them.
+
+use crate::support::{Config, Gateway, KEY, Upstream};
+use std::path::Path;
+use std::process::Command;
+
+const NARROW_KEY: &str = "narrow-key-of-the-tests-0123456";
+const LIMITED_KEY: &str = "limited-key-of-the-tests-012345";
+const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients");
+
+fn gateway(upstream: &Upstream) -> Gateway {
+    let served = [
+        ("openai/gpt", "gpt"),
+        ("openai/embed", "embed"),
+        ("openai/image", "image"),
+        ("openai/failover", "fault/overload-openai"),
+        ("openai/long", "gpt+chunks=1000+chunk-delay=10"),
+        ("fails/parameter", "fault/bad-param-400"),
+        ("fails/policy", "fault/policy-400"),
+        ("fails/context", "fault/context-400"),
+        ("fails/weird", "fault/html-200"),
+        ("fails/overload", "fault/overload-gemini"),
+        ("fails/credential", "fault/auth-401"),
+        ("fails/cut", "fault/stream-cut-mid"),
+        ("fails/error-mid", "fault/stream-error-mid"),
+    ];
+    let kind = |id: &str| match id {
+        "openai/embed" => "embedding",
+        "openai/image" => "image",
+        _ => "chat",
+    };
+    let config = served.iter().fold(Config::default(), |config, (id, _)| config.model(id, kind(id)));
+    config
+        .model("openai/verified", "chat, verification: telegram")
+        .channel("c", upstream.addr, &served, "")
+        .channel("verified", upstream.addr, &[("openai/verified", "x")], "")
+        .channel("spare", upstream.addr, &[("openai/failover", "gpt")], ", priority: 1")
+        .key("narrow", NARROW_KEY, ", models: [\"fails/*\"]")
+        .key("limited", LIMITED_KEY, ", limits: { rpm: 1 }")
+        .start()
+}
+
+/// Runs a client; it ends with `ok`, or with the reason why not.
+fn run(mut client: Command, gateway: &Gateway) {
+    let base = format!("http://{}/v1", gateway.public);
+    let metrics = format!("http://{}/metrics", gateway.admin);
+    client.args([&base, &metrics, KEY, NARROW_KEY, LIMITED_KEY]);
+    let output =
+        client.output().unwrap_or_else(|e| panic!("{client:?}: {e}; install the clients with: make clients"));
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.trim_end().ends_with("ok"), "{told}");
+    gateway.count(gateway.sum("tidegate_requests_total") as u64);
+}
+
+/// Goal: chat, streams, tools, usage, embeddings, images, models; each error in its class, after as many retries as the
+/// contract intends (spec 2.7).
+#[test]
+fn the_python_sdk() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let mut python = Command::new(Path::new(INSTALLED).join("venv/bin/python"));
+    python.arg(Path::new(CLIENTS).join("openai_python.py"));
+    run(python, &gateway);
+    gateway.finish();
+}
+
+/// Goal: the same for the SDK for Node.
+#[test]
+fn the_node_sdk() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let mut node = Command::new("node");
+    node.arg(Path::new(CLIENTS).join("openai_node.mjs")).arg(INSTALLED);
+    run(node, &gateway);
+    gateway.wait_for("the abandoned stream to be cancelled", || upstream.stats.aborted() >= 1);
+    gateway.finish();
+}
