@@ -234,6 +234,8 @@ fn begin(head: &RequestHeader, ctx: &mut Ctx) {
 
 /// One request, from top to bottom.
 async fn serve(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
+    #[cfg(test)]
+    tests::panic_if_asked(session);
     match admit::admit(session, ctx).await {
         Ok(Admitted::Call(call)) => relay::relay(session, ctx, &call).await,
         Ok(Admitted::Models(visible)) => models::list(session, ctx, &visible).await,
@@ -273,3 +275,6 @@ impl Cut {
         Error::new(ErrorType::ConnectionClosed)
     }
 }
+
+#[cfg(test)]
+mod tests;
