@@ -20,7 +20,7 @@ mod types;
 
 pub use keys::Minted;
 pub use problem::{Position, Problem, Problems};
-use reader::{Object, Reader};
+use reader::{Item, Object, Reader};
 use std::collections::HashSet;
 use std::path::Path;
 pub use types::{
@@ -69,8 +69,7 @@ pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     let root = tree::parse(text).map_err(|problem| refused(vec![problem]))?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let reader = Reader::new(env, folder);
-    let read =
-        reader::Item { reader: &reader, path: String::new(), node: &root }.object().and_then(root_section);
+    let read = Item { reader: &reader, path: String::new(), node: &root }.object().and_then(root_section);
     let (problems, warnings) = reader.finish();
     match read {
         Some((config, minted)) if problems.is_empty() => Ok(Loaded { config, warnings, minted }),
@@ -94,20 +93,22 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
     let channels = channels::channels(root.required("channels"), &models, &defaults);
     let accounts = keys::accounts(root.get("accounts"));
     let (keys, minted) = keys::keys(root.get("keys"), &accounts, &models, sandbox.is_some());
-    warn_of_idle_models(&root, &models, &channels);
+    if let Some(list) = root.get("models") {
+        warn_of_idle_models(&list, &models, &channels);
+    }
     root.finish();
     Some((Config { server, admin, errors, models, channels, accounts, keys, sandbox }, minted))
 }
 
 /// A model that nobody serves is not offered, which is rarely meant.
-fn warn_of_idle_models(root: &Object<'_>, models: &[Model], channels: &[Channel]) {
+fn warn_of_idle_models(list: &Item<'_>, models: &[Model], channels: &[Channel]) {
     let served: HashSet<_> = channels
         .iter()
         .filter(|channel| channel.enabled)
         .flat_map(|channel| channel.models.iter().map(|(public, _)| public.as_str()))
         .collect();
     for model in models.iter().filter(|model| !served.contains(model.id.as_str())) {
-        root.item().warn(format!("no enabled channel serves the model {}", model.id));
+        list.warn(format!("no enabled channel serves the model {}", model.id));
     }
 }
 

@@ -206,11 +206,6 @@ fn report_repeated(item: &Item<'_>, members: &[(Position, String, Node)]) {
 }
 
 impl<'a> Object<'a> {
-    /// The place of the mapping itself.
-    pub(super) fn item(&self) -> &Item<'a> {
-        &self.item
-    }
-
     /// A member that may be missing; null counts as missing.
     pub(super) fn get(&self, name: &'static str) -> Option<Item<'a>> {
         self.asked.borrow_mut().push(name);

@@ -78,6 +78,7 @@ impl Visible {
 /// May be dropped; permits go back with `ctx`.
 pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Admitted, Stop> {
     check_head(session.req_header(), ctx.generation.server.header_max)?;
+    ctx.slot = Some(ctx.generation.slots.try_acquire().ok_or(Refusal::Busy)?);
     let path = session.req_header().uri.path().to_owned();
     if ctx.generation.server.health_path.as_deref() == Some(&path) {
         ctx.record.route = "health";

@@ -7,6 +7,7 @@ use super::Shared;
 use super::clock;
 use super::generation::Generation;
 use crate::core::key::Admission;
+use crate::core::permit::Permit;
 use crate::telemetry::metrics::InFlight;
 use crate::telemetry::record::{End, Record};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Ctx {
     pub(super) record: Record,
     /// When the body began and ended to be waited for does not count as the gateway's time.
     pub(super) waited_for_client: std::time::Duration,
+    /// One of the requests that may be under way (spec 2.10).
+    pub(super) slot: Option<Permit>,
     /// Taken at admission; given back when the last byte is out (spec 6.3).
     pub(super) admission: Option<Admission>,
     pub(super) in_flight: Option<InFlight>,
@@ -38,6 +41,7 @@ impl Ctx {
             generation,
             started: Instant::now(),
             waited_for_client: std::time::Duration::ZERO,
+            slot: None,
             admission: None,
             in_flight: None,
             under_way: None,
@@ -53,6 +57,7 @@ impl Ctx {
 
     /// Gives the permit and the gauges back: the last byte is out.
     pub(super) fn release(&mut self) {
+        self.slot = None;
         self.admission = None;
         self.in_flight = None;
     }

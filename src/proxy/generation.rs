@@ -8,6 +8,7 @@ use crate::core::api::ApiSet;
 use crate::core::catalog::{Candidate, Catalog, Model};
 use crate::core::id::{AccountId, ChannelId};
 use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
+use crate::core::permit::Permits;
 use crate::telemetry::metrics::{Labels, Metrics};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub(crate) struct Generation {
     pub(crate) loaded_at: u64,
     /// Bounds and times of the public listener.
     pub(crate) server: config::Server,
+    /// Requests that may be under way at the same time.
+    pub(crate) slots: Arc<Permits>,
     /// The status for a model that nobody serves (spec 2.3).
     pub(crate) unknown_model: u16,
     /// Models and their candidates.
@@ -41,6 +44,7 @@ impl Generation {
         Self {
             number,
             loaded_at: super::clock::unix().as_secs(),
+            slots: Permits::new(u32::try_from(config.server.max_connections).unwrap_or(u32::MAX)),
             server: config.server.clone(),
             unknown_model: config.errors.unknown_model,
             catalog: Catalog::new(config.models.iter().map(|model| catalog_model(model, config)).collect()),

@@ -210,9 +210,8 @@ impl Metrics {
     pub fn observe(&self, record: &Record, labels: &Labels) {
         let model = record.model.map_or(OTHER, |model| labels.model(model));
         let status = StatusText::of(record.status);
-        self.requests
-            .with_label_values(&[record.route, model, status.as_str(), record.code.unwrap_or("ok")])
-            .inc();
+        let code = record.code.unwrap_or(if record.status == 0 { "none" } else { "ok" });
+        self.requests.with_label_values(&[record.route, model, status.as_str(), code]).inc();
         for attempt in &record.attempts {
             let channel = labels.channel(attempt.channel);
             self.attempts.with_label_values(&[channel, attempt.outcome.as_str()]).inc();
@@ -271,7 +270,7 @@ impl Metrics {
 /// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
 #[must_use]
 pub fn series_max(models: usize, channels: usize) -> usize {
-    let (routes, codes, classes, models) = (7, 29, 15, models + 1);
+    let (routes, codes, classes, models) = (7, 30, 15, models + 1);
     let histogram = |buckets: usize| buckets + 3;
     routes * models * (codes + gen_ai::SERIES)
         + channels * (classes + 3)

@@ -88,3 +88,23 @@ fn refusals_take_nothing() {
     assert_eq!(gateway.chat("m/fast", false).status, 429);
     gateway.finish();
 }
+
+/// Goal: beyond the bound on requests under way the gateway answers as if overloaded, and recovers (spec 2.10, 15.1).
+#[test]
+fn the_gateway_itself_is_bounded() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/slow", "chat")
+        .channel("c", upstream.addr, &[("m/slow", "x+delay=700")], "")
+        .server("  max_connections: 8")
+        .start();
+    let replies = storm(&gateway, "m/slow", 40);
+    assert_eq!(served(&replies), 8);
+    let refused = replies.iter().find(|reply| reply.status != 200).unwrap();
+    assert_eq!(
+        (refused.status, refused.json()["error"]["code"].as_str()),
+        (502, Some("service_unavailable"))
+    );
+    assert_eq!(gateway.chat("m/slow", false).status, 200);
+    gateway.finish();
+}
