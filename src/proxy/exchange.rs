@@ -18,6 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Stale pooled connections that are replaced without counting as an attempt (spec 10.3).
 const STALE_MAX: usize = 3;
+/// Bodies up to this size are sent in one piece, in bytes.
+const JOINED_MAX: usize = 16 * 1024;
 /// How long an upstream that stopped reading may take to say why.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much of an error body is read, and for how long (spec 3.1).
@@ -156,8 +158,13 @@ async fn once(
 
 async fn send(session: &mut HttpSession, head: &RequestHeader, body: &Spliced) -> pingora::Result<()> {
     session.write_request_header(Box::new(head.clone())).await?;
-    for part in body.parts() {
-        session.write_request_body(part.clone(), false).await?;
+    if body.len() <= JOINED_MAX {
+        // One write instead of one for each part is worth a copy of a small body.
+        session.write_request_body(body.parts().concat().into(), false).await?;
+    } else {
+        for part in body.parts() {
+            session.write_request_body(part.clone(), false).await?;
+        }
     }
     session.finish_request_body().await
 }
