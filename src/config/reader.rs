@@ -208,7 +208,10 @@ fn report_repeated(item: &Item<'_>, members: &[(Position, String, Node)]) {
 impl<'a> Object<'a> {
     /// A member that may be missing; null counts as missing.
     pub(super) fn get(&self, name: &'static str) -> Option<Item<'a>> {
-        self.asked.borrow_mut().push(name);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
         let (_, _, node) = self.members.iter().find(|(_, member, _)| member == name)?;
         let path = joined(&self.item.path, name);
         (!matches!(node.value, Value::Null)).then_some(Item { reader: self.item.reader, path, node })
