@@ -2,7 +2,7 @@
 
 use super::reader::{Item, Object};
 use super::types::{BaseUrl, Channel, Model, Provider, Timeouts};
-use super::{name, secret};
+use super::{classify, name, secret};
 use crate::core::api::Api;
 use http::{HeaderName, Uri};
 use std::collections::HashSet;
@@ -22,7 +22,7 @@ const APIS: [(&str, Api); 7] = [
 const PROVIDERS: [(&str, Option<Provider>); 5] = [
     ("openai", Some(Provider::OpenAi)),
     ("openai_compatible", Some(Provider::OpenAiCompatible)),
-    ("anthropic", None),
+    ("anthropic", Some(Provider::Anthropic)),
     ("gemini", None),
     ("azure", None),
 ];
@@ -112,7 +112,9 @@ fn channel(
     let enabled = flag("enabled", true);
     let stream_usage = flag("stream_usage", true);
     let trusted = flag("trusted", false);
-    let apis = object.get("apis").map_or_else(|| APIS.map(|(_, api)| api).to_vec(), |item| apis(&item));
+    let apis = object.get("apis").map_or_else(|| spoken_by(provider), |item| apis(&item));
+    let status_map = object.get("status_map").map(|item| classify::status_map(&item)).unwrap_or_default();
+    let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
     let pass_headers = object.get("pass_headers").map(|item| pass_headers(&item)).unwrap_or_default();
     let groups = object.get("groups").map(|item| texts(&item)).unwrap_or_default();
     let sni = object.get("sni").and_then(|item| item.text().map(str::to_owned));
@@ -130,6 +132,8 @@ fn channel(
         models: served?,
         apis,
         stream_usage: stream_usage?,
+        status_map,
+        context_window,
         trusted: trusted?,
         pass_headers,
         groups,
@@ -144,9 +148,19 @@ fn channel(
 fn provider(item: &Item<'_>) -> Option<Provider> {
     let known = item.one_of(&PROVIDERS)?;
     if known.is_none() {
-        item.refuse_with("not available yet", "openai or openai_compatible");
+        item.refuse_with("not available yet", "openai, openai_compatible or anthropic");
     }
     known
+}
+
+/// The APIs of a dialect, unless the channel says otherwise (spec 12.1).
+fn spoken_by(provider: Option<Provider>) -> Vec<Api> {
+    let spoken = |api: &Api| match provider {
+        Some(Provider::Anthropic) => *api == Api::Messages,
+        Some(Provider::OpenAi) => *api != Api::Messages,
+        Some(Provider::OpenAiCompatible) | None => true,
+    };
+    APIS.map(|(_, api)| api).into_iter().filter(spoken).collect()
 }
 
 fn base_url(item: &Item<'_>) -> Option<BaseUrl> {

@@ -6,6 +6,7 @@
 //! [`secret`] and nowhere else.
 
 mod channels;
+mod classify;
 mod keys;
 pub mod mint;
 mod models;
@@ -91,13 +92,14 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
     let errors = server::errors(root.get("errors"));
     let models = models::models(root.required("models"));
     let channels = channels::channels(root.required("channels"), &models, &defaults);
+    let classify = classify::rules(root.get("classify"));
     let accounts = keys::accounts(root.get("accounts"));
     let (keys, minted) = keys::keys(root.get("keys"), &accounts, &models, sandbox.is_some());
     if let Some(list) = root.get("models") {
         warn_of_idle_models(&list, &models, &channels);
     }
     root.finish();
-    Some((Config { server, admin, errors, models, channels, accounts, keys, sandbox }, minted))
+    Some((Config { server, admin, errors, models, channels, accounts, keys, classify, sandbox }, minted))
 }
 
 /// A model that nobody serves is not offered, which is rarely meant.

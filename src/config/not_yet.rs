@@ -16,7 +16,6 @@ use Severity::{NoEffect, Refused};
 
 /// Paths without indices, and what becomes of them.
 const TABLE: &[(&str, Severity)] = &[
-    ("classify", Refused),
     ("cors", Refused),
     ("limits", NoEffect),
     ("server.tls", Refused),
@@ -36,7 +35,6 @@ const TABLE: &[(&str, Severity)] = &[
     ("models[].limits", NoEffect),
     ("models[].unsupported", Refused),
     ("channels[].limits", NoEffect),
-    ("channels[].context_window", NoEffect),
     ("channels[].http2", Refused),
     ("channels[].ca", Refused),
     ("channels[].api_version", Refused),

@@ -124,7 +124,7 @@ t.yaml:8:3: server.tls: not available yet
 t.yaml:9:26: errors.unknown_model: must be 503 or 404
 t.yaml:11:22: models[0].kind: is unknown: "chta" (did you mean chat?)
 t.yaml:12:11: models[1].id: is there twice: a/b
-t.yaml:15:15: channels[0].provider: not available yet (openai or openai_compatible)
+t.yaml:15:15: channels[0].provider: not available yet (openai, openai_compatible or anthropic)
 t.yaml:16:15: channels[0].base_url: must begin with http:// or https:// (such as https://api.provider.example/v1)
 t.yaml:17:19: channels[0].credentials[0]: is a secret in plain text (write {env: NAME}, {file: PATH} or {value: "…"})
 t.yaml:17:33: channels[0].credentials[1].env: the environment has no NOPE

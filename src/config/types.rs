@@ -2,6 +2,7 @@
 
 pub use super::secret::Secret;
 use crate::core::api::{Api, ModelKind};
+use crate::wire::custom::CustomRow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Keys, in the order of the file.
     pub keys: Vec<Key>,
+    /// Rules for upstream failures that are tried before the built-in ones (spec 3.4).
+    pub classify: Vec<CustomRow>,
     /// The scripted upstream inside this process, for the quick start.
     pub sandbox: Option<Sandbox>,
 }
@@ -96,6 +99,8 @@ pub enum Provider {
     OpenAi,
     /// Whoever speaks like it.
     OpenAiCompatible,
+    /// Anthropic: Messages, with the credential in `x-api-key`.
+    Anthropic,
 }
 
 /// Where a channel's API begins, version included.
@@ -130,6 +135,10 @@ pub struct Channel {
     pub apis: Vec<Api>,
     /// Whether it can be asked for usage in streams (spec 1.6).
     pub stream_usage: bool,
+    /// Statuses of this upstream, and those that they are taken for (spec 3.4).
+    pub status_map: Vec<(u16, u16)>,
+    /// Tokens that fit at this channel, where it is not what the model has.
+    pub context_window: Option<u64>,
     /// Whether its ids pass unchanged (spec 1.5).
     pub trusted: bool,
     /// Header fields of clients that it asks for by name (spec 5.5).

@@ -34,6 +34,8 @@ pub struct Candidate {
     pub weight: u32,
     /// The APIs the channel speaks.
     pub apis: ApiSet,
+    /// Input and output tokens that fit together, if that is known.
+    pub context_window: Option<u64>,
     /// The groups it serves; empty means all.
     pub groups: Arc<[Box<str>]>,
 }

@@ -4,6 +4,7 @@
 //! rules that matched, words the caller may read, and how long the upstream asked to be left alone. What the client
 //! finally reads is decided in `wire::error` from these; nothing here knows HTTP.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The closed list of causes for which an upstream answer is a failure (spec 3.2).
@@ -41,21 +42,39 @@ pub enum Class {
     BrokenMidStream,
 }
 
-/// What a failure says about the channel, the model on it, or the credential (spec 3.2, last column).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a failure says about the channel, the model on it, or the credential (spec 3.2, last column), mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// Nothing: the channel is as healthy as before.
     None,
     /// It counts toward ejection of the channel.
     CountsTowardEjection,
-    /// The credential rests for the hinted time.
-    CredentialRests,
-    /// The credential is out until an operator or a probe brings it back.
-    CredentialOut,
     /// This model on this channel rests.
     ModelRests,
+    /// The credential rests for the hinted time.
+    CredentialRests,
     /// The whole channel rests.
     ChannelRests,
+    /// The credential is out until an operator or a probe brings it back.
+    CredentialOut,
+    /// The whole channel is out until an operator or a probe brings it back.
+    ChannelOut,
+}
+
+impl Effect {
+    /// The word used in logs and by `tidegate classify`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::CountsTowardEjection => "counts_toward_ejection",
+            Self::CredentialRests => "credential_rests",
+            Self::CredentialOut => "credential_out",
+            Self::ModelRests => "model_rests",
+            Self::ChannelRests => "channel_rests",
+            Self::ChannelOut => "channel_out",
+        }
+    }
 }
 
 /// How far the search for another channel may go after a failure.
@@ -67,6 +86,27 @@ pub enum Next {
     LargerContext,
     /// Any other candidate.
     Any,
+}
+
+impl Next {
+    /// The word used by `tidegate classify`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "none",
+            Self::LargerContext => "larger_context",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// The figures of an input that is too long, as far as the upstream stated them (spec 2.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContextFigures {
+    /// The model's maximum, in tokens.
+    pub max: Option<u64>,
+    /// What the input came to, in tokens; only beside a maximum that is smaller.
+    pub count: Option<u64>,
 }
 
 impl Class {
@@ -121,6 +161,12 @@ impl Class {
         }
     }
 
+    /// Whether the class is about the request itself and so says nothing about the channel.
+    #[must_use]
+    pub fn is_the_requests(self) -> bool {
+        matches!(self, Self::CallerMistake | Self::ContentRefused | Self::ContextTooLong | Self::BodyTooLarge)
+    }
+
     /// What the class does to the channel, the model on it, or the credential.
     #[must_use]
     pub fn effect(self) -> Effect {
@@ -161,13 +207,17 @@ pub struct Verdict {
     /// Why it failed.
     pub class: Class,
     /// The rule that matched, for the operator: a row of the classifier's table, or the transport event.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// What it says about the channel; weaker than the class where only text spoke (spec 3.5).
     pub effect: Effect,
+    /// How far the search goes on; an answer that says nothing may be less final than its class.
+    pub next: Next,
     /// Words that the caller may read, already sanitised (spec 3.6); `None` means the gateway's own words.
     pub message: Option<String>,
     /// The request field at fault, when the upstream named one that the caller may read.
     pub param: Option<String>,
+    /// The figures of an input that is too long.
+    pub context: ContextFigures,
     /// How long the upstream asked to be left alone, unclamped (spec 9.3).
     pub retry_after: Option<Duration>,
 }
@@ -176,6 +226,15 @@ impl Verdict {
     /// A verdict without words, field or hint.
     #[must_use]
     pub fn new(class: Class, rule: &'static str) -> Self {
-        Self { class, rule, effect: class.effect(), message: None, param: None, retry_after: None }
+        Self {
+            class,
+            rule: Cow::Borrowed(rule),
+            effect: class.effect(),
+            next: class.next(),
+            message: None,
+            param: None,
+            context: ContextFigures::default(),
+            retry_after: None,
+        }
     }
 }

@@ -14,6 +14,8 @@ pub struct Wanted<'a> {
     pub api: Api,
     /// The group of the caller's key.
     pub group: Option<&'a str>,
+    /// A context window that has proved too small: only a declared larger one will do (spec 3.2).
+    pub larger_than: Option<u64>,
 }
 
 /// Draws the next channel: the lowest tier with a candidate that speaks the API, serves the group, has weight and is
@@ -29,6 +31,7 @@ pub fn select<'a>(
         candidate.weight > 0
             && candidate.apis.contains(wanted.api)
             && candidate.serves(wanted.group)
+            && wanted.larger_than.is_none_or(|small| candidate.context_window.is_some_and(|own| own > small))
             && !failed.contains(&candidate.channel)
     };
     let tier = candidates.iter().find(usable)?.priority;
@@ -50,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    const CHAT: Wanted<'_> = Wanted { api: Api::Chat, group: None };
+    const CHAT: Wanted<'_> = Wanted { api: Api::Chat, group: None, larger_than: None };
 
     fn candidate(index: usize, priority: u32, weight: u32) -> Candidate {
         Candidate {
@@ -59,6 +62,7 @@ mod tests {
             priority,
             weight,
             apis: ApiSet::from_iter([Api::Chat]),
+            context_window: None,
             groups: Arc::new([]),
         }
     }
@@ -84,7 +88,9 @@ mod tests {
         let candidates = [grouped];
         assert!(select(&candidates, CHAT, &[], 0).is_none());
         assert!(select(&candidates, Wanted { group: Some("gold"), ..CHAT }, &[], 0).is_some());
-        assert!(select(&candidates, Wanted { group: Some("gold"), api: Api::Images }, &[], 0).is_none());
+        assert!(
+            select(&candidates, Wanted { group: Some("gold"), api: Api::Images, ..CHAT }, &[], 0).is_none()
+        );
         assert!(select(&[candidate(0, 0, 0)], CHAT, &[], 0).is_none());
     }
 

@@ -16,6 +16,21 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+impl Usage {
+    /// These figures with later ones of the same answer: what was reported last counts, and what was not stays.
+    #[must_use]
+    pub fn merged(self, later: Self) -> Self {
+        let last = |before: u64, after: u64| if after == 0 { before } else { after };
+        Self {
+            input: last(self.input, later.input),
+            output: last(self.output, later.output),
+            cached: last(self.cached, later.cached),
+            cache_write: last(self.cache_write, later.cache_write),
+            reasoning: last(self.reasoning, later.reasoning),
+        }
+    }
+}
+
 /// Where the figures of a [`Usage`] come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageSource {

@@ -110,7 +110,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         let envelope = Envelope::parse(&body)?;
         (envelope.model.into_owned(), envelope.stream, envelope.places)
     };
-    ctx.record.stream = stream && matches!(call, Call::Chat | Call::Completions);
+    ctx.record.stream = stream && call.can_stream();
     let key = generation.keys.key(key).ok_or(Refusal::InvalidKey)?;
     let (model, entry) = generation
         .catalog

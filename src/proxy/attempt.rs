@@ -8,11 +8,14 @@ use super::exchange::{self, Deadlines, ERROR_BODY_MAX, Exchange, Trouble};
 use super::upstream::Channel;
 use crate::core::failure::{Class, Verdict};
 use crate::wire::answer::{self, Beginning, Identity};
-use crate::wire::chat_stream::{ChatStream, Fault, Step};
-use crate::wire::classify::{self, Answer as Judged};
+use crate::wire::caller::Caller;
+use crate::wire::classify::{self, Answer as Judged, Judge};
+use crate::wire::custom::{Custom, CustomRow};
+use crate::wire::endpoint::Call;
 use crate::wire::reading::Reading;
-use crate::wire::sanitize::{Caller, operator_words};
+use crate::wire::sanitize::operator_words;
 use crate::wire::splice::Spliced;
+use crate::wire::stream::{EventStream, Fault, Step};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora::connectors::http::Connector;
@@ -35,6 +38,8 @@ pub(super) struct Plan<'a> {
     pub(super) head: RequestHeader,
     pub(super) body: Spliced,
     pub(super) deadlines: Deadlines,
+    /// The operator's rules.
+    pub(super) classify: &'a [CustomRow],
     /// Unix seconds.
     pub(super) now: u64,
 }
@@ -49,7 +54,7 @@ pub(super) enum Answer {
     /// The beginning of a large one.
     Begun { exchange: Box<Exchange>, beginning: Bytes },
     /// A stream that has shown content, or is already over.
-    Stream { exchange: Box<Exchange>, stream: Box<ChatStream>, done: bool, held: Duration },
+    Stream { exchange: Box<Exchange>, stream: Box<EventStream>, done: bool, held: Duration },
 }
 
 /// A failed attempt.
@@ -76,7 +81,7 @@ impl Plan<'_> {
     /// # Cancel safety
     ///
     /// May be dropped; the upstream is cancelled then (spec 10.5).
-    pub(super) async fn run(&self, stream: Option<ChatStream>) -> Result<Answer, Failed> {
+    pub(super) async fn run(&self, stream: Option<EventStream>) -> Result<Answer, Failed> {
         let begun =
             exchange::begin(self.connector, self.channel, &self.head, &self.body, self.deadlines).await;
         let exchange = begun?;
@@ -96,12 +101,11 @@ impl Plan<'_> {
         }
     }
 
-    fn caller(&self) -> Caller<'_> {
-        Caller {
-            body: &self.call.body,
-            public_model: &self.call.public_model,
-            upstream_model: self.upstream_model,
-        }
+    /// Asks the classifier.
+    fn ask(&self, judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
+        let caller = Caller::new(&self.call.body, &self.call.public_model, self.upstream_model);
+        let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
+        judge(&Judge { caller: &caller, custom, now: self.now })
     }
 
     /// Judges an answer that is a failure by its status.
@@ -115,7 +119,7 @@ impl Plan<'_> {
     fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failed {
         let body = classify::decoded(body, ERROR_BODY_MAX);
         let answer = Judged { status, headers, body: &body };
-        let verdict = classify::classify(answer, &self.caller(), self.now);
+        let verdict = self.ask(|judge| judge.classify(answer));
         Failed { words: words(&verdict, &body), verdict, status: Some(status) }
     }
 
@@ -151,12 +155,12 @@ impl Plan<'_> {
         exchange.close().await;
         let body = classify::decoded(&body, ERROR_BODY_MAX);
         let answer = Judged { status: 200, headers: &headers, body: &body };
-        let verdict = classify::failed_success(&row, answer, &self.caller(), self.now);
+        let verdict = self.ask(|judge| judge.failed_success(&row, answer));
         Err(Failed { words: words(&verdict, &body), verdict, status: Some(200) })
     }
 
     /// Holds a stream back until there is content.
-    async fn gate(&self, mut exchange: Exchange, mut stream: ChatStream) -> Result<Answer, Failed> {
+    async fn gate(&self, mut exchange: Exchange, mut stream: EventStream) -> Result<Answer, Failed> {
         let mut opened: Option<Instant> = None;
         loop {
             let piece = exchange.read().await?;
@@ -194,14 +198,14 @@ impl Plan<'_> {
             return Verdict::new(Class::NotUnderstood, "2xx: a whole answer instead of a stream").into();
         };
         let answer = Judged { status: 200, headers: &HeaderMap::new(), body: &body };
-        let verdict = classify::failed_success(&row, answer, &self.caller(), self.now);
+        let verdict = self.ask(|judge| judge.failed_success(&row, answer));
         Failed { words: words(&verdict, &body), verdict, status: Some(200) }
     }
 
     fn broken(&self, fault: &Fault) -> Failed {
         match fault {
             Fault::ErrorEvent(data) => {
-                let verdict = classify::classify_event(data, &self.caller(), self.now);
+                let verdict = self.ask(|judge| judge.classify_event(data));
                 Failed { words: words(&verdict, data), verdict, status: Some(200) }
             }
             fault => fault_verdict(fault).into(),
@@ -219,9 +223,8 @@ impl From<Verdict> for Failed {
 pub(super) fn fault_verdict(fault: &Fault) -> Verdict {
     match fault {
         Fault::ErrorEvent(_) => Verdict::new(Class::Broken, "stream: error event"),
-        Fault::FinishedWithError => Verdict::new(Class::Broken, "stream: finished with error"),
         Fault::Cut => Verdict::new(Class::Broken, "stream: cut"),
-        Fault::NotAChunk => Verdict::new(Class::NotUnderstood, "stream: not a chunk"),
+        Fault::NotAnEvent => Verdict::new(Class::NotUnderstood, "stream: not an event"),
         Fault::LineTooLong => Verdict::new(Class::NotUnderstood, "stream: line too long"),
         Fault::GateFull => Verdict::new(Class::NotUnderstood, "stream: no content in many events"),
         Fault::Empty => Verdict::new(Class::NotUnderstood, "stream: empty"),
@@ -248,7 +251,6 @@ fn words(verdict: &Verdict, body: &[u8]) -> String {
 }
 
 /// The gateway's names for an answer (spec 1.5).
-pub(super) fn identity(unix_seconds: u64, public_model: &str) -> Identity {
-    let random = crate::telemetry::request_id::random(20);
-    Identity::new(&format!("gate-{unix_seconds}-{random}"), public_model)
+pub(super) fn identity(call: Call, unix_seconds: u64, public_model: &str) -> Identity {
+    Identity::of(call, unix_seconds, &crate::telemetry::request_id::random(20), public_model)
 }

@@ -10,6 +10,7 @@ use crate::core::key::Admission;
 use crate::core::permit::Permit;
 use crate::telemetry::metrics::InFlight;
 use crate::telemetry::record::{End, Record};
+use crate::wire::error::Dialect;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,8 @@ pub struct Ctx {
     pub(super) record: Record,
     /// When the body began and ended to be waited for does not count as the gateway's time.
     pub(super) waited_for_client: std::time::Duration,
+    /// The shape of the errors of this request (spec 2.5).
+    pub(super) dialect: Dialect,
     /// One of the requests that may be under way (spec 2.10).
     pub(super) slot: Option<Permit>,
     /// Taken at admission; given back when the last byte is out (spec 6.3).
@@ -41,6 +44,7 @@ impl Ctx {
             generation,
             started: Instant::now(),
             waited_for_client: std::time::Duration::ZERO,
+            dialect: Dialect::OpenAi,
             slot: None,
             admission: None,
             in_flight: None,

@@ -76,7 +76,11 @@ impl Trouble {
             Self::Closed => "transport: connection closed",
             Self::BadHttp => "transport: not HTTP",
         };
-        Verdict::new(Class::Broken, rule)
+        let class = match self {
+            Self::NoAddress | Self::Tls => Class::Misconfigured,
+            _ => Class::Broken,
+        };
+        Verdict::new(class, rule)
     }
 
     fn of_connect(error: &Error) -> Self {

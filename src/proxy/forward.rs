@@ -9,11 +9,12 @@ use crate::core::failure::Class;
 use crate::core::usage::UsageSource;
 use crate::telemetry::record::{End, Outcome};
 use crate::wire::answer::{self, Identity};
-use crate::wire::chat_stream::{ChatStream, Step};
 use crate::wire::error::PublicError;
+use crate::wire::stream::{EventStream, Step};
 use crate::wire::usage;
 use bytes::{Bytes, BytesMut};
 use http::Version;
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -136,18 +137,18 @@ async fn large(
 
 /// When a stream last showed an event: comments and half lines are no progress, however often they come.
 struct Progress {
-    chunks: u64,
+    events: u64,
     at: Instant,
 }
 
 impl Progress {
-    fn new(stream: &ChatStream) -> Self {
-        Self { chunks: stream.chunks(), at: Instant::now() }
+    fn new(stream: &EventStream) -> Self {
+        Self { events: stream.progress(), at: Instant::now() }
     }
 
     /// What arrived, unless there has been no event for too long.
-    fn check(&mut self, arrived: Arrived, stream: &ChatStream, idle: Duration) -> Arrived {
-        if stream.chunks() > self.chunks {
+    fn check(&mut self, arrived: Arrived, stream: &EventStream, idle: Duration) -> Arrived {
+        if stream.progress() > self.events {
             *self = Self::new(stream);
         }
         match arrived {
@@ -162,7 +163,7 @@ async fn events(
     session: &mut Downstream,
     ctx: &mut Ctx,
     mut flow: Flow,
-    mut stream: ChatStream,
+    mut stream: EventStream,
     mut done: bool,
 ) -> Result<(), Cut> {
     let idle = flow.idle;
@@ -175,22 +176,22 @@ async fn events(
             Arrived::Piece(piece) => stream.push(&piece),
             Arrived::End => stream.finish(),
             Arrived::Trouble(trouble) if stream.finish() != Step::Done => {
-                note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+                note_stream_usage(ctx, &stream);
                 return break_off(session, ctx, &mut stream, trouble.verdict().rule).await;
             }
             Arrived::Trouble(_) => Step::Done,
             Arrived::ClientGone => {
-                note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+                note_stream_usage(ctx, &stream);
                 return Err(Cut::ClientGone);
             }
         };
         if let Step::Failed(fault) = &step {
-            note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+            note_stream_usage(ctx, &stream);
             return break_off(session, ctx, &mut stream, fault_verdict(fault).rule).await;
         }
         done = step == Step::Done;
     }
-    note_usage(ctx, stream.usage().map(|usage| &usage[..]));
+    note_stream_usage(ctx, &stream);
     if stream.had_late_error() {
         ctx.shared.metrics.late_errors().inc();
     }
@@ -205,24 +206,24 @@ async fn events(
 async fn break_off(
     session: &mut Downstream,
     ctx: &mut Ctx,
-    stream: &mut ChatStream,
-    rule: &'static str,
+    stream: &mut EventStream,
+    rule: Cow<'static, str>,
 ) -> Result<(), Cut> {
     note_break(ctx, rule);
     let error = PublicError::unavailable();
     ctx.record.code = Some(error.code.entry().name);
     let mut last = BytesMut::from(&stream.take()[..]);
-    last.extend_from_slice(error.event().as_bytes());
+    last.extend_from_slice(stream.error(&error, &ctx.record.request_id).as_bytes());
     write(session, ctx, last.freeze(), true).await
 }
 
 /// An answer that cannot say that it failed is cut without its final chunk.
-fn cut(ctx: &mut Ctx, rule: &'static str) -> Cut {
+fn cut(ctx: &mut Ctx, rule: Cow<'static, str>) -> Cut {
     note_break(ctx, rule);
     Cut::Upstream
 }
 
-fn note_break(ctx: &mut Ctx, rule: &'static str) {
+fn note_break(ctx: &mut Ctx, rule: Cow<'static, str>) {
     ctx.record.end = End::BrokenMidStream;
     ctx.record.rewritten = Some(Class::BrokenMidStream);
     if let Some(attempt) = ctx.record.attempts.last_mut() {
@@ -232,6 +233,10 @@ fn note_break(ctx: &mut Ctx, rule: &'static str) {
 
 fn note_usage(ctx: &mut Ctx, reported: Option<&[u8]>) {
     ctx.record.usage = reported.and_then(usage::parse).map(|usage| (usage, UsageSource::Reported));
+}
+
+fn note_stream_usage(ctx: &mut Ctx, stream: &EventStream) {
+    ctx.record.usage = stream.usage().map(|usage| (usage, UsageSource::Reported));
 }
 
 /// Sends the header of an answer whose length is not known.

@@ -10,6 +10,7 @@ use crate::core::id::{AccountId, ChannelId};
 use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
 use crate::core::permit::Permits;
 use crate::telemetry::metrics::{Labels, Metrics};
+use crate::wire::custom::CustomRow;
 use std::sync::Arc;
 
 /// Everything a request needs to know of the configuration.
@@ -30,6 +31,8 @@ pub(crate) struct Generation {
     pub(crate) keys: Keys,
     /// Channels, by [`ChannelId`].
     pub(crate) channels: Vec<Arc<Channel>>,
+    /// Rules for upstream failures that the operator added.
+    pub(crate) classify: Vec<CustomRow>,
     /// Names and resolved metrics.
     pub(crate) labels: Arc<Labels>,
 }
@@ -49,6 +52,7 @@ impl Generation {
             unknown_model: config.errors.unknown_model,
             catalog: Catalog::new(config.models.iter().map(|model| catalog_model(model, config)).collect()),
             keys: keys(config),
+            classify: config.classify.clone(),
             labels: metrics.labels(&model_names, &channel_names),
             channels,
         }
@@ -62,18 +66,19 @@ impl Generation {
 
 fn catalog_model(model: &config::Model, config: &Config) -> Model {
     let enabled = config.channels.iter().enumerate().filter(|(_, channel)| channel.enabled);
-    let candidates = enabled.filter_map(|(index, channel)| candidate(index, channel, &model.id)).collect();
+    let candidates = enabled.filter_map(|(index, channel)| candidate(index, channel, model)).collect();
     Model { id: model.id.as_str().into(), kind: model.kind, verification: model.verification, candidates }
 }
 
-fn candidate(index: usize, channel: &config::Channel, model: &str) -> Option<Candidate> {
-    let (_, upstream_model) = channel.models.iter().find(|(public, _)| public == model)?;
+fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> Option<Candidate> {
+    let (_, upstream_model) = channel.models.iter().find(|(public, _)| *public == model.id)?;
     Some(Candidate {
         channel: ChannelId::new(index),
         upstream_model: upstream_model.as_str().into(),
         priority: channel.priority,
         weight: channel.weight,
         apis: channel.apis.iter().copied().collect::<ApiSet>(),
+        context_window: channel.context_window.or(model.context_window),
         groups: channel.groups.iter().map(|group| group.as_str().into()).collect(),
     })
 }

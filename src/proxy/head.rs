@@ -6,7 +6,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 /// Fields of a client that every upstream may see: they select features of the API and name nobody.
-const PASSED: [HeaderName; 1] = [HeaderName::from_static("openai-beta")];
+const PASSED: [HeaderName; 3] =
+    [HeaderName::from_static("openai-beta"), HeaderName::from_static("anthropic-beta"), ANTHROPIC_VERSION];
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// The version that a client means who names none; the only one there is.
+const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06-01");
 /// Fields that only trusted channels see (spec 13.1).
 const PASSED_TO_TRUSTED: [HeaderName; 2] =
     [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
@@ -33,14 +37,17 @@ pub(super) fn build(
     head.insert_header(http::header::CONTENT_LENGTH, length)?;
     head.insert_header(http::header::ACCEPT, if stream { EVENT_STREAM } else { JSON })?;
     head.insert_header(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    if call == Call::Messages {
+        head.insert_header(ANTHROPIC_VERSION, ANTHROPIC_VERSION_DEFAULT)?;
+    }
     pass(&mut head, &PASSED, client)?;
     pass(&mut head, &channel.settings.pass_headers, client)?;
     if channel.settings.trusted {
         pass(&mut head, &PASSED_TO_TRUSTED, client)?;
     }
     // Last, so that nothing a client sends can replace it.
-    if let Some(credential) = channel.credential() {
-        head.insert_header(http::header::AUTHORIZATION, credential.clone())?;
+    if let Some((name, value)) = channel.credential() {
+        head.insert_header(name.clone(), value.clone())?;
     }
     Ok(head)
 }

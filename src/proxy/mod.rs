@@ -29,6 +29,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::End;
 use crate::telemetry::request_id;
+use crate::wire::error::Dialect;
 use admit::{Admitted, Stop};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -228,6 +229,7 @@ impl ProxyHttp for Gateway {
 fn begin(head: &RequestHeader, ctx: &mut Ctx) {
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     ctx.begin(request_id::choose(text("x-request-id")));
+    ctx.dialect = Dialect::of_path(head.uri.path());
     ctx.record.client_retry =
         text("x-stainless-retry-count").and_then(|count| count.parse().ok()).unwrap_or(0);
 }

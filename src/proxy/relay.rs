@@ -18,9 +18,9 @@ use crate::core::refusal::Failure;
 use crate::core::select::{Wanted, select};
 use crate::telemetry::record::{Attempt, End, Outcome};
 use crate::wire::answer::Identity;
-use crate::wire::chat_stream::{ChatStream, StreamOptions};
 use crate::wire::endpoint::Call;
 use crate::wire::splice;
+use crate::wire::stream::{EventStream, StreamOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ struct Search {
     excluded: Vec<ChannelId>,
     attempts: u32,
     worst: Option<Verdict>,
+    /// The context window that was too small, once one was.
+    larger_than: Option<u64>,
 }
 
 /// What came of one attempt.
@@ -53,7 +55,7 @@ enum Tried {
 pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &AdmittedCall) -> Result<(), Cut> {
     ctx.record.overhead = ctx.started.elapsed().saturating_sub(ctx.waited_for_client);
     let generation = Arc::clone(&ctx.generation);
-    let identity = attempt::identity(clock::unix().as_secs(), &call.public_model);
+    let identity = attempt::identity(call.call, clock::unix().as_secs(), &call.public_model);
     let mut search = Search::default();
     while let Some(candidate) = search.next(&generation, call, ctx.started.into()) {
         let _at_channel = generation.labels.begin_attempt(candidate.channel);
@@ -66,7 +68,7 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
                 return forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
             }
             Tried::Failed(verdict) => {
-                if search.ends_with(candidate.channel, verdict) {
+                if search.ends_with(candidate, verdict) {
                     break;
                 }
             }
@@ -86,7 +88,7 @@ async fn attempt(
 ) -> Result<Tried, Cut> {
     let began = Instant::now();
     let plan = plan(session, ctx, call, candidate)?;
-    let stream = call.stream.then(|| ChatStream::new(stream_options(call, identity, plan.now)));
+    let stream = call.stream.then(|| EventStream::new(stream_options(call, identity, plan.now)));
     let tried = tokio::select! {
         biased;
         tried = plan.run(stream) => Some(tried),
@@ -125,7 +127,7 @@ fn plan<'a>(
 ) -> Result<Plan<'a>, Cut> {
     let channel = ctx.generation.channel(candidate.channel).ok_or(Cut::Defect)?;
     let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
-    let ask_usage = call.stream && channel.settings.stream_usage;
+    let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
     let body = splice::splice(&call.body, splice::upstream_edits(&call.places, rename, ask_usage));
     let client = &session.req_header().headers;
     let head = head::build(channel, call.call, call.stream, body.len(), client).map_err(|_| Cut::Defect)?;
@@ -139,7 +141,22 @@ fn plan<'a>(
     };
     let upstream_model = &candidate.upstream_model;
     let (connector, now) = (&ctx.shared.connector, clock::unix().as_secs());
-    Ok(Plan { connector, channel, call, upstream_model, head, body, deadlines, now })
+    Ok(Plan {
+        connector,
+        channel,
+        call,
+        upstream_model,
+        head,
+        body,
+        deadlines,
+        classify: &ctx.generation.classify,
+        now,
+    })
+}
+
+/// Whether streams of this call report usage only when asked to (spec 1.6).
+fn takes_usage_option(call: Call) -> bool {
+    matches!(call, Call::Chat | Call::Completions)
 }
 
 /// How long after a request's arrival it may be undecided at a channel with these timeouts (spec 10.2).
@@ -149,11 +166,8 @@ fn search_time(timeouts: &Timeouts, stream: bool) -> Duration {
 
 fn stream_options(call: &AdmittedCall, identity: &Identity, created: u64) -> StreamOptions {
     StreamOptions {
+        call: call.call,
         identity: identity.clone(),
-        object: match call.call {
-            Call::Completions => "text_completion",
-            _ => "chat.completion.chunk",
-        },
         wants_usage: call.places.usage_asked(),
         created,
     }
@@ -168,7 +182,8 @@ impl Search {
         started: Instant,
     ) -> Option<&'a Candidate> {
         let model = generation.catalog.model(call.model)?;
-        let wanted = Wanted { api: call.call.api(), group: call.group.as_deref() };
+        let wanted =
+            Wanted { api: call.call.api(), group: call.group.as_deref(), larger_than: self.larger_than };
         loop {
             let next = select(&model.candidates, wanted, &self.excluded, fastrand::u64(..))?;
             let settings = &generation.channel(next.channel)?.settings;
@@ -184,13 +199,17 @@ impl Search {
     }
 
     /// Remembers a failure; whether it ends the search.
-    fn ends_with(&mut self, channel: ChannelId, verdict: Verdict) -> bool {
-        let ends = verdict.class.next() != Next::Any;
-        self.excluded.push(channel);
+    fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
+        let next = verdict.next;
+        self.excluded.push(candidate.channel);
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);
         }
-        ends
+        if next == Next::LargerContext {
+            self.larger_than = self.larger_than.max(candidate.context_window);
+            return candidate.context_window.is_none();
+        }
+        next == Next::Stop
     }
 
     /// What the failures amount to (spec 3.2, last paragraph).

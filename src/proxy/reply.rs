@@ -23,6 +23,9 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
     let mut header = ResponseHeader::build(status, Some(12))?;
     header.insert_header("content-type", content_type)?;
     header.insert_header("x-request-id", &*ctx.record.request_id)?;
+    if ctx.dialect == Dialect::Anthropic {
+        header.insert_header("request-id", &*ctx.record.request_id)?;
+    }
     header.insert_header("cache-control", "no-store")?;
     if let Some(standing) = ctx.admission.as_ref().and_then(|admission| admission.requests) {
         for (name, value) in ratelimit::request_headers(&standing) {
@@ -44,7 +47,7 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
 pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Failure) -> Result<(), Cut> {
     let error = PublicError::of(failure, ctx.generation.unknown_model);
     note(ctx, failure, &error);
-    let body = Bytes::from(error.render(Dialect::OpenAi, &ctx.record.request_id));
+    let body = Bytes::from(error.render(ctx.dialect, &ctx.record.request_id));
     let mut header = header(ctx, error.status(), "application/json").map_err(|_| Cut::Defect)?;
     for (name, value) in error_headers(failure, &error) {
         header.insert_header(name, value).map_err(|_| Cut::Defect)?;

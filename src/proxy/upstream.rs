@@ -3,10 +3,10 @@
 //! Names are resolved in the background and never in a request, except for the very first answer: the last good
 //! addresses are kept when a resolver fails, and used in turn.
 
-use crate::config;
+use crate::config::{self, Provider};
 use crate::wire::endpoint::Call;
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora::protocols::TcpKeepalive;
 use pingora::upstreams::peer::HttpPeer;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ pub(crate) struct Channel {
     pub(crate) id: Arc<str>,
     /// The value of `Host`.
     pub(crate) host: HeaderValue,
-    credentials: Vec<HeaderValue>,
+    credentials: Vec<(HeaderName, HeaderValue)>,
     next_credential: AtomicUsize,
     peers: ArcSwap<Vec<Arc<HttpPeer>>>,
     next_peer: AtomicUsize,
@@ -39,7 +39,11 @@ impl Channel {
         let channel = Self {
             id: settings.id.as_str().into(),
             host: host_value(&settings.base_url),
-            credentials: settings.credentials.iter().filter_map(bearer).collect(),
+            credentials: settings
+                .credentials
+                .iter()
+                .filter_map(|secret| credential(settings.provider, secret))
+                .collect(),
             next_credential: AtomicUsize::new(0),
             peers: ArcSwap::default(),
             next_peer: AtomicUsize::new(0),
@@ -65,8 +69,8 @@ impl Channel {
         peers.get(turn).cloned()
     }
 
-    /// The next credential, as the value of `Authorization`.
-    pub(crate) fn credential(&self) -> Option<&HeaderValue> {
+    /// The next credential, as a header field.
+    pub(crate) fn credential(&self) -> Option<&(HeaderName, HeaderValue)> {
         let turn = self.next_credential.fetch_add(1, Ordering::Relaxed) % self.credentials.len().max(1);
         self.credentials.get(turn)
     }
@@ -138,8 +142,14 @@ fn host_value(url: &config::BaseUrl) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn bearer(secret: &config::Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose())).ok()?;
+fn credential(provider: Provider, secret: &config::Secret) -> Option<(HeaderName, HeaderValue)> {
+    let (name, text) = match provider {
+        Provider::Anthropic => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),
+        Provider::OpenAi | Provider::OpenAiCompatible => {
+            (http::header::AUTHORIZATION, format!("Bearer {}", secret.expose()))
+        }
+    };
+    let mut value = HeaderValue::from_str(&text).ok()?;
     value.set_sensitive(true);
-    Some(value)
+    Some((name, value))
 }

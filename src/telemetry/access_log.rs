@@ -156,7 +156,7 @@ struct AttemptView<'a> {
     channel: &'a str,
     upstream_status: Option<u16>,
     outcome: &'static str,
-    rule: Option<&'static str>,
+    rule: Option<&'a str>,
     ms: f64,
     #[serde(skip_serializing_if = "str::is_empty")]
     words: &'a str,
@@ -168,7 +168,7 @@ impl<'a> AttemptView<'a> {
             channel: labels.channel(attempt.channel),
             upstream_status: attempt.upstream_status,
             outcome: attempt.outcome.as_str(),
-            rule: match attempt.outcome {
+            rule: match &attempt.outcome {
                 Outcome::Failed(_, rule) => Some(rule),
                 Outcome::Success | Outcome::Abandoned => None,
             },

@@ -3,6 +3,7 @@
 use crate::core::failure::{Class, Verdict};
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::usage::{Usage, UsageSource};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,12 +68,12 @@ pub struct Attempt {
 }
 
 /// What came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Its answer was the client's.
     Success,
     /// It failed: class and rule of the verdict.
-    Failed(Class, &'static str),
+    Failed(Class, Cow<'static, str>),
     /// The client went away before it was decided.
     Abandoned,
 }
@@ -105,7 +106,7 @@ impl Attempt {
         Self {
             channel,
             upstream_status,
-            outcome: Outcome::Failed(verdict.class, verdict.rule),
+            outcome: Outcome::Failed(verdict.class, verdict.rule.clone()),
             elapsed,
             words,
         }
@@ -115,7 +116,7 @@ impl Attempt {
 impl Outcome {
     /// The label of `tidegate_attempts_total`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failed(class, _) => class.as_str(),

@@ -1,6 +1,7 @@
 //! How an upstream's answer becomes the gateway's: its id, the public model name, and nothing that names the upstream
 //! (spec 1.5, 2.8).
 
+use super::endpoint::Call;
 use super::envelope::Text;
 use super::rewrite::{Action, Rewriter};
 use super::splice::json_string;
@@ -26,7 +27,38 @@ pub(crate) struct Outline<'a> {
     success: Option<&'a RawValue>,
     #[serde(borrow, default)]
     base_resp: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = ":exception-type")]
+    exception: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    stop_reason: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
 }
+
+/// How one choice of an answer ended.
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Said<'a>>,
+}
+
+/// What a choice has to show.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+}
+
+/// Finish reasons that are failures where nothing was said.
+const FAILED_FINISHES: [&str; 2] = ["insufficient_system_resource", "model_context_window_exceeded"];
 
 impl Outline<'_> {
     /// Whether it reports an error instead of content (spec 3.1).
@@ -36,7 +68,31 @@ impl Outline<'_> {
         self.error.is_some_and(reported)
             || is(self.kind, "\"error\"")
             || is(self.success, "false")
+            || self.exception.is_some()
+            || is(self.status, "\"failed\"")
             || self.choices.is_none() && self.base_resp.is_some()
+    }
+
+    /// Whether a choice ended with a failure: with `error` (spec 2.6), or for want of something before it said a word.
+    pub(crate) fn ended_badly(&self, body: &[u8]) -> bool {
+        let mentioned = |reason: &str| memchr::memmem::find(body, reason.as_bytes()).is_some();
+        if !mentioned("\"error\"") && !FAILED_FINISHES.into_iter().any(mentioned) {
+            return false;
+        }
+        let choices =
+            self.choices.and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices.get()).ok());
+        choices.unwrap_or_default().iter().any(|choice| {
+            match choice.finish_reason.as_ref().map(|text| &*text.0) {
+                Some("error") => true,
+                Some(reason) => FAILED_FINISHES.contains(&reason) && !choice.has_said(),
+                None => false,
+            }
+        })
+    }
+
+    /// Whether it is a list from which everything was taken out.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.data.is_some_and(|data| data.get() == "[]")
     }
 
     /// Whether it has what an answer of this API consists of.
@@ -44,9 +100,23 @@ impl Outline<'_> {
         let items = match api {
             Api::Chat | Api::Completions => self.choices,
             Api::Embeddings | Api::Images => self.data,
-            Api::Responses | Api::Messages | Api::Video => return true,
+            // An answer may be empty where the model chose to say nothing, which it then says.
+            Api::Messages if self.stop_reason.is_some_and(|reason| reason.get() != "null") => {
+                return self.content.is_some();
+            }
+            Api::Messages => self.content,
+            Api::Responses => self.output,
+            Api::Video => return true,
         };
         items.is_some_and(|items| items.get().starts_with('[') && items.get() != "[]")
+    }
+}
+
+impl Choice<'_> {
+    fn has_said(&self) -> bool {
+        let something =
+            |value: Option<&RawValue>| value.is_some_and(|v| !matches!(v.get(), "null" | "\"\"" | "[]"));
+        self.message.as_ref().is_some_and(|said| something(said.content) || something(said.tool_calls))
     }
 }
 
@@ -89,7 +159,7 @@ impl<'de> Visitor<'de> for Prefix<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
             *self.0 = match &*name {
-                "choices" | "data" => Beginning::Content,
+                "choices" | "data" | "content" | "output" => Beginning::Content,
                 "error" if map.next_value::<Option<IgnoredAny>>()?.is_some() => Beginning::Error,
                 "error" => continue,
                 _ => {
@@ -125,6 +195,17 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The answer to a call at `unix_seconds` (spec 1.5); `random` is what makes its id its own.
+    #[must_use]
+    pub fn of(call: Call, unix_seconds: u64, random: &str, model: &str) -> Self {
+        let id = match call {
+            Call::Responses => format!("resp-gate-{unix_seconds}-{random}"),
+            Call::Messages => format!("msg_gate_{unix_seconds}{random}"),
+            _ => format!("gate-{unix_seconds}-{random}"),
+        };
+        Self::new(&id, model)
+    }
+
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {

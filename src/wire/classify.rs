@@ -4,12 +4,16 @@
 //! [`super::rules`] for the first row that matches. It judges answers that look like a success, too: an error object in
 //! a 200, a page where JSON is due, an answer without choices (spec 3.1). It is a pure function of what was received.
 
-use super::hint;
-use super::reading::{Form, Reading, Report};
-use super::rules::{DEFAULTS, ERROR_IN_SUCCESS, REQUEST_SCOPED, ROWS, Row, UNKNOWN};
-use super::sanitize::{Caller, sanitize};
+use super::caller::Caller;
+use super::custom::Custom;
+use super::reading::Reading;
+use super::report::Report;
+use super::rule::{Evidence, Facts, Row, has_code, within};
+use super::rules::{self, DEFAULTS, ERROR_IN_SUCCESS, REQUEST, REQUEST_SCOPED, ROWS, UNKNOWN};
+use super::sanitize::sanitize;
+use super::{context, hint};
 use crate::core::api::Api;
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Class, Effect, Verdict};
 use http::HeaderMap;
 use std::borrow::Cow;
 
@@ -24,54 +28,172 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
-/// Judges an answer that is a failure by its status, or that [`looks_failed`].
-#[must_use]
-pub fn classify(answer: Answer<'_>, caller: &Caller<'_>, now: u64) -> Verdict {
-    let reading = Reading::of(answer.body).with_code(amazon_code(answer.headers));
-    let status = effective_status(answer.status, &reading);
-    let (row, layer) = matching(status, &reading, answer.status);
-    let report = reading.layers.get(layer).cloned().unwrap_or_default();
-    let mut verdict = Verdict::new(row.class, row.name);
-    verdict.effect = row.effect();
-    verdict.retry_after = hint::retry_after(answer.headers, &reading, now);
-    if row.class == Class::CallerMistake {
-        speak_to_caller(&mut verdict, row, &report, caller);
+/// By which an answer is judged besides itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// Who asked.
+    pub caller: &'a Caller<'a>,
+    /// What the operator adds to the rules.
+    pub custom: Custom<'a>,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+/// The outcome of the table.
+struct Found {
+    row: &'static Row,
+    effect: Effect,
+    layer: usize,
+    /// The upstream's own code or field proves that the request is at fault.
+    proven: bool,
+}
+
+impl Judge<'_> {
+    /// Judges an answer that is a failure by its status, or that [`looks_failed`].
+    #[must_use]
+    pub fn classify(&self, answer: Answer<'_>) -> Verdict {
+        let reading = Reading::of(answer.body).with_code(amazon_code(answer.headers));
+        let sent = self.custom.status(answer.status);
+        let status = effective_status(sent, &reading);
+        let found = self.look_up(status, &reading, sent);
+        let report = reading.layers.get(found.layer).cloned().unwrap_or_default();
+        let mut verdict = Verdict::new(found.row.class, found.row.name);
+        (verdict.effect, verdict.next) = (found.effect, found.row.its_next());
+        self.overrule(&mut verdict, &found, status, &reading);
+        verdict.retry_after = hint::retry_after(answer.headers, &reading, self.now);
+        match verdict.class {
+            Class::CallerMistake => self.speak_to_caller(&mut verdict, found.row, &report),
+            Class::ContextTooLong => verdict.context = figures(&reading),
+            _ => {}
+        }
+        verdict
     }
-    if row.class == Class::ContextTooLong {
-        verdict.message = super::context::message(&report.message);
+
+    /// Judges a 2xx that is a failure for the reason `row`.
+    #[must_use]
+    pub fn failed_success(&self, row: &Row, answer: Answer<'_>) -> Verdict {
+        let told = self.classify(answer);
+        let says_nothing = told.rule == ERROR_IN_SUCCESS.name;
+        if row.name == ERROR_IN_SUCCESS.name || row.name == rules::NO_CONTENT.name && !says_nothing {
+            return told;
+        }
+        let mut verdict = Verdict::new(row.class, row.name);
+        (verdict.effect, verdict.next) = (row.its_effect(), row.its_next());
+        verdict
     }
-    verdict
+
+    /// Judges an error event of a stream.
+    #[must_use]
+    pub fn classify_event(&self, data: &[u8]) -> Verdict {
+        self.classify(Answer { status: 200, headers: &HeaderMap::new(), body: data })
+    }
+
+    /// The first row that matches, over all layers; else the default of the status.
+    fn look_up(&self, status: u16, reading: &Reading, sent: u16) -> Found {
+        for (layer, report) in reading.layers.iter().enumerate() {
+            if self.is_echo(report) {
+                continue;
+            }
+            let facts = Facts { status, form: reading.form, report };
+            if let Some((row, evidence)) = self.row_for(facts) {
+                let proven = row.name == REQUEST_SCOPED.name;
+                return Found { row, effect: self.trusted(row, &evidence, facts), layer, proven };
+            }
+        }
+        let silent = |report: &&Report| report.codes.is_empty() && report.message.is_empty();
+        let layer = usize::from(reading.layers.first().is_some_and(|report| silent(&report)));
+        let nobody = Report::default();
+        let facts = Facts { status, form: reading.form, report: &nobody };
+        let last = if within(&[(200, 299)], sent) { &ERROR_IN_SUCCESS } else { &UNKNOWN };
+        let row = default_row(facts).unwrap_or(last);
+        Found { row, effect: row.its_effect(), layer, proven: false }
+    }
+
+    /// An error inside the words of another one is the caller's own if they wrote it.
+    fn is_echo(&self, report: &Report) -> bool {
+        let message = report.message.to_lowercase();
+        let echoed = || !message.is_empty() && self.caller.wrote_all(&[&*message]);
+        report.in_words && (echoed() || report.spelled.iter().any(|code| self.caller.wrote(code)))
+    }
+
+    fn row_for(&self, facts: Facts<'_>) -> Option<(&'static Row, Evidence)> {
+        let scoped = is_request_scoped(facts);
+        let specific = ROWS.iter().find_map(|row| {
+            let evidence = row.matches(facts)?;
+            // The guard believes single words, so it has to be sure whose they are.
+            let own =
+                row.is_guard() && matches!(&evidence, Evidence::Words(words) if self.caller.wrote_all(words));
+            (!own).then_some((row, evidence))
+        });
+        match specific {
+            // A fault of the request is told from its code and place before any text is believed; that it is one of
+            // length only refines what the caller reads.
+            Some((row, _)) if scoped && row.is_text() && !refines(row, facts.report) => {
+                Some((&REQUEST_SCOPED, Evidence::Structure))
+            }
+            None if scoped => Some((&REQUEST_SCOPED, Evidence::Structure)),
+            found => found,
+        }
+    }
+
+    /// What a row may do: words that the caller wrote themselves prove no more than the status does (spec 3.5).
+    fn trusted(&self, row: &Row, evidence: &Evidence, facts: Facts<'_>) -> Effect {
+        match evidence {
+            Evidence::Words(words) if self.caller.wrote_all(words) => {
+                let silent = Facts { report: &Report::default(), ..facts };
+                row.its_effect().min(default_row(silent).map_or(Effect::None, Row::its_effect))
+            }
+            _ => row.its_effect(),
+        }
+    }
+
+    /// Lets the operator's rules speak, within their bounds.
+    fn overrule(&self, verdict: &mut Verdict, found: &Found, status: u16, reading: &Reading) {
+        if found.proven {
+            return;
+        }
+        let facts = |report| Facts { status, form: reading.form, report };
+        let Some(row) = reading.layers.iter().find_map(|report| self.custom.row(facts(report))) else {
+            return;
+        };
+        verdict.class = row.class;
+        verdict.rule = Cow::Owned(row.name.clone());
+        (verdict.effect, verdict.next) = (row.effect(), row.class.next());
+    }
+
+    /// Words of the upstream pass only with a positive signal that they are about the request (spec 3.6).
+    fn speak_to_caller(&self, verdict: &mut Verdict, row: &Row, report: &Report) {
+        let signal = row.name == REQUEST_SCOPED.name
+            || report.param.is_some()
+            || has_code(report, "validation")
+            || self.caller.is_named_in(&report.message);
+        if signal {
+            verdict.message = sanitize(&report.message, self.caller);
+            verdict.param = report.param.clone().filter(|param| self.caller.is_field(param));
+        }
+    }
 }
 
 /// Whether a complete 2xx answer to a call that is no stream is a failure all the same (spec 3.1); the reason is a row.
 #[must_use]
 pub fn looks_failed(body: &[u8], api: Api) -> Option<Row> {
     let trimmed = body.trim_ascii();
-    if trimmed.is_empty() {
-        return Some(Row::EMPTY);
+    match trimmed {
+        [] if body.is_empty() => return Some(rules::EMPTY),
+        [] => return Some(rules::BLANK),
+        [b'<', ..] => return Some(rules::PAGE),
+        _ => {}
     }
     let Ok(view) = serde_json::from_slice::<super::answer::Outline<'_>>(trimmed) else {
-        return Some(Row::NOT_JSON);
+        return Some(rules::NOT_JSON);
     };
-    if view.is_error() {
+    if view.is_error() || view.ended_badly(trimmed) {
         return Some(ERROR_IN_SUCCESS);
     }
-    (!view.has_content(api)).then_some(Row::NO_CONTENT)
-}
-
-/// Judges a 2xx that is a failure for the reason `row`.
-#[must_use]
-pub fn failed_success(row: &Row, answer: Answer<'_>, caller: &Caller<'_>, now: u64) -> Verdict {
-    match row.class {
-        Class::NotUnderstood => Verdict::new(row.class, row.name),
-        _ => classify(answer, caller, now),
+    if api == Api::Images && view.is_withheld() {
+        return Some(rules::WITHHELD);
     }
-}
-
-/// Judges an error event of a stream.
-#[must_use]
-pub fn classify_event(data: &[u8], caller: &Caller<'_>, now: u64) -> Verdict {
-    classify(Answer { status: 200, headers: &HeaderMap::new(), body: data }, caller, now)
+    (!view.has_content(api)).then_some(rules::NO_CONTENT)
 }
 
 /// An error body without its compression, found by its magic bytes (spec 3.1); bounded by `max` bytes.
@@ -92,45 +214,30 @@ pub fn decoded(body: &[u8], max: usize) -> Cow<'_, [u8]> {
     if read.is_err() && out.is_empty() { Cow::Borrowed(body) } else { Cow::Owned(out) }
 }
 
-/// The first row that matches, and the layer it matched.
-fn matching(status: u16, reading: &Reading, sent: u16) -> (&'static Row, usize) {
-    for (index, report) in reading.layers.iter().enumerate() {
-        if let Some(row) = row_for(status, reading.form, report) {
-            return (row, index);
-        }
-    }
-    let innermost =
-        |report: &Report| if report.codes.is_empty() && report.message.is_empty() { 1 } else { 0 };
-    let layer = reading.layers.first().map_or(0, innermost);
-    let default = DEFAULTS.iter().find(|row| row.matches(status, reading.form, &Report::default()));
-    let last = if (200..300).contains(&sent) { &ERROR_IN_SUCCESS } else { &UNKNOWN };
-    (default.unwrap_or(last), layer)
+fn default_row(facts: Facts<'_>) -> Option<&'static Row> {
+    DEFAULTS.iter().find(|row| row.matches(facts).is_some())
 }
 
-fn row_for(status: u16, form: Form, report: &Report) -> Option<&'static Row> {
-    let specific = ROWS.iter().find(|row| row.matches(status, form, report));
-    let scoped = REQUEST_SCOPED.matches(status, form, report) || names_a_field(status, report);
-    match specific {
-        // A fault of the request is told from its code and place before any text is believed; that it is one of
-        // length only refines what the caller reads.
-        Some(row) if scoped && row.is_text() && !refines(row, report) => Some(&REQUEST_SCOPED),
-        None if scoped => Some(&REQUEST_SCOPED),
-        found => found,
-    }
+/// A client error whose code or field says that the request is at fault; the model's name is the gateway's own.
+fn is_request_scoped(facts: Facts<'_>) -> bool {
+    let Facts { status, report, .. } = facts;
+    let about = within(REQUEST, status) || within(&[(200, 299), (404, 404)], status);
+    let coded = REQUEST_SCOPED.its_codes().iter().any(|code| has_code(report, code));
+    let named = report.param.as_deref().is_some_and(|param| param != "model") && within(REQUEST, status);
+    about && coded || named
 }
 
 fn refines(row: &Row, report: &Report) -> bool {
-    row.class == Class::ContextTooLong && report.param.as_ref().is_none_or(|param| param.contains("token"))
-}
-
-/// A client error that names the request field at fault is the caller's.
-fn names_a_field(status: u16, report: &Report) -> bool {
-    report.param.is_some() && matches!(status, 400 | 409 | 413 | 415 | 422)
+    let about_input = |param: &String| {
+        param.contains("token")
+            || ["messages", "input", "prompt"].iter().any(|field| param.starts_with(field))
+    };
+    row.class == Class::ContextTooLong && report.param.as_ref().is_none_or(about_input)
 }
 
 /// The status that counts: an error inside a 2xx often names the one that it should have had.
 fn effective_status(status: u16, reading: &Reading) -> u16 {
-    if !(200..300).contains(&status) {
+    if !within(&[(200, 299)], status) {
         return status;
     }
     let codes = reading.layers.iter().flat_map(|layer| &layer.codes);
@@ -138,18 +245,14 @@ fn effective_status(status: u16, reading: &Reading) -> u16 {
 }
 
 /// The exception that Amazon names in a header: `ThrottlingException:http://…`.
-fn amazon_code(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("x-amzn-errortype")?.to_str().ok()?;
-    value.split(':').next().map(str::to_lowercase)
+fn amazon_code(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-amzn-errortype")?.to_str().ok()?.split(':').next()
 }
 
-/// Words of the upstream pass only with a positive signal that they are about the request (spec 3.6).
-fn speak_to_caller(verdict: &mut Verdict, row: &Row, report: &Report, caller: &Caller<'_>) {
-    let signal = row.is_request_scoped() || report.param.is_some() || caller.is_named_in(&report.message);
-    if signal {
-        verdict.message = sanitize(&report.message, caller);
-        verdict.param = report.param.clone().filter(|param| caller.is_field(param));
-    }
+/// The figures that any layer states, the innermost first.
+fn figures(reading: &Reading) -> crate::core::failure::ContextFigures {
+    let stated = reading.layers.iter().map(|layer| context::figures(&layer.message));
+    stated.max_by_key(|figures| (figures.count.is_some(), figures.max.is_some())).unwrap_or_default()
 }
 
 #[cfg(test)]

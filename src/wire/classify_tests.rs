@@ -1,15 +1,18 @@
 use super::*;
 use crate::core::failure::{Effect, Next};
+use crate::wire::custom::CustomRow;
+use crate::wire::report::plain_code;
 use proptest::prelude::*;
 
-const CALLER: Caller<'_> = Caller {
-    body: br#"{"model":"openai/gpt","temperature":9}"#,
-    public_model: "openai/gpt",
-    upstream_model: "gpt-up",
-};
-
 fn verdict(status: u16, body: &str) -> Verdict {
-    classify(Answer { status, headers: &HeaderMap::new(), body: body.as_bytes() }, &CALLER, 0)
+    verdict_for(r#"{"model":"openai/gpt","temperature":9}"#, status, body)
+}
+
+/// The verdict on an answer to a caller who sent `request`.
+fn verdict_for(request: &str, status: u16, body: &str) -> Verdict {
+    let caller = Caller::new(request.as_bytes(), "openai/gpt", "gpt-up");
+    let judge = Judge { caller: &caller, custom: Custom::default(), now: 0 };
+    judge.classify(Answer { status, headers: &HeaderMap::new(), body: body.as_bytes() })
 }
 
 /// Goal: the main rows of spec 3.2, each in an own wording, under statuses that mislead.
@@ -74,11 +77,79 @@ fn main_rows() {
 fn echoed_text_is_not_believed() {
     let echoed = r#"{"error":{"message":"Invalid 'messages[0].content': 'insufficient balance, invalid api key, overloaded'","param":"messages[0].content","code":"invalid_value"}}"#;
     assert_eq!(verdict(400, echoed).class, Class::CallerMistake);
-    for text in ["insufficient balance", "invalid api key", "your billing plan"] {
-        let verdict = verdict(400, &format!(r#"{{"error":{{"message":"{text}"}}}}"#));
-        assert_ne!(verdict.effect, Effect::CredentialOut, "{text}");
-        assert_eq!(verdict.class.next(), Next::Any, "{text}");
+    for text in ["Your credit balance is too low", "Incorrect API key provided: x", "insufficient balance"] {
+        let told = format!(r#"{{"error":{{"message":"{text}"}}}}"#);
+        assert_eq!(verdict(400, &told).effect, Effect::CredentialOut, "{text}");
+        let request = format!(r#"{{"messages":[{{"content":"Say: {}"}}]}}"#, text.replace(' ', "\\u0020"));
+        let echo = verdict_for(&request, 400, &told);
+        assert_eq!((echo.effect, echo.next), (Effect::None, Next::Any), "{text}");
     }
+    // An error object inside the words is a report, unless the caller wrote it.
+    let inner = r#"{\"error\":{\"code\":\"invalid_api_key\"}}"#;
+    let told = format!(r#"{{"error":{{"message":"relay: {inner}","code":"invalid_value","param":"x"}}}}"#);
+    assert_eq!(verdict(400, &told).class, Class::CredentialRefused);
+    let echo = verdict_for(&format!(r#"{{"content":"{inner}"}}"#), 400, &told);
+    assert_eq!(echo.class, Class::CallerMistake);
+}
+
+/// Goal: words of billing that name no field are the gateway's own trouble, and the caller's if they wrote them.
+#[test]
+fn the_account_is_guarded() {
+    let told = r#"{"error":{"message":"Please purchase something first"}}"#;
+    assert_eq!(verdict(400, told).class, Class::AccountEmpty);
+    assert_eq!(verdict_for(r#"{"content":"purchase"}"#, 400, told).class, Class::CallerMistake);
+    let named = r#"{"error":{"message":"bad purchase","param":"tools[0].name"}}"#;
+    assert_eq!(verdict(400, named).class, Class::CallerMistake);
+}
+
+/// Goal: an operator's rules are tried first and bounded: they unmake no proven mistake of the caller, and where only
+/// words speak, they leave credential and channel alone.
+#[test]
+fn operators_add_rules_within_bounds() {
+    let row = |name: &str, codes: &[&str], words: &[&str], class| CustomRow {
+        name: name.into(),
+        statuses: vec![(400, 499)],
+        codes: codes.iter().map(|code| plain_code(code)).collect(),
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        class,
+    };
+    let rows = [
+        row("by code", &["TenantPaused"], &[], Class::AccountEmpty),
+        row("by words", &[], &["tenant"], Class::AccountEmpty),
+    ];
+    let caller = Caller::new(b"{}", "p/m", "m");
+    let custom = Custom { rows: &rows, statuses: &[(418, 429)] };
+    let judge = |status, body: &str| {
+        let answer = Answer { status, headers: &HeaderMap::new(), body: body.as_bytes() };
+        Judge { caller: &caller, custom, now: 0 }.classify(answer)
+    };
+    let by_code = judge(400, r#"{"error":{"code":"tenant_paused"}}"#);
+    assert_eq!((&*by_code.rule, by_code.effect), ("by code", Effect::CredentialOut));
+    let by_words = judge(400, r#"{"error":{"message":"Tenant paused"}}"#);
+    assert_eq!(
+        (&*by_words.rule, by_words.class, by_words.effect),
+        ("by words", Class::AccountEmpty, Effect::None)
+    );
+    let proven = judge(400, r#"{"error":{"message":"tenant","param":"temperature"}}"#);
+    assert_eq!(proven.class, Class::CallerMistake);
+    assert_eq!(judge(500, r#"{"error":{"message":"tenant"}}"#).class, Class::Broken);
+    assert_eq!(judge(418, "").class, Class::RateLimited);
+}
+
+/// Goal: the codes of all rows are written in the form that codes are compared in.
+#[test]
+fn rows_are_written_plainly() {
+    let all = ROWS.iter().chain(DEFAULTS).chain([&REQUEST_SCOPED]);
+    for code in all.clone().flat_map(|row| row.its_codes()) {
+        let stem = code.trim_end_matches('*');
+        let bare: String = stem.chars().filter(|c| c.is_alphanumeric()).collect();
+        assert_eq!(plain_code(stem), bare, "{code}");
+    }
+    let mut names: Vec<_> = all.map(|row| row.name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "each row has a name of its own");
 }
 
 /// Goal: words pass only with a positive signal (spec 3.6).
@@ -95,12 +166,12 @@ fn words_need_a_signal() {
 #[test]
 fn successes_are_judged() {
     for (body, row) in [
-        ("", Row::EMPTY.name),
-        ("<html>", Row::NOT_JSON.name),
-        ("null", Row::NOT_JSON.name),
-        (r#"{"choices":[{"me"#, Row::NOT_JSON.name),
-        (r#"{"choices":[]}"#, Row::NO_CONTENT.name),
-        (r#"{"id":"x"}"#, Row::NO_CONTENT.name),
+        ("", rules::EMPTY.name),
+        ("<html>", rules::PAGE.name),
+        ("null", rules::NOT_JSON.name),
+        (r#"{"choices":[{"me"#, rules::NOT_JSON.name),
+        (r#"{"choices":[]}"#, rules::NO_CONTENT.name),
+        (r#"{"id":"x"}"#, rules::NO_CONTENT.name),
         (r#"{"error":{"message":"x"}}"#, ERROR_IN_SUCCESS.name),
         (r#"{"success":false,"code":401}"#, ERROR_IN_SUCCESS.name),
     ] {
@@ -133,7 +204,9 @@ proptest! {
 
     #[test]
     fn never_panics(status in 100u16..999, body: Vec<u8>) {
-        let _ = classify(Answer { status, headers: &HeaderMap::new(), body: &decoded(&body, 1000) }, &CALLER, 0);
+        let caller = Caller::new(b"{}", "p/m", "m");
+        let judge = Judge { caller: &caller, custom: Custom::default(), now: 0 };
+        let _ = judge.classify(Answer { status, headers: &HeaderMap::new(), body: &decoded(&body, 1000) });
         let _ = looks_failed(&body, Api::Chat);
     }
 }

@@ -1,33 +1,77 @@
-//! What a caller reads whose input is too long (spec 2.11): figures of the upstream in the words that agents recognise.
+//! The figures of an input that is too long, out of an upstream's words (spec 2.11).
+//!
+//! Only figures that a phrase names unmistakably count, and a count that is not above its maximum is none. What the
+//! caller reads is made of them in `wire::error`.
 
-/// The message with maximum and count, where the upstream stated both unmistakably; `None` for the gateway's own words.
+use crate::core::failure::ContextFigures;
+
+/// Phrases before the maximum, the more telling ones first.
+const MAX: [&str; 24] = [
+    "maximum context length is ",
+    "maximum context length of ",
+    "maximum context length: ",
+    "maximum context length (",
+    "context length is only ",
+    "context window of ",
+    "context length of ",
+    "tokens > ",
+    "configured limit of ",
+    "number of tokens allowed (",
+    "maximum allowed length (",
+    "max input tokens: ",
+    "token limit: ",
+    "max_seq_len (",
+    "max_model_len of ",
+    "exceeds the limit of ",
+    "while limit is ",
+    "limit is ",
+    "limit of ",
+    "should be [1, ",
+    "must be <= ",
+    "less than ",
+    "maximum of ",
+    "at most ",
+];
+/// Phrases before the count.
+const COUNT: [&str; 22] = [
+    "resulted in ",
+    "your request has ",
+    "for a total of at least ",
+    "you requested about ",
+    "requested about ",
+    "you requested ",
+    "(requested: ",
+    "requested: ",
+    "prompt is too long: ",
+    "prompt contains at least ",
+    "prompt contains ",
+    "input token count (",
+    "input token count: ",
+    "prompt token count of ",
+    "token count of ",
+    "prompt length ",
+    "input length (",
+    "current length is ",
+    "length of prompt_tokens (",
+    "input too long: ",
+    "given: ",
+    "prompt has ",
+];
+
+/// What the words state.
 #[must_use]
-pub fn message(upstream: &str) -> Option<String> {
-    let text = upstream.to_lowercase();
-    let (max, count) = stated(&text)?;
-    (count > max).then(|| {
-        format!(
-            "Your input exceeds the context window of this model. This model's maximum context length is {max} tokens. \
-             However, your messages resulted in {count} tokens. Please reduce the length of the messages."
-        )
-    })
-}
-
-/// Maximum and count, by the phrases that name which is which.
-fn stated(text: &str) -> Option<(u64, u64)> {
-    let max = number_after(text, &["maximum context length is ", "context window of ", "tokens > "])?;
-    let count = number_after(
-        text,
-        &["resulted in ", "you requested ", "requested about ", "prompt is too long: ", "prompt contains "],
-    )?;
-    Some((max, count))
+pub fn figures(words: &str) -> ContextFigures {
+    let text = words.to_lowercase();
+    let Some(max) = number_after(&text, &MAX) else { return ContextFigures::default() };
+    let count = number_after(&text, &COUNT).filter(|count| *count > max);
+    ContextFigures { max: Some(max), count }
 }
 
 fn number_after(text: &str, phrases: &[&str]) -> Option<u64> {
     phrases.iter().find_map(|phrase| {
         let rest = text.get(text.find(phrase)? + phrase.len()..)?;
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(rest.len());
-        rest.get(..end)?.replace(',', "").parse().ok()
+        rest.get(..end)?.replace(',', "").parse().ok().filter(|number| *number > 0)
     })
 }
 
@@ -35,19 +79,24 @@ fn number_after(text: &str, phrases: &[&str]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Goal: figures come out of the usual phrasings, and nothing is said where one of them is missing or absurd.
+    /// Goal: figures come out of the usual phrasings, and nothing is said where they are missing or absurd.
     #[test]
-    fn finds_both_figures_or_none() {
+    fn finds_what_is_stated() {
         for text in [
             "This model's maximum context length is 8,192 tokens. However, your messages resulted in 9001 tokens.",
             "prompt is too long: 9001 tokens > 8192 maximum",
             "This model's maximum context length is 8192 tokens, however you requested 9001 tokens (1 in the messages)",
+            "Current length is 9001 while limit is 8192",
+            "Your request exceeded model token limit: 8192 (requested: 9001)",
+            "length of prompt_tokens (9001) must be less than max_seq_len (8192).",
         ] {
-            let message = message(text).unwrap();
-            assert!(message.contains("is 8192 tokens") && message.contains("in 9001 tokens"), "{message}");
+            assert_eq!(figures(text), ContextFigures { max: Some(8192), count: Some(9001) }, "{text}");
         }
-        assert_eq!(message("maximum context length is 8192 tokens"), None);
-        assert_eq!(message("maximum context length is 9 tokens, you requested 8 tokens"), None);
-        assert_eq!(message("maximum context length is 99999999999999999999 tokens, you requested 8"), None);
+        let only = |max| ContextFigures { max: Some(max), count: None };
+        assert_eq!(figures("Range of input length should be [1, 8192]"), only(8192));
+        assert_eq!(figures("maximum context length is 9 tokens, you requested 8 tokens"), only(9));
+        for text in ["maximum context length is 99999999999999999999 tokens", "too long", ""] {
+            assert_eq!(figures(text), ContextFigures::default());
+        }
     }
 }

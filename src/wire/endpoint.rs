@@ -23,6 +23,10 @@ pub enum Call {
     Chat,
     /// `POST /v1/completions`
     Completions,
+    /// `POST /v1/responses`
+    Responses,
+    /// `POST /v1/messages`
+    Messages,
     /// `POST /v1/embeddings`
     Embeddings,
     /// `POST /v1/images/generations`
@@ -59,6 +63,8 @@ impl Call {
         match self {
             Self::Chat => "chat",
             Self::Completions => "completions",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
             Self::Embeddings => "embeddings",
             Self::ImageGenerations => "images_generations",
         }
@@ -70,9 +76,17 @@ impl Call {
         match self {
             Self::Chat => Api::Chat,
             Self::Completions => Api::Completions,
+            Self::Responses => Api::Responses,
+            Self::Messages => Api::Messages,
             Self::Embeddings => Api::Embeddings,
             Self::ImageGenerations => Api::Images,
         }
+    }
+
+    /// Whether its answers can be streams.
+    #[must_use]
+    pub fn can_stream(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
     }
 
     /// The path under an upstream's base URL.
@@ -94,14 +108,28 @@ pub fn route<'a>(method: &str, path: &'a str) -> Route<'a> {
     }
 }
 
-fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
+/// Whether errors on this path are told in Anthropic's shape (spec 2.5).
+#[must_use]
+pub fn is_messages(path: &str) -> bool {
+    let path = plain(path);
+    path == "/messages" || path.starts_with("/messages/")
+}
+
+/// A path without its aliases.
+fn plain(path: &str) -> &str {
     let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+    path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path)
+}
+
+fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
+    let path = plain(path);
     let call = |call| Some((Endpoint::Call(call), "POST"));
     match path {
         "/models" => Some((Endpoint::Models, "GET, HEAD")),
         "/chat/completions" => call(Call::Chat),
         "/completions" => call(Call::Completions),
+        "/responses" => call(Call::Responses),
+        "/messages" => call(Call::Messages),
         "/embeddings" => call(Call::Embeddings),
         "/images/generations" => call(Call::ImageGenerations),
         _ => {

@@ -277,6 +277,19 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
     }
 }
 
+impl Members<'_> {
+    /// The text of a member, if it is a string.
+    pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = self.0.iter().find(|(member, _)| member == name)?;
+        serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+    }
+}
+
+/// Whether a value is more than nothing.
+pub(crate) fn is_present(value: &RawValue) -> bool {
+    !matches!(value.get(), "null" | "\"\"" | "[]" | "{}" | "false")
+}
+
 /// Where a borrowed value stands in the text it was borrowed from.
 fn span(raw: &RawValue, text: &str) -> Range<usize> {
     let start = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);

@@ -5,7 +5,7 @@
 //! class give the same bytes (spec 2.9): the only words of an upstream that pass are the sanitised ones in a verdict.
 
 use crate::core::api::Api;
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Class, ContextFigures, Verdict};
 use crate::core::key::Exceeded;
 use crate::core::refusal::{Failure, Refusal};
 use serde::Serialize;
@@ -18,6 +18,9 @@ const MESSAGE_MAX: usize = 500;
 const MODEL_ECHO_MAX: usize = 200;
 /// The longest wait that is put into `Retry-After`; beyond it the client is told not to retry (spec 2.7).
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// The words by which agents recognise an input that is too long (spec 2.11).
+const TOO_LONG: &str = "Your input exceeds the context window of this model.";
+const SHORTEN: &str = "Please reduce the length of the messages.";
 /// How long a client waits whose concurrency is used up: nobody knows when a request of its own ends.
 const CONCURRENCY_WAIT: Duration = Duration::from_secs(1);
 
@@ -116,6 +119,8 @@ pub struct PublicError {
     pub param: Option<Cow<'static, str>>,
     /// When to come back.
     pub retry: Retry,
+    /// The figures of an input that is too long; what is said of them differs by dialect (spec 2.11).
+    pub context: ContextFigures,
 }
 
 /// The shape of an error body.
@@ -125,6 +130,14 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's (spec 2.5).
     Anthropic,
+}
+
+impl Dialect {
+    /// The shape of errors on a path.
+    #[must_use]
+    pub fn of_path(path: &str) -> Self {
+        if super::endpoint::is_messages(path) { Self::Anthropic } else { Self::OpenAi }
+    }
 }
 
 impl PublicError {
@@ -161,7 +174,8 @@ impl PublicError {
             500 => Retry::Unsaid,
             _ => Retry::Never,
         };
-        Self { code, message: shortened(message.into(), MESSAGE_MAX), param: None, retry }
+        let message = shortened(message.into(), MESSAGE_MAX);
+        Self { code, message, param: None, retry, context: ContextFigures::default() }
     }
 
     fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
@@ -179,19 +193,14 @@ impl PublicError {
     #[must_use]
     pub fn render(&self, dialect: Dialect, request_id: &str) -> String {
         let Entry { status, kind, name, .. } = self.code.entry();
+        let message = &*self.told(dialect);
         let rendered = match dialect {
             Dialect::OpenAi => serde_json::to_string(&OpenAiBody {
-                error: OpenAiError {
-                    message: &self.message,
-                    kind,
-                    param: self.param.as_deref(),
-                    code: name,
-                    status,
-                },
+                error: OpenAiError { message, kind, param: self.param.as_deref(), code: name, status },
             }),
             Dialect::Anthropic => serde_json::to_string(&AnthropicBody {
                 kind: "error",
-                error: AnthropicError { kind: anthropic_kind(status), message: &self.message },
+                error: AnthropicError { kind: anthropic_kind(status), message },
                 request_id,
             }),
         };
@@ -199,10 +208,29 @@ impl PublicError {
         rendered.unwrap_or_default()
     }
 
-    /// The error as the last event of a chat or completions stream (spec 2.6).
+    /// The message in a dialect; they differ only where an input is too long (spec 2.11).
     #[must_use]
-    pub fn event(&self) -> String {
-        format!("data: {}\n\n", self.render(Dialect::OpenAi, ""))
+    pub fn told(&self, dialect: Dialect) -> Cow<'_, str> {
+        if self.code != Code::ContextLengthExceeded {
+            return Cow::Borrowed(&self.message);
+        }
+        match (dialect, self.context.max, self.context.count) {
+            (Dialect::Anthropic, Some(max), Some(count)) => {
+                format!("prompt is too long: {count} tokens > {max} maximum").into()
+            }
+            (Dialect::Anthropic, Some(max), None) => {
+                format!("prompt is too long: more than the maximum of {max} tokens").into()
+            }
+            (Dialect::Anthropic, None, _) => "prompt is too long".into(),
+            (Dialect::OpenAi, Some(max), count) => {
+                let came_to =
+                    count.map(|count| format!("However, your messages resulted in {count} tokens. "));
+                let came_to = came_to.unwrap_or_default();
+                format!("{TOO_LONG} This model's maximum context length is {max} tokens. {came_to}{SHORTEN}")
+                    .into()
+            }
+            (Dialect::OpenAi, None, _) => format!("{TOO_LONG} {SHORTEN}").into(),
+        }
     }
 
     /// The headers that tell the client when to come back (spec 2.7). `jitter` is one uniform number.
@@ -369,12 +397,10 @@ fn judged(verdict: &Verdict) -> PublicError {
             Code::ContentPolicyViolation,
             "The request was refused because of the content policy of the model.",
         ),
-        Class::ContextTooLong => PublicError::new(
-            Code::ContextLengthExceeded,
-            words(
-                "Your input exceeds the context window of this model. Please reduce the length of the messages.",
-            ),
-        ),
+        Class::ContextTooLong => PublicError {
+            context: verdict.context,
+            ..PublicError::new(Code::ContextLengthExceeded, TOO_LONG)
+        },
         Class::BodyTooLarge => {
             PublicError::new(Code::RequestTooLarge, "The request body is larger than the model accepts.")
         }
@@ -421,67 +447,5 @@ fn prefix(text: &str, max: usize) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::limit::RateLimit;
-
-    /// Goal: the seed example of spec 2.1, byte for byte.
-    #[test]
-    fn the_seed_example() {
-        let error = PublicError::of(&Refusal::UnknownModel("openai/unknown-model".into()).into(), 503);
-        assert_eq!(
-            error.render(Dialect::OpenAi, "r"),
-            r#"{"error":{"message":"No available channel for model openai/unknown-model","type":"api_error","param":null,"code":"model_not_found","status":503}}"#
-        );
-    }
-
-    /// Goal: what a client sends is echoed short and harmless (spec 2.4).
-    #[test]
-    fn echoes_are_bounded_and_escaped() {
-        let long = PublicError::no_channel(&"é\n".repeat(400));
-        assert!(long.message.len() <= MESSAGE_MAX && !long.message.contains('\n'));
-        assert!(
-            long.message.ends_with("é\\n") || long.message.ends_with('é') || long.message.ends_with('\\')
-        );
-        assert!(PublicError::no_channel("a\u{7}b").message.contains("\\u{7}"));
-    }
-
-    /// Goal: waits are told as spec 2.7 says: rounded up, never 0, never above a minute.
-    #[test]
-    fn waits_are_told_exactly() {
-        let headers = |retry| PublicError { retry, ..PublicError::unavailable() }.retry_headers(7);
-        assert_eq!(
-            headers(Retry::After(Duration::from_nanos(1))),
-            [("retry-after", "1".to_owned()), ("retry-after-ms", "1".to_owned())]
-        );
-        assert_eq!(headers(Retry::After(Duration::from_millis(1_001)))[0].1, "2");
-        assert_eq!(headers(Retry::After(RETRY_AFTER_MAX))[0].1, "60");
-        assert_eq!(headers(Retry::After(RETRY_AFTER_MAX + Duration::from_nanos(1)))[0].0, "x-should-retry");
-        assert_eq!(headers(Retry::Soon), [("retry-after", "3".to_owned())]);
-        let rate = RateLimit::per_minute(0);
-        let never = limited(Exceeded::Requests(rate.try_take(1, 0).unwrap_err()));
-        assert_eq!(never.retry_headers(0), [("x-should-retry", "false".to_owned())]);
-    }
-
-    /// Goal: every class of spec 3.2 has its public face, and all that are a 502 are the same bytes (spec 2.9).
-    #[test]
-    fn classes_have_one_face() {
-        let render = |class| {
-            let verdict = Verdict { param: Some("secret".into()), ..Verdict::new(class, "rule") };
-            PublicError::of(&Failure::Upstream(verdict), 503)
-        };
-        for class in Class::ALL {
-            let expected = match class {
-                Class::CallerMistake | Class::ContentRefused => 400,
-                Class::ContextTooLong | Class::BodyTooLarge => 413,
-                Class::NotUnderstood => 500,
-                _ => 502,
-            };
-            let error = render(class);
-            assert_eq!(error.status(), expected, "{class:?}");
-            if expected == 502 {
-                assert_eq!(error, PublicError::unavailable());
-            }
-        }
-    }
-}
+#[path = "error_tests.rs"]
+mod tests;

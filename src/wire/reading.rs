@@ -5,14 +5,14 @@
 //! the layers, innermost first (spec 3.4): the innermost knows best what happened. Nothing is judged here.
 
 use super::envelope::{DEPTH_MAX, depth_exceeds};
+use super::report::Report;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The part of a text that rules look at, in characters (spec 3.4).
 pub const TEXT_MAX: usize = 600;
 /// Wrappings that are peeled; more of them is nobody's honest answer.
 const LAYERS_MAX: usize = 6;
-/// The longest code-like value that is compared, in bytes.
-const CODE_MAX: usize = 96;
 
 /// An error body as its layers.
 #[derive(Debug, Clone, Default)]
@@ -26,10 +26,12 @@ pub struct Reading {
 /// What a body is, by its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
-    /// Nothing, or white space.
+    /// Nothing at all.
     #[default]
     Empty,
-    /// A JSON object or array.
+    /// White space only: what a server sends to keep a connection alive.
+    Blank,
+    /// A JSON object, array or string.
     Json,
     /// A page.
     Html,
@@ -39,46 +41,11 @@ pub enum Form {
     Binary,
 }
 
-/// One layer of an error: its structured fields, and its text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Everything code-like (`code`, `type`, `status`, reasons in `details`), in lower case.
-    pub codes: Vec<String>,
-    /// The request field at fault.
-    pub param: Option<String>,
-    /// The words.
-    pub message: String,
-    /// The first [`TEXT_MAX`] characters of the words, in lower case.
-    pub text: String,
-    /// How long to wait, as written in `details` (Google's `retryDelay`).
-    pub retry_delay: Option<String>,
-}
-
-impl Report {
-    fn with_message(message: &str) -> Self {
-        let text = message.chars().take(TEXT_MAX).flat_map(char::to_lowercase).collect();
-        Self { message: message.to_owned(), text, ..Self::default() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.codes.is_empty() && self.message.is_empty() && self.retry_delay.is_none()
-    }
-
-    fn add_code(&mut self, value: Option<&Value>) {
-        let code = match value {
-            Some(Value::String(code)) if !code.is_empty() && code.len() <= CODE_MAX => code.to_lowercase(),
-            Some(Value::Number(code)) => code.to_string(),
-            _ => return,
-        };
-        self.codes.push(code);
-    }
-}
-
 impl Reading {
     /// Reads a decoded body.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
-        let trimmed = strip_bom(body).trim_ascii();
+        let trimmed = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
         if let Some(value) = json(trimmed) {
             let mut layers = Vec::new();
             peel(&value, &mut layers);
@@ -88,38 +55,50 @@ impl Reading {
             }
             return Self { form: Form::Json, layers };
         }
-        let Ok(text) =
-            std::str::from_utf8(trimmed.get(..trimmed.len().min(8 * TEXT_MAX)).unwrap_or_default())
-                .or_else(|e| std::str::from_utf8(trimmed.get(..e.valid_up_to()).unwrap_or_default()))
-        else {
-            return Self { form: Form::Binary, layers: vec![Report::default()] };
-        };
+        let text = beginning(trimmed);
         let form = match text.as_bytes() {
-            [] if trimmed.is_empty() => Form::Empty,
-            [] => Form::Binary,
+            [] if body.is_empty() => Form::Empty,
+            [] if trimmed.is_empty() => Form::Blank,
             [b'<', ..] => Form::Html,
+            _ if text.contains('\u{fffd}') || text.contains('\0') => Form::Binary,
             _ => Form::Text,
         };
-        Self { form, layers: vec![Report::with_message(text)] }
+        let report = if form == Form::Binary { Report::default() } else { Report::with_message(&text) };
+        Self { form, layers: vec![report] }
     }
 
     /// A reading of one code that came elsewhere than in the body, such as in a header.
     #[must_use]
-    pub fn with_code(mut self, code: Option<String>) -> Self {
+    pub fn with_code(mut self, code: Option<&str>) -> Self {
         if let (Some(code), Some(inner)) = (code, self.layers.first_mut()) {
-            inner.codes.push(code);
+            inner.add_code(code);
         }
         self
     }
 }
 
-fn strip_bom(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+/// As much of a text as anything looks at.
+fn beginning(body: &[u8]) -> Cow<'_, str> {
+    let part = body.get(..body.len().min(8 * TEXT_MAX)).unwrap_or_default();
+    match std::str::from_utf8(part) {
+        // Cut inside a character by the bound, not by the upstream.
+        Err(e) if e.error_len().is_none() => {
+            String::from_utf8_lossy(part.get(..e.valid_up_to()).unwrap_or_default())
+        }
+        _ => String::from_utf8_lossy(part),
+    }
 }
 
+/// A JSON object, array or string; text that is not UTF-8 is read with its strange characters replaced.
 fn json(body: &[u8]) -> Option<Value> {
     let plausible = matches!(body.first(), Some(b'{' | b'[' | b'"')) && !depth_exceeds(body, DEPTH_MAX);
-    if plausible { serde_json::from_slice(body).ok() } else { None }
+    if !plausible {
+        return None;
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text).ok(),
+        Err(_) => serde_json::from_str(&String::from_utf8_lossy(body)).ok(),
+    }
 }
 
 /// Collects the reports of a value, outermost first.
@@ -133,30 +112,28 @@ fn peel(value: &Value, layers: &mut Vec<Report>) {
                 peel(first, layers);
             }
         }
-        Value::String(text) => peel_text(text, layers),
+        Value::String(text) => {
+            layers.push(Report::with_message(text));
+            peel_inside(text, layers);
+        }
         Value::Object(members) => peel_object(members, layers),
         _ => {}
     }
 }
 
-/// A text, and the JSON that it is or that it ends with.
-fn peel_text(text: &str, layers: &mut Vec<Report>) {
-    layers.push(Report::with_message(text));
-    let inner = text.find('{').and_then(|at| text.get(at..)).or_else(|| text.get(text.find('[')?..));
-    if let Some(value) = inner.and_then(|inner| json(inner.trim().as_bytes())) {
-        peel(&value, layers);
-    }
-}
-
 fn peel_object(members: &Map<String, Value>, layers: &mut Vec<Report>) {
-    let report = report(members);
+    let report = Report::of(members);
     let message = report.message.clone();
     if !report.is_empty() {
         layers.push(report);
     }
-    for name in ["error", "errors", "base_resp", "response", "detail", "last_error"] {
+    for name in ["error", "errors", "base_resp", "response", "detail", "last_error", "message"] {
+        // Google repeats its error in a list, with less in it.
+        if name == "errors" && !message.is_empty() {
+            continue;
+        }
         match members.get(name) {
-            // The string form of `error` is this layer's own message.
+            // The string form is this layer's own message.
             Some(Value::String(_)) | None => {}
             Some(inner) => peel(inner, layers),
         }
@@ -164,58 +141,26 @@ fn peel_object(members: &Map<String, Value>, layers: &mut Vec<Report>) {
     if let Some(raw) = members.get("metadata").and_then(|metadata| metadata.get("raw")) {
         peel(raw, layers);
     }
-    if message.contains('{') {
-        let inner = message.find('{').and_then(|at| message.get(at..)).unwrap_or_default();
-        if let Some(value) = json(inner.trim().as_bytes()) {
-            peel(&value, layers);
-        }
+    peel_inside(&message, layers);
+}
+
+/// The JSON that a text is or contains, as it stands or as a relay's language printed it (`b'{\n "error"…'`).
+fn peel_inside(text: &str, layers: &mut Vec<Report>) {
+    let Some(inner) = text.find('{').and_then(|at| text.get(at..)) else { return };
+    let found = first_value(inner).or_else(|| first_value(&inner.replace("\\n", " ").replace("\\\"", "\"")));
+    if let Some(value) = found {
+        let outer = layers.len();
+        peel(&value, layers);
+        layers.iter_mut().skip(outer).for_each(|report| report.in_words = true);
     }
 }
 
-/// What one object says of itself.
-fn report(members: &Map<String, Value>) -> Report {
-    let words = ["message", "status_msg", "msg", "detail", "error", "title", "error_description", "Message"];
-    let message = words.iter().find_map(|name| members.get(*name)?.as_str()).unwrap_or_default();
-    let mut report = Report::with_message(message);
-    for name in ["code", "type", "status", "error_type", "errorCode", "__type", "status_code", "reason"] {
-        report.add_code(members.get(name));
+/// The value at the beginning of a text, whatever follows it.
+fn first_value(text: &str) -> Option<Value> {
+    if depth_exceeds(text.as_bytes(), DEPTH_MAX) {
+        return None;
     }
-    // A short `error` beside a `message` is a code ("Too Many Requests"); alone it is the message.
-    if members.get("error").is_some_and(Value::is_string) && message != text(members.get("error")) {
-        report.add_code(members.get("error"));
-    }
-    report.add_code(
-        members.get("innererror").or(members.get("inner_error")).and_then(|inner| inner.get("code")),
-    );
-    report.param = param(members);
-    for detail in members.get("details").and_then(Value::as_array).into_iter().flatten() {
-        report.add_code(detail.get("reason"));
-        if let Some(delay) = detail.get("retryDelay").and_then(Value::as_str) {
-            report.retry_delay = Some(delay.to_owned());
-        }
-        let violation = detail.get("fieldViolations").and_then(|all| all.get(0)?.get("field"));
-        report.param = report.param.take().or_else(|| violation?.as_str().map(str::to_owned));
-    }
-    report
-}
-
-fn text(value: Option<&Value>) -> &str {
-    value.and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The request field at fault: `param`, or the place that a schema validator names.
-fn param(members: &Map<String, Value>) -> Option<String> {
-    let named = text(members.get("param"));
-    if !named.is_empty() && !matches!(named, "None" | "null") {
-        return Some(named.to_owned());
-    }
-    let place = members.get("loc")?.as_array()?;
-    let parts: Vec<String> = place
-        .iter()
-        .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
-        .filter(|part| part != "body")
-        .collect();
-    (!parts.is_empty()).then(|| parts.join("."))
+    serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok()
 }
 
 #[cfg(test)]
@@ -235,24 +180,15 @@ mod tests {
             r#"[{"error":{"message":"No","code":"c","type":"t","param":"p"}}]"#,
             r#""{\"error\":{\"message\":\"No\",\"code\":\"c\",\"type\":\"t\",\"param\":\"p\"}}""#,
             r#"{"error":{"message":"Outer","code":1,"metadata":{"raw":"{\"message\":\"No\",\"code\":\"c\",\"type\":\"t\",\"param\":\"p\"}"}}}"#,
-            r#"{"error":{"message":"relay: {\"error\":{\"message\":\"No\",\"code\":\"C\",\"type\":\"t\",\"param\":\"p\"}}"}}"#,
+            r#"{"error":{"message":"relay: {\"error\":{\"message\":\"No\",\"code\":\"C\",\"type\":\"t\",\"param\":\"p\"}} (id 7)"}}"#,
+            r#"{"error":{"message":"Relay - b'{\\n \"error\": {\\n \"message\": \"No\", \"code\": \"c\", \"type\": \"t\", \"param\": \"p\"}}'"}}"#,
         ] {
             let report = inner(body);
             assert_eq!(report.message, "No", "{body}");
             assert_eq!(report.codes, ["c", "t"], "{body}");
             assert_eq!(report.param.as_deref(), Some("p"), "{body}");
         }
-        assert_eq!(inner(r#"{"code":"Bad argument","error":"No key"}"#).codes, ["bad argument"]);
-        assert_eq!(inner(r#"{"error":"Too Many","message":"Wait"}"#).codes, ["too many"]);
-        assert_eq!(inner(r#"{"base_resp":{"status_code":1004,"status_msg":"no"}}"#).codes, ["1004"]);
-        assert_eq!(
-            inner(r#"{"detail":[{"loc":["body","messages",0],"msg":"bad","type":"x"}]}"#).param.as_deref(),
-            Some("messages.0")
-        );
-        let google = inner(
-            r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"reason":"R","retryDelay":"3s"}]}}"#,
-        );
-        assert_eq!((google.codes.len(), google.retry_delay.as_deref()), (3, Some("3s")));
+        assert_eq!(inner(r#"{"message":{"detail":[{"msg":"bad","type":"x"}]},"type":"t"}"#).message, "bad");
     }
 
     /// Goal: a body is taken for what its bytes are.
@@ -260,8 +196,9 @@ mod tests {
     fn knows_forms() {
         for (body, form) in [
             (&b""[..], Form::Empty),
-            (b" \n", Form::Empty),
+            (b" \n", Form::Blank),
             (b"{}", Form::Json),
+            (b"{\"m\":\"Param\xe8tre\"}", Form::Json),
             (b"<html>", Form::Html),
             (b"error code: 1015", Form::Text),
             (b"{\"a\"", Form::Text),

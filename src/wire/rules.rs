@@ -1,99 +1,11 @@
 //! The rules that judge an upstream's failure, as ordered data (spec 3.4): the first row that matches wins.
 //!
-//! A row looks at status, codes and text of one report. Rows with codes come before rows with text, because messages
-//! echo what the client wrote: a text may refine what the client sees, but only codes and statuses can take a
-//! credential or a channel out (spec 3.5, [`Row::effect`]). A new provider is one row and one test.
+//! Rows with codes come before rows with text, because messages echo what clients write. What text may do is bounded by
+//! [`super::rule::Evidence`]. A new provider is one row and one test in `classify_tests.rs`.
 
-use super::reading::{Form, Report};
-use crate::core::failure::{Class, Effect};
-
-/// One rule: every part that is given has to match.
-#[derive(Debug, Clone, Copy)]
-pub struct Row {
-    /// Its name, for the operator.
-    pub name: &'static str,
-    /// What it says.
-    pub class: Class,
-    statuses: &'static [(u16, u16)],
-    codes: &'static [&'static str],
-    /// Alternatives, each a list of words that all occur.
-    texts: &'static [&'static [&'static str]],
-    forms: &'static [Form],
-}
-
-impl Row {
-    const fn new(name: &'static str, class: Class) -> Self {
-        Self { name, class, statuses: &[], codes: &[], texts: &[], forms: &[] }
-    }
-
-    /// With a status inside one of these ranges, ends included.
-    const fn status(mut self, statuses: &'static [(u16, u16)]) -> Self {
-        self.statuses = statuses;
-        self
-    }
-
-    /// With one of these codes, in lower case.
-    const fn codes(mut self, codes: &'static [&'static str]) -> Self {
-        self.codes = codes;
-        self
-    }
-
-    /// With all words of one of these lists, in lower case.
-    const fn texts(mut self, texts: &'static [&'static [&'static str]]) -> Self {
-        self.texts = texts;
-        self
-    }
-
-    /// In a body of one of these forms.
-    const fn forms(mut self, forms: &'static [Form]) -> Self {
-        self.forms = forms;
-        self
-    }
-
-    /// Whether the row speaks of this report.
-    #[must_use]
-    pub fn matches(&self, status: u16, form: Form, report: &Report) -> bool {
-        (self.statuses.is_empty() || self.statuses.iter().any(|(from, to)| (*from..=*to).contains(&status)))
-            && (self.forms.is_empty() || self.forms.contains(&form))
-            && (self.codes.is_empty() || report.codes.iter().any(|code| self.codes.contains(&code.as_str())))
-            && (self.texts.is_empty()
-                || self.texts.iter().any(|words| words.iter().all(|word| report.text.contains(word))))
-    }
-
-    /// A 2xx without a body.
-    pub const EMPTY: Self = Self::new("2xx: empty", Class::NotUnderstood);
-    /// A 2xx that is not JSON where JSON is due.
-    pub const NOT_JSON: Self = Self::new("2xx: not JSON", Class::NotUnderstood);
-    /// A 2xx without what was asked for.
-    pub const NO_CONTENT: Self = Self::new("2xx: no content", Class::NotUnderstood);
-
-    /// Whether the row believes text.
-    #[must_use]
-    pub fn is_text(&self) -> bool {
-        !self.texts.is_empty()
-    }
-
-    /// What the row does to channel or credential: text alone never takes a credential out (spec 3.5).
-    #[must_use]
-    pub fn effect(&self) -> Effect {
-        let by_text_alone = !self.texts.is_empty() && self.codes.is_empty() && !self.names_401();
-        match self.class.effect() {
-            Effect::CredentialOut if by_text_alone => Effect::CredentialRests,
-            effect => effect,
-        }
-    }
-
-    /// A status that speaks of our credential or our account whatever the text says.
-    fn names_401(&self) -> bool {
-        !self.statuses.is_empty() && self.statuses.iter().all(|(from, to)| *from >= 401 && *to <= 402)
-    }
-
-    /// Whether the row was decided by a code that providers give to faults of the request.
-    #[must_use]
-    pub fn is_request_scoped(&self) -> bool {
-        self.class == Class::CallerMistake && !self.codes.is_empty()
-    }
-}
+use super::reading::Form;
+use super::rule::{Row, Texts};
+use crate::core::failure::{Class, Effect, Next};
 
 use Class::{
     AccountEmpty, AddressRefused, BodyTooLarge, Broken, CallerMistake, ContentRefused, ContextTooLong,
@@ -101,274 +13,661 @@ use Class::{
 };
 
 const CLIENT: &[(u16, u16)] = &[(400, 499)];
-const REQUEST: &[(u16, u16)] = &[(400, 400), (409, 409), (413, 413), (415, 415), (422, 422)];
-const PAGES: &[Form] = &[Form::Html, Form::Text, Form::Binary, Form::Empty];
+/// Statuses that blame the request.
+pub const REQUEST: &[(u16, u16)] = &[(400, 400), (409, 409), (413, 413), (415, 415), (422, 422)];
+/// Statuses under which a text may speak of the request; a 2xx that carries an error is one of them.
+const ABOUT_REQUEST: &[(u16, u16)] = &[(200, 299), (400, 400), (413, 413), (422, 422), (500, 500)];
+/// Statuses under which a text may speak of load.
+const LOAD: &[(u16, u16)] = &[(200, 299), (408, 408), (429, 429), (498, 499), (500, 599)];
+/// What a server on the way answers, instead of a provider.
+const PAGES: &[Form] = &[Form::Html, Form::Text, Form::Binary, Form::Empty, Form::Blank];
+
+/// What an input can be too long in.
+const LENGTHS: Texts = &[
+    &["context length"],
+    &["context window"],
+    &["context size"],
+    &["context limit"],
+    &["max_seq_len"],
+    &["max_model_len"],
+    &["n_ctx"],
+    &["sequence length"],
+    &["token limit"],
+    &["prompt length"],
+    &["input length"],
+    &["input tokens"],
+    &["input token count"],
+    &["prompt tokens"],
+    &["prompt token count"],
+    &["message tokens"],
+    &["prompt is too long"],
+    &["prompt too long"],
+    &["input is too long"],
+    &["input too long"],
+    &["prompt exceeds"],
+    &["inputs", "tokens"],
+    &["conversation", "tokens"],
+    &["上下文"],
+    &["最大长度"],
+    &["输入长度"],
+    &["超长"],
+];
+/// How a text says that it is.
+const EXCESS: Texts = &[
+    &["exceed"],
+    &["too long"],
+    &["too many"],
+    &["longer than"],
+    &["greater than"],
+    &["larger than"],
+    &["less than"],
+    &["maximum"],
+    &["must be <="],
+    &["reduce the length"],
+    &["should be ["],
+    &["only"],
+    &["over the"],
+    &["超"],
+    &["过长"],
+    &["大于"],
+];
+/// What speaks of the length of the answer and not of the input.
+const OUTPUT: Texts =
+    &[&["maximum tokens you requested"], &["number of output tokens"], &["completion tokens, whereas"]];
 
 /// The built-in rules, in order.
 pub const ROWS: &[Row] = &[
     // Bodies that are no report of a provider: pages of the way there.
-    Row::new("page: our address is blocked", AddressRefused).forms(PAGES).texts(&[
-        &["error code: 1015"],
-        &["error code: 1020"],
-        &["error 1015"],
+    Row::new("page: our address is blocked", AddressRefused).status(CLIENT).forms(PAGES).texts(&[
+        &["error code: 10"],
+        &["error 10", "cloudflare"],
         &["attention required"],
         &["just a moment"],
         &["you have been blocked"],
         &["access denied", "reference #"],
         &["request blocked"],
+        &["captcha"],
     ]),
     Row::new("page: 403", AddressRefused).status(&[(403, 403)]).forms(&[Form::Html]),
-    Row::new("page: body too large", BodyTooLarge).status(&[(413, 413)]).forms(PAGES),
+    Row::new("page: body too large", BodyTooLarge).status(&[(413, 413)]).forms(PAGES).unless(LENGTHS),
     Row::new("page: not found", Misconfigured).status(&[(404, 405)]).forms(PAGES),
+    Row::new("page: 4xx", Misconfigured)
+        .status(&[(400, 400), (402, 402), (406, 407), (409, 412), (414, 428), (430, 498)])
+        .forms(&[Form::Html]),
+    // Exceptions that gateways of clouds name about signatures and routes, not about keys.
+    Row::new("code: signature or route", Misconfigured).codes(&[
+        "missing_authentication_token",
+        "invalid_signature",
+        "signature_does_not_match",
+        "request_expired",
+        "unknown_url",
+        "unknown_operation",
+        "invalid_api_version_parameter",
+        "api_version_unsupported",
+        "not_supported",
+    ]),
     // Codes for faults of the request, before any text: such messages echo the prompt.
     Row::new("code: context length", ContextTooLong).codes(&[
         "context_length_exceeded",
-        "context_length_error",
-        "string_above_max_length_tokens",
+        "context_length",
+        "context_too_large",
+        "context_window_exceeded",
+        "context_window_exceeds_limit",
         "model_max_prompt_tokens_exceeded",
+        "max_prompt_tokens_exceeded",
         "prompt_too_long",
-        "exceed_context_size_error",
+        "input_too_long",
+        "exceed_context_size",
+        "tokens_limit_exceeded",
+        "string_above_max_length_tokens",
+        "finish_model_context_window_exceeded",
     ]),
+    Row::new("code: a long text", ContextTooLong).codes(&["string_above_max_length"]).params(&[
+        "input*",
+        "prompt*",
+        "messages*",
+        "system*",
+        "instructions",
+    ]),
+    Row::new("code: context length, by Zhipu", ContextTooLong).status(&[(400, 400)]).codes(&["1261"]),
     Row::new("code: content policy", ContentRefused).codes(&[
         "content_policy_violation",
-        "content_filter",
-        "content_filter_error",
-        "content_filtered",
+        "content_policy",
+        "content_filter*",
+        "content_blocked",
+        "content_moderation*",
+        "contains_sensitive*",
         "moderation_blocked",
+        "moderation*",
         "data_inspection_failed",
-        "datainspectionfailed",
-        "responsibleaipolicyviolation",
+        "data_inspection*",
+        "responsible_ai_policy_violation",
         "sensitive_words_detected",
-        "image_generation_user_error",
-        "cyber_policy_violation",
-        "safety",
-        "input_text_sensitive_content_detected",
+        "sensitive_content_detected*",
+        "input_text_sensitive*",
+        "input_image_sensitive*",
+        "output_text_sensitive*",
+        "output_image_sensitive*",
+        "image_generation_user",
+        "cyber_policy*",
+        "safety*",
+        "invalid_prompt",
         "prompt_blocked",
-        "1301",
-        "1026",
-        "1027",
+        "prohibited_content",
+        "guardrail*",
+        "risk_control*",
+        "finish_safety",
+        "finish_prohibited_content",
+        "finish_blocklist",
+        "base_resp.1026",
+        "base_resp.1027",
     ]),
+    Row::new("code: content policy, by Zhipu", ContentRefused).status(&[(400, 400)]).codes(&["1301"]),
+    Row::new("code: body too large", BodyTooLarge)
+        .codes(&["request_too_large", "payload_too_large", "request_entity_too_large", "body_too_large"])
+        .unless(&[&["per min"], &["tpm"]])
+        .next(Next::Stop),
     Row::new("code: model missing", ModelMissing).codes(&[
         "model_not_found",
-        "deploymentnotfound",
-        "modelnotfound",
+        "deployment_not_found",
         "model_not_available",
-        "unknown_model",
+        "model_unavailable",
         "model_not_supported",
-        "not_found_error",
-        "invalid_model",
-        "invalidendpointormodel.notfound",
+        "model_decommissioned",
+        "model_deprecated",
+        "model_terms_required",
+        "model_permission_blocked*",
+        "unknown_model",
+        "unsupported_model",
+        "invalid_model*",
+        "invalid_endpoint_or_model*",
+        "model_not_open",
+        "model_closed",
+        "permission",
+        "resource_not_found",
+        "no_such_model",
     ]),
+    Row::new("code: model missing, by Zhipu", ModelMissing).status(CLIENT).codes(&["1211", "1220"]),
     // Money, under any status.
     Row::new("code: account empty", AccountEmpty).codes(&[
         "insufficient_quota",
         "insufficient_user_quota",
         "insufficient_balance",
-        "insufficient_credits",
+        "insufficient_credit*",
+        "insufficient_funds",
         "billing_hard_limit_reached",
+        "billing_limit*",
         "billing_not_active",
-        "billing_error",
-        "exceeded_current_quota_error",
+        "billing",
+        "exceeded_current_quota",
         "arrearage",
-        "accountoverdueerror",
+        "account_overdue",
+        "account_on_hold",
+        "organization_on_hold",
+        "organization_restricted",
         "credits_required",
+        "credit_limit*",
         "payment_required",
-        "1113",
-        "1008",
-        "personal-team-blocked:spending-limit",
+        "spend_limit*",
+        "enforced_spend_limit_reached",
+        "linked_organization_spend_limit_reached",
+        "personal_team_blocked*",
+        "allocation_quota.free_tier_only",
+        "pre_consume_token_quota_failed",
+        "quota_not_enough",
+        "base_resp.1008",
     ]),
-    Row::new("status: payment required", AccountEmpty).status(&[(402, 402)]),
-    Row::new("text: account empty", AccountEmpty).status(CLIENT).texts(&[
-        &["credit balance is too low"],
-        &["insufficient balance"],
-        &["insufficient credit"],
-        &["insufficient funds"],
+    Row::new("code: account empty, by Zhipu", AccountEmpty).status(&[(429, 429)]).codes(&["1112", "1113"]),
+    Row::new("text: too large per minute", TooLargeForTier)
+        .status(&[(400, 400), (413, 413), (429, 429)])
+        .texts(&[
+            &["request too large", "per min"],
+            &["request too large", "tpm"],
+            &["too large", "tokens per minute"],
+            &["usage is required for long context"],
+        ]),
+    // Limits over a time come back by themselves, whatever they say about plans.
+    Row::new("text: a limit over a time", RateLimited)
+        .status(&[(200, 299), (402, 403), (429, 429)])
+        .texts(&[
+            &["rate limit"],
+            &["per day"],
+            &["per-day"],
+            &["per minute"],
+            &["per hour"],
+            &["daily", "allocation"],
+            &["daily", "limit"],
+            &["rolling", "window"],
+            &["quota refresh"],
+            &["hour usage limit"],
+            &["hour limit"],
+            &["weekly", "limit"],
+            &["will reset at"],
+            &["resets at"],
+        ])
+        .unless(&[
+            &["overload"],
+            &["free tier", "exhausted"],
+            &["spend limit"],
+            &["trial key"],
+            &["limit: 0,"],
+            &["limit: 0 "],
+        ]),
+    // Google: the status is the same for a limit of ours, a lack of capacity and an empty account.
+    Row::new("Google: no quota for this model", ModelMissing)
+        .codes(&["resource_exhausted"])
+        .texts(&[&["limit: 0,"], &["limit: 0 "]]),
+    Row::new("Google: prepaid credits are used up", AccountEmpty).codes(&["resource_exhausted"]).texts(&[
+        &["prepay"],
+        &["credits", "depleted"],
+        &["spending cap"],
+        &["billing account"],
+    ]),
+    Row::new("Google: capacity", Overloaded)
+        .codes(&["resource_exhausted", "model_capacity_exhausted"])
+        .texts(&[&["capacity"], &["resource exhausted", "try again later"], &["overload"]]),
+    Row::new("Google: rate limited", RateLimited).codes(&["resource_exhausted"]),
+    Row::new("text: account empty", AccountEmpty).status(&[(200, 299), (400, 499), (500, 500)]).texts(&[
+        &["credit balance"],
+        &["insufficient", "balance"],
+        &["insufficient", "credit"],
+        &["insufficient", "funds"],
+        &["insufficient", "quota"],
         &["insufficient_quota"],
-        &["out of credits"],
+        &["not enough", "credit"],
+        &["not enough", "balance"],
+        &["out of credit"],
         &["out of funds"],
+        &["credits", "expired"],
+        &["credits", "exhausted"],
+        &["credits", "depleted"],
+        &["available credits"],
+        &["any credits"],
+        &["credit limit"],
+        &["spend limit"],
+        &["spending limit"],
+        &["spend cap"],
+        &["usage threshold"],
+        &["monthly included credits"],
+        &["exceeded your current quota"],
+        &["key limit exceeded"],
+        &["trial key"],
+        &["free trial"],
+        &["free tier"],
+        &["overdue"],
+        &["past invoices"],
+        &["enable billing"],
+        &["top up"],
         &["organization has been restricted"],
         &["organization has been disabled"],
-        &["used all available credits"],
+        &["account", "suspended"],
+        &["account is not active"],
         &["余额不足"],
+        &["余额"],
         &["额度不足"],
+        &["配额不足"],
+        &["额度已用"],
         &["欠费"],
+        &["充值"],
     ]),
+    Row::new("status: payment required", AccountEmpty).status(&[(402, 402)]),
+    // A capability that our account, our server or our address lacks, before the codes that name the key.
+    Row::new("text: model not for us", ModelMissing)
+        .status(&[(400, 400), (401, 401), (403, 403), (404, 404), (422, 422)])
+        .texts(&[
+            &["access to the model"],
+            &["access to model"],
+            &["must be verified to use the model"],
+            &["must be verified to stream"],
+            &["not allowed to sample from this model"],
+            &["无权使用模型"],
+            &["无权访问"],
+        ]),
+    Row::new("code: address refused", AddressRefused)
+        .codes(&[
+            "unsupported_country_region_territory",
+            "region_not_supported",
+            "unsupported_region",
+            "ip_not_allowed",
+            "ip_not_authorized",
+        ])
+        .effect(Effect::ChannelOut),
+    Row::new("text: address refused", AddressRefused)
+        .status(&[(400, 400), (401, 401), (403, 403), (451, 451)])
+        .texts(&[
+            &["country, region, or territory"],
+            &["location is not supported"],
+            &["not available in your", "region"],
+            &["not available in your country"],
+            &["not supported in your", "region"],
+            &["public access is disabled"],
+            &["network settings"],
+            &["firewall rules"],
+            &["ip address", "not allowed"],
+            &["ip address", "not authorized"],
+            &["ip not in", "whitelist"],
+            &["request not allowed"],
+            &["your ip"],
+        ])
+        .effect(Effect::ChannelOut),
+    // A refusal of content can be a 403, and has to be told from one of the key.
+    Row::new("text: content refused with 403", ContentRefused).status(&[(403, 403)]).texts(POLICY_TEXTS),
     // Our credential.
     Row::new("code: credential refused", CredentialRefused).codes(&[
         "invalid_api_key",
         "api_key_invalid",
+        "api_key_not_found",
+        "api_key_expired",
+        "api_key_disabled",
         "incorrect_api_key",
-        "authentication_error",
-        "invalid_authentication_error",
-        "authenticationerror",
+        "invalid_key",
+        "invalid_token",
+        "token_expired",
+        "token_invalid",
+        "authentication",
+        "authentication_failed",
+        "invalid_authentication",
+        "invalid_auth*",
         "unauthenticated",
-        "unrecognizedclientexception",
-        "accessdeniedexception",
-        "account_deactivated",
-        "organization_deactivated",
+        "unauthorized",
+        "unrecognized_client",
+        "invalid_client_token_id",
+        "expired_token",
         "access_denied",
-        "accessdenied",
-        "permissiondenied",
+        "permission_denied",
+        "account_deactivated",
+        "account_disabled",
+        "user_deactivated",
+        "organization_deactivated",
         "service_disabled",
         "consumer_suspended",
-        "2049",
-        "1004",
+        "consumer_invalid",
+        "api_key_service_blocked",
+        "base_resp.1004",
+        "base_resp.2049",
     ]),
-    Row::new("text: credential refused", CredentialRefused).status(&[(400, 400), (403, 403)]).texts(&[
-        &["api key not valid"],
-        &["incorrect api key"],
-        &["invalid api key"],
-        &["api key expired"],
-    ]),
-    // Region and address.
-    Row::new("code: address refused", AddressRefused)
-        .codes(&["unsupported_country_region_territory", "region_not_supported"]),
-    Row::new("text: address refused", AddressRefused).status(CLIENT).texts(&[
-        &["country, region, or territory not supported"],
-        &["location is not supported"],
-        &["not available in your region"],
-        &["not available in your country"],
-    ]),
-    // Limits of ours with the provider.
-    Row::new("text: too large per minute", TooLargeForTier).status(&[(413, 413), (429, 429)]).texts(&[
-        &["request too large", "per min"],
-        &["request too large", "tpm"],
-        &["too large", "tokens per minute"],
-        &["extra usage is required for long context"],
-    ]),
-    Row::new("code: rate limited", RateLimited).codes(&[
-        "rate_limit_exceeded",
-        "rate_limit_error",
-        "rate_limit_reached_error",
-        "ratelimitreached",
-        "throttlingexception",
-        "toomanyrequestsexception",
-        "throttling",
-        "throttling.ratequota",
-        "limit_burst_rate",
-        "too_many_requests",
-        "1302",
-        "1303",
-        "1305",
-        "1310",
-        "1002",
-        "1039",
-    ]),
+    Row::new("text: credential refused", CredentialRefused)
+        .status(&[(200, 299), (400, 400), (401, 401), (403, 403)])
+        .texts(&[
+            &["api key not valid"],
+            &["api key not found"],
+            &["api key expired"],
+            &["incorrect api key"],
+            &["invalid api key"],
+            &["invalid api-key"],
+            &["invalid token"],
+            &["invalid api token"],
+            &["api key is invalid"],
+            &["api key provided is invalid"],
+            &["无效的令牌"],
+            &["令牌已过期"],
+        ]),
+    // Load, before rate codes: several providers report it under them, and it weighs less.
     Row::new("code: overloaded", Overloaded).codes(&[
-        "overloaded_error",
-        "engine_overloaded_error",
+        "overloaded",
         "engine_overloaded",
         "server_overloaded",
-        "overloaded",
-        "capacity_exceeded",
-        "nocapacity",
-        "no_available_channel",
-        "serviceunavailableexception",
-        "modelnotreadyexception",
-        "unavailable",
+        "server_is_overloaded",
+        "system_*_overloaded",
         "system_cpu_overloaded",
+        "system_disk_overloaded",
+        "system_memory_overloaded",
+        "model_overloaded",
+        "capacity_exceeded",
+        "service_tier_capacity_exceeded",
+        "model_capacity_exhausted",
+        "no_capacity",
+        "queue_exceeded",
+        "service_unavailable",
+        "model_not_ready",
         "resource_unavailable",
+        "finish_insufficient_system_resource",
     ]),
-    Row::new("text: overloaded", Overloaded).status(&[(400, 599)]).texts(&[
-        &["overloaded"],
+    Row::new("code: overloaded, by Zhipu", Overloaded).status(&[(429, 429)]).codes(&["1305", "1312"]),
+    Row::new("text: overloaded", Overloaded).status(LOAD).texts(&[
+        &["overload"],
         &["at capacity"],
+        &["capacity available"],
         &["no capacity"],
+        &["out of capacity"],
         &["capacity exceeded"],
-        &["负载已饱和"],
+        &["capacity temporarily exceeded"],
+        &["high traffic"],
+        &["high demand"],
+        &["heavy load"],
         &["server busy"],
-        &["model is currently loading"],
-        &["currently experiencing high demand"],
-        &["try again later", "high traffic"],
-        &["too many pending requests"],
+        &["too busy"],
+        &["is loading"],
+        &["currently loading"],
+        &["no deployments available"],
+        &["pending requests"],
+        &["receiving too many requests"],
+        &["负载已饱和"],
+        &["负载"],
+        &["访问量过大"],
+        &["繁忙"],
     ]),
-    Row::new("code: server error", Broken).codes(&[
-        "server_error",
-        "internal_server_error",
-        "internalservererror",
-        "internal_error",
-        "internal",
-        "internalserviceerror",
-        "api_error",
-        "modelerrorexception",
-        "modeltimeoutexception",
-        "timeout_error",
-        "deadline_exceeded",
-        "request_timeout",
-        "requesttimeout",
-    ]),
+    Row::new("code: rate limited", RateLimited)
+        .codes(&[
+            "rate_limit",
+            "rate_limit_exceeded*",
+            "rate_limit_reached*",
+            "rate_limited",
+            "throttling*",
+            "too_many_requests",
+            "limit_burst_rate",
+            "slow_down",
+            "ramp_limit_exceeded",
+            "quota_exceeded",
+            "limit_requests",
+            "limit_tokens",
+            "base_resp.1002",
+            "base_resp.1039",
+            "base_resp.1041",
+            "base_resp.2056",
+        ])
+        .status(&[(200, 299), (400, 499), (500, 500)]),
+    Row::new("code: rate limited, by Zhipu", RateLimited)
+        .status(&[(429, 429)])
+        .codes(&["1302", "1303", "1304", "1308", "1309", "1310"]),
+    Row::new("code: server error", Broken)
+        .codes(&[
+            "server",
+            "internal_server",
+            "internal",
+            "internal_service",
+            "api",
+            "model",
+            "model_timeout",
+            "model_stream",
+            "timeout",
+            "deadline_exceeded",
+            "request_timeout",
+            "request_time_out",
+            "do_request_failed",
+            "bad_response*",
+            "upstream*",
+            "incomplete_generation",
+            "base_resp.1000",
+            "base_resp.1001",
+            "base_resp.1013",
+            "base_resp.1024",
+            "base_resp.1033",
+        ])
+        .status(&[(200, 299), (408, 408), (424, 424), (500, 599)])
+        .unless(UNSUPPORTED),
+    // What the model made is useless, and the channel is as well as before.
+    Row::new("code: a malformed call", NotUnderstood).codes(&["finish_malformed*"]).effect(Effect::None),
     // Texts, of the first 600 characters.
     Row::new("text: context length", ContextTooLong)
-        .status(&[(400, 400), (413, 413), (422, 422), (500, 500)])
+        .status(ABOUT_REQUEST)
+        .texts(LENGTHS)
+        .also(EXCESS)
+        .unless(OUTPUT),
+    Row::new("text: body too large", BodyTooLarge)
+        .status(&[(400, 400), (413, 413), (422, 422)])
         .texts(&[
-            &["maximum context length"],
-            &["context window"],
-            &["context length", "exceed"],
-            &["context size", "exceed"],
-            &["prompt is too long"],
-            &["input is too long"],
-            &["input token count", "exceeds"],
-            &["too many input tokens"],
-            &["inputs", "tokens", "must be <="],
-            &["exceed context limit"],
-            &["range of input length"],
-            &["input length", "exceeds"],
-            &["input too long"],
-            &["max_model_len"],
-            &["max message tokens"],
-            &["token limit", "requested"],
-            &["context length is only"],
-            &["greater than the context length"],
-            &["prompt exceeds max length"],
-            &["上下文过长"],
-            &["上下文长度"],
-            &["最大长度"],
-            &["超长"],
+            &["payload size exceeds"],
+            &["payload too large"],
+            &["request size", "exceed"],
+            &["request body", "too large"],
+            &["maximum", "number of bytes"],
+            &["request entity too large"],
+        ])
+        .unless(&[&["context"]])
+        .next(Next::Stop),
+    Row::new("text: context length by size", ContextTooLong)
+        .status(ABOUT_REQUEST)
+        .texts(&[&["request size", "context"], &["exceed", "token", "prompt"], &["exceed", "token", "input"]])
+        .unless(OUTPUT),
+    Row::new("text: content refused", ContentRefused)
+        .status(&[(200, 299), (400, 400), (422, 422), (451, 451)])
+        .texts(POLICY_TEXTS),
+    Row::new("text: wrong endpoint", CallerMistake).status(&[(400, 400), (404, 404), (422, 422)]).texts(&[
+        &["only supported in", "/"],
+        &["not a chat model"],
+        &["use", "endpoint instead"],
+        &["not supported in the", "endpoint"],
+        &["did you mean to use", "/"],
+    ]),
+    Row::new("text: a thing of the caller's not found", CallerMistake)
+        .status(&[(404, 404)])
+        .texts(&[
+            &["file not found"],
+            &["no such file"],
+            &["file", "not found"],
+            &["previous response"],
+            &["response with id"],
+            &["item with id"],
+            &["conversation with id"],
+            &["container", "not found"],
+            &["vector store"],
+        ])
+        .unless(&[&["model"]]),
+    Row::new("text: api version", Misconfigured)
+        .status(&[(400, 400), (404, 404)])
+        .texts(&[
+            &["api version", "enabled only"],
+            &["only for api versions"],
+            &["api-version"],
+            &["api version not supported"],
+            &["unsupported api version"],
+        ])
+        .unless(&[&["is not found for api version"]]),
+    Row::new("text: model missing", ModelMissing)
+        .status(&[(200, 299), (400, 400), (404, 404), (422, 422)])
+        .texts(&[
+            &["model", "does not exist"],
+            &["model", "not found"],
+            &["models/", "not found"],
+            &["not found", "model"],
+            &["model", "no longer available"],
+            &["unknown model"],
+            &["invalid model"],
+            &["unsupported model"],
+            &["model is not supported"],
+            &["model not supported"],
+            &["is not a supported model"],
+            &["supported models are"],
+            &["not a valid model"],
+            &["no endpoints found"],
+            &["decommissioned"],
+            &["does not support tools"],
+            &["does not support tool use"],
+            &["does not support embeddings"],
+            &["tool choice requires"],
+            &["template not found"],
+            &["on-demand throughput"],
+            &["not yet available for this subscription"],
+            &["no available channel"],
+            &["模型不存在"],
+            &["不存在", "模型"],
+            &["不支持的模型"],
         ]),
-    Row::new("text: content policy", ContentRefused).status(&[(400, 400), (403, 403), (422, 422)]).texts(&[
-        &["content policy"],
-        &["content management policy"],
-        &["content filter"],
-        &["safety system"],
-        &["responsible ai"],
-        &["usage policy", "violat"],
-        &["inappropriate content"],
-        &["content violates"],
-    ]),
-    Row::new("text: model missing", ModelMissing).status(&[(400, 400), (404, 404), (422, 422)]).texts(&[
-        &["model", "does not exist"],
-        &["model", "not found"],
-        &["unknown model"],
-        &["model_not_found"],
-        &["no endpoints found"],
-        &["not a valid model"],
-        &["invalid model"],
-        &["has been decommissioned"],
-        &["does not support tools"],
-        &["template not found"],
-        &["supported models are"],
-        &["on-demand throughput"],
-    ]),
-    // The account guard: what speaks of our money or plan is never the caller's.
-    Row::new("guard: billing words", AccountEmpty).status(CLIENT).texts(&[
-        &["billing"],
-        &["your plan"],
-        &["your credit"],
-        &["your balance"],
-        &["recharge"],
-        &["subscription"],
+    Row::new("text: no channel at a relay", ModelMissing)
+        .status(&[(400, 599)])
+        .texts(&[&["无可用渠道"], &["no available channel"]]),
+    Row::new("status: 404 about a model", ModelMissing)
+        .status(&[(404, 404)])
+        .forms(&[Form::Json])
+        .texts(&[&["model"], &["deployment"], &["function"], &["endpoint"]])
+        .unless(&[&["unknown request url"], &["invalid url"]]),
+    Row::new("field: the model", ModelMissing)
+        .status(&[(400, 400), (404, 404), (422, 422)])
+        .params(&["model"]),
+    Row::new("text: an unsupported parameter", CallerMistake).status(&[(500, 599)]).texts(UNSUPPORTED),
+    // The account guard: what speaks of our money or plan, and names no field, is never the caller's.
+    Row::new("guard: words of billing", AccountEmpty).status(CLIENT).words(&[
+        "billing",
+        "credit",
+        "credits",
+        "payment",
+        "subscription",
+        "your plan",
+        "your balance",
+        "quota",
+        "recharge",
+        "invoice",
+        "purchase",
     ]),
 ];
+
+const POLICY_TEXTS: Texts = &[
+    &["content policy"],
+    &["content policies"],
+    &["content management policy"],
+    &["content filter"],
+    &["content_filter"],
+    &["content moderation"],
+    &["safety system"],
+    &["safety_check"],
+    &["safety filter"],
+    &["safety reasons"],
+    &["responsible ai"],
+    &["usage polic", "violat"],
+    &["usage guidelines"],
+    &["terms of service", "violat"],
+    &["violates", "polic"],
+    &["inappropriate content"],
+    &["content violates"],
+    &["flagged"],
+    &["high risk"],
+    &["prohibited content"],
+    &["sensitive information"],
+    &["sensitive content"],
+    &["new_sensitive"],
+    &["blocked by", "guardrail"],
+    &["blocked by", "polic"],
+    &["不安全或敏感"],
+    &["敏感"],
+    &["违规"],
+];
+const UNSUPPORTED: Texts =
+    &[&["unsupported parameter"], &["unsupported value"], &["unrecognized request argument"]];
 
 /// What a status means when nothing else is known: the last rows of the table.
 pub const DEFAULTS: &[Row] = &[
     Row::new("status: 401", CredentialRefused).status(&[(401, 401)]),
+    Row::new("status: 403, without a word", CredentialRefused)
+        .status(&[(403, 403)])
+        .forms(&[Form::Empty, Form::Blank])
+        .effect(Effect::CredentialRests),
     Row::new("status: 403", CredentialRefused).status(&[(403, 403)]),
     Row::new("status: 404", Misconfigured).status(&[(404, 405)]),
-    Row::new("status: 408", Broken).status(&[(408, 408), (424, 425), (499, 499)]),
+    Row::new("status: 408", Broken).status(&[(408, 408), (424, 425)]),
+    Row::new("status: 499, cancelled", Broken)
+        .status(&[(499, 499)])
+        .forms(&[Form::Json])
+        .effect(Effect::None),
     Row::new("status: 413", BodyTooLarge).status(&[(413, 413)]),
     Row::new("status: 429", RateLimited).status(&[(429, 429)]),
     Row::new("status: undecodable", NotUnderstood).status(REQUEST).forms(&[Form::Binary]),
+    Row::new("status: request at fault, without a word", CallerMistake)
+        .status(REQUEST)
+        .forms(&[Form::Empty, Form::Blank])
+        .next(Next::Any),
     Row::new("status: request at fault", CallerMistake).status(REQUEST),
+    Row::new("status: 501", Misconfigured).status(&[(501, 501), (505, 505)]),
     Row::new("status: overloaded", Overloaded).status(&[(498, 498), (503, 503), (529, 529)]),
     // Any other 4xx says nothing about the request that a caller could act upon.
     Row::new("status: 4xx", Broken).status(CLIENT),
@@ -376,10 +675,6 @@ pub const DEFAULTS: &[Row] = &[
     Row::new("status: redirect", Misconfigured).status(&[(300, 399)]),
 ];
 
-/// The row for an error that a 2xx carries and no rule knows.
-pub const ERROR_IN_SUCCESS: Row = Row::new("error in a 2xx", Broken);
-/// The generic last row.
-pub const UNKNOWN: Row = Row::new("unknown", Broken);
 /// Codes that providers give to faults of the request alone (spec 3.6: a positive signal).
 pub const REQUEST_SCOPED: Row = Row::new("code: request at fault", CallerMistake).codes(&[
     "invalid_value",
@@ -394,20 +689,46 @@ pub const REQUEST_SCOPED: Row = Row::new("code: request at fault", CallerMistake
     "invalid_image_format",
     "invalid_base64",
     "unsupported_file",
+    "unsupported_content_type",
     "decimal_above_max_value",
     "decimal_below_min_value",
     "integer_above_max_value",
     "integer_below_min_value",
     "string_above_max_length",
+    "string_below_min_length",
     "array_above_max_length",
+    "array_below_min_length",
+    "empty_array",
+    "empty_string",
     "tool_use_failed",
     "json_validate_failed",
     "invalid_request_message_order",
-    "invalid_parameter_error",
-    "invalidparameter",
-    "invalid_prompt",
-    "invalid_image",
+    "invalid_parameter",
+    "invalid_parameter_value",
+    "invalid_image*",
     "image_too_large",
-    "empty_array",
-    "2013",
+    "image_too_small",
+    "image_parse*",
+    "invalid_encrypted_content",
+    "previous_response_not_found",
+    "extra_forbidden",
+    "missing",
+    "base_resp.2013",
 ]);
+
+/// The row for an error that a 2xx carries and no rule knows.
+pub const ERROR_IN_SUCCESS: Row = Row::new("2xx: an error object", Broken);
+/// A 2xx without a body.
+pub const EMPTY: Row = Row::new("2xx: empty", NotUnderstood);
+/// A 2xx of nothing but the blanks that keep a connection alive: it was queued, and given up.
+pub const BLANK: Row = Row::new("2xx: blanks alone", Overloaded);
+/// A 2xx that is a page: the base URL leads to a web site.
+pub const PAGE: Row = Row::new("2xx: a page", NotUnderstood).effect(Effect::ChannelRests);
+/// A 2xx that is not JSON where JSON is due.
+pub const NOT_JSON: Row = Row::new("2xx: not JSON", NotUnderstood);
+/// A 2xx without what was asked for.
+pub const NO_CONTENT: Row = Row::new("2xx: no content", NotUnderstood);
+/// A 2xx from which every image was taken out.
+pub const WITHHELD: Row = Row::new("2xx: images withheld", ContentRefused);
+/// The generic last row.
+pub const UNKNOWN: Row = Row::new("unknown", Broken);

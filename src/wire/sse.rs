@@ -13,6 +13,8 @@ pub const LINE_MAX: usize = 16 * 1024 * 1024;
 pub enum Frame {
     /// An event's data, lines joined by newlines.
     Data(Bytes),
+    /// The data of an event that is named `error`.
+    Error(Bytes),
     /// A comment; it keeps the connection alive and says nothing.
     Comment,
 }
@@ -29,6 +31,8 @@ pub struct Framer {
     searched: usize,
     /// The data of the event under way.
     data: Option<Data>,
+    /// The event under way is named `error`.
+    named_error: bool,
     /// The last line ended with a carriage return; a newline that follows belongs to it.
     after_return: bool,
     /// Nothing has been read yet, so a byte order mark may still come.
@@ -57,6 +61,7 @@ impl Framer {
             buffer: BytesMut::new(),
             searched: 0,
             data: None,
+            named_error: false,
             after_return: false,
             at_start: true,
             line_max,
@@ -87,7 +92,7 @@ impl Framer {
     pub fn finish(&mut self) -> Option<Frame> {
         let line = self.buffer.split().freeze();
         let rest = self.take_line(line);
-        rest.filter(|frame| *frame != Frame::Comment).or_else(|| self.data.take().map(Data::into_frame))
+        rest.filter(|frame| *frame != Frame::Comment).or_else(|| self.take_event())
     }
 
     fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
@@ -120,13 +125,23 @@ impl Framer {
         }
     }
 
+    fn take_event(&mut self) -> Option<Frame> {
+        let named_error = std::mem::take(&mut self.named_error);
+        let data = self.data.take()?.into_bytes();
+        Some(if named_error { Frame::Error(data) } else { Frame::Data(data) })
+    }
+
     /// Takes one line in; an empty line ends an event that has data.
     fn take_line(&mut self, line: Bytes) -> Option<Frame> {
         if line.is_empty() {
-            return self.data.take().map(Data::into_frame);
+            return self.take_event();
         }
         if line.starts_with(b":") {
             return Some(Frame::Comment);
+        }
+        if let Some(name) = line.strip_prefix(b"event:") {
+            self.named_error = name.trim_ascii() == b"error";
+            return None;
         }
         let value = match line.strip_prefix(b"data:") {
             Some(rest) => line.slice(line.len() - rest.len() + usize::from(rest.starts_with(b" "))..),
@@ -152,11 +167,11 @@ impl Data {
         Self::Many(whole)
     }
 
-    fn into_frame(self) -> Frame {
-        Frame::Data(match self {
+    fn into_bytes(self) -> Bytes {
+        match self {
             Self::One(line) => line,
             Self::Many(whole) => whole.freeze(),
-        })
+        }
     }
 }
 
@@ -188,6 +203,16 @@ mod tests {
         let stream = b"\xef\xbb\xbfdata: a\n\n: hello\r\ndata:b\rdata:  c\r\revent: x\nid: 1\ndata\n\nretry: 1\n\nDATA: no\n\ndata: [DONE]";
         let expected = [data("a"), Frame::Comment, data("b\n c"), data(""), data("[DONE]")];
         assert_eq!(frames(&[stream]), expected);
+    }
+
+    /// Goal: an event that is named an error is one, and the name holds for that event alone.
+    #[test]
+    fn tells_error_events() {
+        let named = Frame::Error(Bytes::from_static(b"x"));
+        assert_eq!(
+            frames(&[b"event: error\ndata: x\n\ndata: y\n\nevent:error\n\ndata: z\n\n"]),
+            [named, data("y"), data("z")]
+        );
     }
 
     /// Goal: a line beyond the bound is refused without being collected for ever.

@@ -1,7 +1,7 @@
-//! Usage as upstreams report it (spec 7.1), in OpenAI's two spellings.
+//! Usage as upstreams report it (spec 7.1), in OpenAI's two spellings and in Anthropic's.
 //!
 //! Chat, completions and embeddings say `prompt_tokens` and `completion_tokens`; Responses and images say
-//! `input_tokens` and `output_tokens`. A member that is missing, null, negative, fractional or absurd counts as not
+//! `input_tokens` and `output_tokens`; so does Messages, but it counts what its cache read and wrote apart. A member that is missing, null, negative, fractional or absurd counts as not
 //! reported; parts never exceed their whole. So nonsense harms neither side.
 
 use super::envelope::Members;
@@ -20,15 +20,18 @@ pub fn parse(usage: &[u8]) -> Option<Usage> {
     if input.is_none() && output.is_none() {
         return None;
     }
-    let (input, output) = (input.unwrap_or(0), output.unwrap_or(0));
+    let apart = |name| count(&members, &[name]).unwrap_or(0);
+    let (cache_read, cache_write) = (apart("cache_read_input_tokens"), apart("cache_creation_input_tokens"));
+    let input = input.unwrap_or(0).saturating_add(cache_read).saturating_add(cache_write);
+    let output = output.unwrap_or(0);
     let read = details(&members, &["prompt_tokens_details", "input_tokens_details"]);
     let written = details(&members, &["completion_tokens_details", "output_tokens_details"]);
     let part = |of: &Option<Members<'_>>, name| of.as_ref().and_then(|m| count(m, &[name])).unwrap_or(0);
     Some(Usage {
         input,
         output,
-        cached: part(&read, "cached_tokens").min(input),
-        cache_write: 0,
+        cached: part(&read, "cached_tokens").max(cache_read).min(input),
+        cache_write,
         reasoning: part(&written, "reasoning_tokens").min(output),
     })
 }
@@ -62,6 +65,7 @@ mod tests {
                 usage(9, 4, 9, 3),
             ),
             (r#"{"prompt_tokens":9,"total_tokens":9}"#, usage(9, 0, 0, 0)),
+            (r#"{"input_tokens":2,"cache_read_input_tokens":7,"output_tokens":4}"#, usage(9, 4, 7, 0)),
             (r#"{"prompt_tokens":-9,"completion_tokens":1.5}"#, None),
             (r#"{"prompt_tokens":18446744073709551615,"completion_tokens":4}"#, usage(0, 4, 0, 0)),
             (r#"{"prompt_tokens":null,"completion_tokens":"4"}"#, None),

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 use tidegate::core::api::Api;
-use tidegate::core::failure::{Class, Verdict};
+use tidegate::core::failure::{Class, ContextFigures, Verdict};
 use tidegate::core::key::Exceeded;
 use tidegate::core::limit::RateLimit;
 use tidegate::core::refusal::{Failure, Refusal};
+use tidegate::wire::answer::Identity;
+use tidegate::wire::endpoint::Call;
 use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError, Retry};
+use tidegate::wire::stream::{EventStream, StreamOptions};
 
 /// One failure for each code that something can cause, and the bare entry for those that nothing causes yet.
 fn example(code: Code) -> PublicError {
@@ -32,7 +35,10 @@ fn example(code: Code) -> PublicError {
         Code::VerificationRequired => refused(Refusal::VerificationRequired("openai/gpt-5.5".into())),
         Code::NotFound => refused(Refusal::UnknownPath),
         Code::ModelNotFound => refused(Refusal::NoSuchModel("openai/none".into())),
-        Code::ContextLengthExceeded => judged(Class::ContextTooLong),
+        Code::ContextLengthExceeded => Failure::Upstream(Verdict {
+            context: ContextFigures { max: Some(128_000), count: Some(150_000) },
+            ..Verdict::new(Class::ContextTooLong, "rule")
+        }),
         Code::RequestTooLarge => refused(Refusal::BodyTooLarge),
         Code::RequestsPerMinute => {
             let rate = RateLimit::per_minute(60);
@@ -54,7 +60,8 @@ fn example(code: Code) -> PublicError {
             } else {
                 Retry::Never
             };
-            return PublicError { code, message: "(nothing causes this yet)".into(), param: None, retry };
+            let message = "(nothing causes this yet)".into();
+            return PublicError { code, message, param: None, retry, context: ContextFigures::default() };
         }
     };
     PublicError::of(&failure, 503)
@@ -64,12 +71,37 @@ fn shown(error: &PublicError) -> String {
     let headers: String =
         error.retry_headers(2).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     format!(
-        "{}\n{headers}\n{}\n{}\n{}",
+        "{}\n{headers}\n{}\n{}\n\n{}",
         error.status(),
         error.render(Dialect::OpenAi, "req-1"),
         error.render(Dialect::Anthropic, "req-1"),
-        error.event().trim_end(),
+        [Call::Chat, Call::Messages, Call::Responses].map(|call| in_stream(error, call)).concat().trim_end(),
     )
+}
+
+/// The end of a stream of this API that fails.
+fn in_stream(error: &PublicError, call: Call) -> String {
+    let identity = Identity::of(call, 1_700_000_000, "a", "openai/gpt-5.5");
+    let options = StreamOptions { call, identity, wants_usage: false, created: 1_700_000_000 };
+    EventStream::new(options).error(error, "req-1")
+}
+
+/// Goal: where figures are unknown, what an agent recognises stays, in both dialects (spec 2.11).
+#[test]
+fn lengths_are_told_as_far_as_they_are_known() {
+    let told = |max, count, dialect| {
+        let verdict =
+            Verdict { context: ContextFigures { max, count }, ..Verdict::new(Class::ContextTooLong, "rule") };
+        PublicError::of(&Failure::Upstream(verdict), 503).render(dialect, "req-1")
+    };
+    for (max, count, chat, messages) in [
+        (None, None, "of this model. Please reduce", "\"prompt is too long\""),
+        (Some(9), None, "length is 9 tokens. Please reduce", "maximum of 9 tokens"),
+        (Some(9), Some(10), "resulted in 10 tokens. Please", "prompt is too long: 10 tokens > 9 maximum"),
+    ] {
+        assert!(told(max, count, Dialect::OpenAi).contains(chat), "{chat}");
+        assert!(told(max, count, Dialect::Anthropic).contains(messages), "{messages}");
+    }
 }
 
 /// Goal: no byte of an error changes unnoticed. Method: one golden file for each entry, in both dialects and in a stream.

@@ -3,7 +3,7 @@
 //! One parse of borrowed members; no tree is built. A hit is judged by where it stands, so a tool argument that spells
 //! `"usage"` or `"error"` is content and nothing else.
 
-use super::envelope::{Members, Text};
+use crate::wire::envelope::{Members, Text, is_present};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,8 +20,10 @@ pub struct Chunk<'a> {
     pub seen: u128,
     /// Choices that it finishes, one bit each.
     pub finished: u128,
-    /// A choice finished with the reason `error` (spec 2.6: it never passes).
-    pub finished_with_error: bool,
+    /// A choice finished with a failure: the reason `error` never passes (spec 2.6).
+    pub finished_badly: bool,
+    /// The failure is one of length, which is a failure only where nothing was said.
+    pub finished_short: bool,
     /// Its usage, if it is not null.
     pub usage: Option<&'a RawValue>,
 }
@@ -36,6 +38,15 @@ struct View<'a> {
     choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    base_resp: Option<BaseResp<'a>>,
+}
+
+/// How MiniMax reports errors, and successes too.
+#[derive(Deserialize)]
+struct BaseResp<'a> {
+    #[serde(borrow, default)]
+    status_code: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +76,8 @@ impl<'a> Chunk<'a> {
         let choices = view.choices.unwrap_or_default();
         let mut chunk = Self {
             error: view.error.is_some_and(is_present)
-                || view.kind.is_some_and(|kind| kind.get() == "\"error\""),
+                || view.kind.is_some_and(|kind| kind.get() == "\"error\"")
+                || view.base_resp.is_some_and(|resp| resp.status_code.is_some_and(|code| code.get() != "0")),
             no_choices: choices.is_empty(),
             usage: view.usage.filter(|usage| usage.get() != "null"),
             ..Self::default()
@@ -82,7 +94,11 @@ impl<'a> Chunk<'a> {
         self.content |= choice.delta.as_ref().is_some_and(has_content) || choice.text.is_some_and(is_present);
         if let Some(Text(reason)) = &choice.finish_reason {
             self.finished |= bit;
-            self.finished_with_error |= reason == "error";
+            self.finished_short |= reason == "model_context_window_exceeded";
+            self.finished_badly |= matches!(
+                &**reason,
+                "error" | "insufficient_system_resource" | "model_context_window_exceeded"
+            );
         }
     }
 }
@@ -90,10 +106,6 @@ impl<'a> Chunk<'a> {
 /// Whether a delta carries more than a role.
 fn has_content(delta: &Members<'_>) -> bool {
     delta.0.iter().any(|(name, value)| name != "role" && is_present(value))
-}
-
-fn is_present(value: &RawValue) -> bool {
-    !matches!(value.get(), "null" | "\"\"" | "[]" | "{}" | "false")
 }
 
 #[cfg(test)]
@@ -134,7 +146,7 @@ mod tests {
         assert!(!parse(r#"{"error":null,"choices":[]}"#).error);
         let fake = r#"{"choices":[{"index":1,"delta":{"content":"{\"error\":1,\"usage\":{}}"},"finish_reason":"error"}]}"#;
         let chunk = parse(fake);
-        assert!(!chunk.error && chunk.usage.is_none() && chunk.finished_with_error);
+        assert!(!chunk.error && chunk.usage.is_none() && chunk.finished_badly);
         assert_eq!((chunk.seen, chunk.finished), (2, 2));
         assert!(parse(r#"{"choices":[],"usage":{"a":1}}"#).usage.is_some());
         assert!(Chunk::parse(b"[1]").is_err() && Chunk::parse(b"{\"choices\":1}").is_err());

@@ -11,10 +11,10 @@ const USAGE: &str =
 const ERROR: &str = r#"{"error":{"message":"secret-host overloaded"}}"#;
 const DONE: &str = "[DONE]";
 
-fn stream(wants_usage: bool) -> ChatStream {
-    ChatStream::new(StreamOptions {
+fn stream(wants_usage: bool) -> EventStream {
+    EventStream::new(StreamOptions {
+        call: Call::Chat,
         identity: Identity::new("gate-1", "pub/m"),
-        object: "chat.completion.chunk",
         wants_usage,
         created: 7,
     })
@@ -79,8 +79,11 @@ fn completion_rules() {
         (vec![], Step::Failed(Fault::Empty)),
         (vec![TEXT, ERROR], Step::Failed(Fault::ErrorEvent(ERROR.into()))),
         (vec![ROLE, ERROR], Step::Failed(Fault::ErrorEvent(ERROR.into()))),
-        (vec![TEXT, "{\"choices\":[{\"finish_reason\":\"error\"}]}"], Step::Failed(Fault::FinishedWithError)),
-        (vec![TEXT, "not json"], Step::Failed(Fault::NotAChunk)),
+        (
+            vec![TEXT, "{\"choices\":[{\"finish_reason\":\"error\"}]}"],
+            Step::Failed(Fault::ErrorEvent("{\"choices\":[{\"finish_reason\":\"error\"}]}".into())),
+        ),
+        (vec![TEXT, "not json"], Step::Failed(Fault::NotAnEvent)),
         (vec![TEXT, "{\"choices\":[{\"index\":1,\"finish_reason\":\"stop\"}]}"], Step::Failed(Fault::Cut)),
     ] {
         let (text, ended) = run(false, &events);

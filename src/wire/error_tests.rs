@@ -1,0 +1,60 @@
+use super::*;
+use crate::core::limit::RateLimit;
+
+/// Goal: the seed example of spec 2.1, byte for byte.
+#[test]
+fn the_seed_example() {
+    let error = PublicError::of(&Refusal::UnknownModel("openai/unknown-model".into()).into(), 503);
+    assert_eq!(
+        error.render(Dialect::OpenAi, "r"),
+        r#"{"error":{"message":"No available channel for model openai/unknown-model","type":"api_error","param":null,"code":"model_not_found","status":503}}"#
+    );
+}
+
+/// Goal: what a client sends is echoed short and harmless (spec 2.4).
+#[test]
+fn echoes_are_bounded_and_escaped() {
+    let long = PublicError::no_channel(&"é\n".repeat(400));
+    assert!(long.message.len() <= MESSAGE_MAX && !long.message.contains('\n'));
+    assert!(long.message.ends_with("é\\n") || long.message.ends_with('é') || long.message.ends_with('\\'));
+    assert!(PublicError::no_channel("a\u{7}b").message.contains("\\u{7}"));
+}
+
+/// Goal: waits are told as spec 2.7 says: rounded up, never 0, never above a minute.
+#[test]
+fn waits_are_told_exactly() {
+    let headers = |retry| PublicError { retry, ..PublicError::unavailable() }.retry_headers(7);
+    assert_eq!(
+        headers(Retry::After(Duration::from_nanos(1))),
+        [("retry-after", "1".to_owned()), ("retry-after-ms", "1".to_owned())]
+    );
+    assert_eq!(headers(Retry::After(Duration::from_millis(1_001)))[0].1, "2");
+    assert_eq!(headers(Retry::After(RETRY_AFTER_MAX))[0].1, "60");
+    assert_eq!(headers(Retry::After(RETRY_AFTER_MAX + Duration::from_nanos(1)))[0].0, "x-should-retry");
+    assert_eq!(headers(Retry::Soon), [("retry-after", "3".to_owned())]);
+    let rate = RateLimit::per_minute(0);
+    let never = limited(Exceeded::Requests(rate.try_take(1, 0).unwrap_err()));
+    assert_eq!(never.retry_headers(0), [("x-should-retry", "false".to_owned())]);
+}
+
+/// Goal: every class of spec 3.2 has its public face, and all that are a 502 are the same bytes (spec 2.9).
+#[test]
+fn classes_have_one_face() {
+    let render = |class| {
+        let verdict = Verdict { param: Some("secret".into()), ..Verdict::new(class, "rule") };
+        PublicError::of(&Failure::Upstream(verdict), 503)
+    };
+    for class in Class::ALL {
+        let expected = match class {
+            Class::CallerMistake | Class::ContentRefused => 400,
+            Class::ContextTooLong | Class::BodyTooLarge => 413,
+            Class::NotUnderstood => 500,
+            _ => 502,
+        };
+        let error = render(class);
+        assert_eq!(error.status(), expected, "{class:?}");
+        if expected == 502 {
+            assert_eq!(error, PublicError::unavailable());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The language of chat and completions streams: chunks, then `[DONE]`.
+//!
+//! Usage comes once, at the end, and only to a client that asked (spec 1.6). A finish reason without `[DONE]` is
+//! complete, `[DONE]` without a finish reason is completed with one (spec 2.6).
+
+use super::chunk::Chunk;
+use super::{Fault, Language, Shell, StreamOptions};
+use crate::core::usage::Usage;
+use crate::wire::endpoint::Call;
+use crate::wire::error::{Dialect, PublicError};
+use crate::wire::rewrite::{Action, Rewriter};
+use crate::wire::usage;
+use bytes::{BufMut, Bytes};
+
+/// A chat or completions stream.
+pub(super) struct Chat {
+    options: StreamOptions,
+    /// Choices that were mentioned, one bit each.
+    seen: u128,
+    /// Choices that have finished, one bit each.
+    finished: u128,
+    usage: Option<Bytes>,
+}
+
+impl Chat {
+    pub(super) fn new(options: StreamOptions) -> Self {
+        Self { options, seen: 0, finished: 0, usage: None }
+    }
+
+    /// Inside chunks only a null passes as usage, and only to a client that asked.
+    fn write_event(&self, data: &[u8], has_usage: bool, out: &mut Shell) {
+        let (identity, hide_usage) = (&self.options.identity, has_usage || !self.options.wants_usage);
+        let mut rewriter = Rewriter::new(|name: &str| match name {
+            "usage" if hide_usage => Action::Drop,
+            _ => identity.action(name),
+        });
+        out.out.extend_from_slice(b"data: ");
+        rewriter.push(data, &mut out.out);
+        out.out.extend_from_slice(b"\n\n");
+    }
+
+    /// Writes a chunk of the gateway's own.
+    fn write_own(&self, rest: &str, out: &mut Shell) {
+        let StreamOptions { identity, created, call, .. } = &self.options;
+        let object = if *call == Call::Completions { "text_completion" } else { "chat.completion.chunk" };
+        out.out.extend_from_slice(b"data: {\"id\":");
+        out.out.extend_from_slice(identity.id());
+        out.out.put_slice(format!(r#","object":"{object}","created":{created},"model":"#).as_bytes());
+        out.out.extend_from_slice(identity.model());
+        out.out.put_u8(b',');
+        out.out.extend_from_slice(rest.as_bytes());
+        out.out.extend_from_slice(b"}\n\n");
+    }
+}
+
+impl Language for Chat {
+    fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
+        let chunk = Chunk::parse(data).map_err(|_| Fault::NotAnEvent)?;
+        if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
+            return out.error_event(data, self.is_finished());
+        }
+        self.seen |= chunk.seen;
+        self.finished |= chunk.finished;
+        if let Some(usage) = chunk.usage {
+            self.usage = Some(Bytes::copy_from_slice(usage.get().as_bytes()));
+        }
+        if !chunk.no_choices {
+            out.note(chunk.content, chunk.finished != 0);
+            self.write_event(data, chunk.usage.is_some(), out);
+        }
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished != 0 && self.seen & !self.finished == 0
+    }
+
+    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault> {
+        // An answer without a word is one if the upstream says that it was made: it has finished, or it has cost.
+        if !out.content && !self.is_finished() && self.usage.is_none() {
+            return Err(Fault::Empty);
+        }
+        for index in 0..u128::BITS {
+            if (self.seen & !self.finished) >> index & 1 == 1 {
+                let rest = format!(r#""choices":[{{"index":{index},"delta":{{}},"finish_reason":"stop"}}]"#);
+                self.write_own(&rest, out);
+            }
+        }
+        if let Some(usage) = self.usage.as_ref().filter(|_| self.options.wants_usage) {
+            let rest = format!(r#""choices":[],"usage":{}"#, String::from_utf8_lossy(usage));
+            self.write_own(&rest, out);
+        }
+        out.out.extend_from_slice(b"data: [DONE]\n\n");
+        Ok(())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        usage::parse(self.usage.as_ref()?)
+    }
+
+    fn error(&self, error: &PublicError, request_id: &str) -> String {
+        format!("data: {}\n\n", error.render(Dialect::OpenAi, request_id))
+    }
+}

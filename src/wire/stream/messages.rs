@@ -1,0 +1,149 @@
+//! The language of Messages streams: `message_start`, blocks and their deltas, `message_delta`, `message_stop`.
+//!
+//! Nothing before the first block's content commits: neither `message_start` nor `ping` (spec 10.1). The stop reason
+//! stands in `message_delta`; what ends before it was cut.
+
+use super::{Fault, Language, Shell, StreamOptions};
+use crate::core::usage::Usage;
+use crate::wire::envelope::{Members, Text, is_present};
+use crate::wire::error::{Dialect, PublicError};
+use crate::wire::rewrite::{Action, Rewriter};
+use crate::wire::usage;
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A Messages stream.
+pub(super) struct Messages {
+    options: StreamOptions,
+    /// A stop reason has come.
+    stopped: bool,
+    /// `message_stop` has come.
+    closed: bool,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct View<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content_block: Option<Members<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<Members<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Start<'a> {
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+impl Messages {
+    pub(super) fn new(options: StreamOptions) -> Self {
+        Self { options, stopped: false, closed: false, usage: None }
+    }
+
+    fn note_usage(&mut self, reported: Option<&RawValue>) {
+        if let Some(new) = reported.and_then(|usage| usage::parse(usage.get().as_bytes())) {
+            self.usage = Some(self.usage.map_or(new, |old| old.merged(new)));
+        }
+    }
+
+    /// Writes an event with its name; the message inside it gets the gateway's names.
+    fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut Shell) {
+        let identity = &self.options.identity;
+        let renamed = message.map(|message| {
+            let mut renamed = BytesMut::with_capacity(message.get().len() + 32);
+            identity.clone().rewriter().push(message.get().as_bytes(), &mut renamed);
+            renamed.freeze()
+        });
+        out.out.extend_from_slice(b"event: ");
+        out.out.extend_from_slice(kind.as_bytes());
+        out.out.extend_from_slice(b"\ndata: ");
+        let mut rewriter = Rewriter::new(|name: &str| match (name, &renamed) {
+            ("message", Some(renamed)) => Action::Replace(renamed.clone()),
+            _ => identity.action(name),
+        });
+        rewriter.push(data, &mut out.out);
+        out.out.extend_from_slice(b"\n\n");
+    }
+}
+
+/// Whether a block or a delta has something to show besides its type.
+fn has_content(members: &Members<'_>) -> bool {
+    let text = matches!(members.text("type").as_deref(), Some("text" | "thinking"));
+    let shown =
+        |name: &str| !matches!(name, "type" | "index") && (!text || matches!(name, "text" | "thinking"));
+    members.0.iter().any(|(name, value)| shown(name) && is_present(value))
+}
+
+impl Language for Messages {
+    fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
+        let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
+        let kind = &*view.kind.0;
+        let (mut content, mut finishes) = (false, false);
+        match kind {
+            "error" => return out.error_event(data, self.is_finished()),
+            "message_start" => {
+                let start =
+                    view.message.and_then(|message| serde_json::from_str::<Start<'_>>(message.get()).ok());
+                self.note_usage(start.and_then(|start| start.usage));
+            }
+            "content_block_start" => content = view.content_block.as_ref().is_some_and(has_content),
+            "content_block_delta" => content = view.delta.as_ref().is_some_and(has_content),
+            "message_delta" => {
+                let reason = view.delta.as_ref().and_then(|delta| delta.text("stop_reason"));
+                if reason.as_deref() == Some("error") {
+                    return out.error_event(data, self.is_finished());
+                }
+                finishes = reason.is_some();
+                self.stopped |= finishes;
+                self.note_usage(view.usage);
+            }
+            "message_stop" => {
+                (self.closed, out.done) = (true, true);
+                return Ok(());
+            }
+            _ => {}
+        }
+        if kind != "ping" || out.content {
+            out.note(content, finishes);
+            self.write(kind, data, view.message, out);
+        }
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stopped
+    }
+
+    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault> {
+        // `[DONE]`, which some relays send, is no end of a message.
+        if !self.stopped && !self.closed {
+            return Err(if out.content { Fault::Cut } else { Fault::Empty });
+        }
+        if !self.stopped && !out.content {
+            return Err(Fault::Empty);
+        }
+        if !self.stopped {
+            out.out.extend_from_slice(
+                b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":0}}\n\n",
+            );
+        }
+        out.out.extend_from_slice(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+        Ok(())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    fn error(&self, error: &PublicError, request_id: &str) -> String {
+        format!("event: error\ndata: {}\n\n", error.render(Dialect::Anthropic, request_id))
+    }
+}

@@ -1,0 +1,259 @@
+//! A stream on its way through: commit gate, rewriting, completion (spec 1.5, 1.6, 2.6, 10.1), in three languages.
+//!
+//! [`EventStream`] takes an upstream's bytes and gives the client's. It holds everything back until there is content,
+//! tells an answer that ended from one that was cut, and says how it ended. What the events of an API mean is known by
+//! its [`Language`]: chat and completions ([`chat`]), Messages ([`messages`]), Responses ([`responses`]). There is no I/O
+//! here and no clock; the relay asks and decides.
+
+pub mod chat;
+pub mod chunk;
+pub mod messages;
+pub mod responses;
+
+use super::answer::Identity;
+use super::endpoint::Call;
+use super::error::PublicError;
+use super::sse::{Frame, Framer};
+use crate::core::usage::Usage;
+use bytes::{Bytes, BytesMut};
+
+/// Events that may be held back before the commit point.
+const HELD_EVENTS_MAX: usize = 64;
+/// Bytes that may be held back before the commit point.
+const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// What the bytes so far amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing that a client could show yet.
+    Preamble,
+    /// There is content; what was held back may go out.
+    Content,
+    /// The stream said that it is complete.
+    Done,
+    /// It failed; nothing after this counts.
+    Failed(Fault),
+}
+
+/// Why a stream failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// An event that reports an error: its data.
+    ErrorEvent(Bytes),
+    /// An event that is none of its language.
+    NotAnEvent,
+    /// A line beyond the bound.
+    LineTooLong,
+    /// More preamble than the gate holds.
+    GateFull,
+    /// It ended before it was complete.
+    Cut,
+    /// It ended properly, without any content.
+    Empty,
+}
+
+/// What is particular to one stream.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// The API whose language it speaks.
+    pub call: Call,
+    /// The names of the answer.
+    pub identity: Identity,
+    /// Whether the client asked for usage (chat and completions; the others always have it).
+    pub wants_usage: bool,
+    /// Unix seconds, for events that the gateway makes itself.
+    pub created: u64,
+}
+
+/// What the events of one API mean.
+trait Language {
+    /// Takes one event's data in, and writes what the client may read of it.
+    fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault>;
+
+    /// Whether the answer is complete, though the stream may still have to say so.
+    fn is_finished(&self) -> bool;
+
+    /// Writes what a complete answer still lacks, up to its success marker.
+    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault>;
+
+    /// Usage as reported so far.
+    fn usage(&self) -> Option<Usage>;
+
+    /// The events that end the stream with an error (spec 2.6).
+    fn error(&self, error: &PublicError, request_id: &str) -> String;
+}
+
+/// What all languages share of a stream under way.
+#[derive(Debug, Default)]
+struct Shell {
+    out: BytesMut,
+    /// Something that a client could show has come.
+    content: bool,
+    /// The success marker has come.
+    done: bool,
+    /// Events held back, as long as there is no content.
+    held: usize,
+    /// Events with content, or that finish something.
+    progress: u64,
+    /// An error event that came after everything was finished (spec 2.6).
+    late_error: bool,
+}
+
+/// One stream under way.
+pub struct EventStream {
+    language: Box<dyn Language + Send>,
+    framer: Framer,
+    shell: Shell,
+}
+
+impl EventStream {
+    /// A stream of which nothing has arrived yet.
+    #[must_use]
+    pub fn new(options: StreamOptions) -> Self {
+        let language: Box<dyn Language + Send> = match options.call {
+            Call::Messages => Box::new(messages::Messages::new(options)),
+            Call::Responses => Box::new(responses::Responses::new(options)),
+            _ => Box::new(chat::Chat::new(options)),
+        };
+        Self { language, framer: Framer::default(), shell: Shell::default() }
+    }
+
+    /// Takes bytes of the upstream in; what the client may read of them waits in [`EventStream::take`].
+    pub fn push(&mut self, bytes: &[u8]) -> Step {
+        if self.shell.done {
+            return Step::Done;
+        }
+        self.framer.push(bytes);
+        loop {
+            match self.framer.next_frame() {
+                Err(_) => return Step::Failed(Fault::LineTooLong),
+                Ok(None) => return self.standing(),
+                Ok(Some(frame)) => {
+                    if let Err(fault) = self.frame(frame) {
+                        return Step::Failed(fault);
+                    }
+                    if self.shell.done {
+                        return self.complete();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The upstream has nothing more to say: [`Step::Done`] if the answer is complete, else why not.
+    pub fn finish(&mut self) -> Step {
+        if self.shell.done {
+            return Step::Done;
+        }
+        if let Some(frame) = self.framer.finish() {
+            // What is left of a cut connection is half an event; only a whole one counts.
+            match self.frame(frame) {
+                Err(Fault::NotAnEvent) => return Step::Failed(Fault::Cut),
+                Err(fault) => return Step::Failed(fault),
+                Ok(()) => {}
+            }
+        }
+        if self.shell.done || self.language.is_finished() {
+            self.complete()
+        } else {
+            Step::Failed(if self.shell.content { Fault::Cut } else { Fault::Empty })
+        }
+    }
+
+    /// The bytes that the client may read now; before there is content, or after the end, this commits them.
+    #[must_use]
+    pub fn take(&mut self) -> Bytes {
+        self.shell.out.split().freeze()
+    }
+
+    /// The usage that the upstream reported so far.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.language.usage()
+    }
+
+    /// Whether everything had finished when an error event came, which was dropped.
+    #[must_use]
+    pub fn had_late_error(&self) -> bool {
+        self.shell.late_error
+    }
+
+    /// Events with content, or that finish something, so far.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        self.shell.progress
+    }
+
+    /// The events that end the stream with an error (spec 2.6).
+    #[must_use]
+    pub fn error(&self, error: &PublicError, request_id: &str) -> String {
+        self.language.error(error, request_id)
+    }
+
+    fn standing(&self) -> Step {
+        if self.shell.content {
+            Step::Content
+        } else if self.shell.held > HELD_EVENTS_MAX || self.shell.out.len() > HELD_BYTES_MAX {
+            Step::Failed(Fault::GateFull)
+        } else {
+            Step::Preamble
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), Fault> {
+        let shell = &mut self.shell;
+        match frame {
+            Frame::Comment => {
+                if shell.content {
+                    shell.out.extend_from_slice(b": keep-alive\n\n");
+                }
+                Ok(())
+            }
+            Frame::Error(data) => shell.error_event(&data, self.language.is_finished()),
+            Frame::Data(data) if data.trim_ascii().is_empty() => Ok(()),
+            Frame::Data(data) if data.trim_ascii() == b"[DONE]" => {
+                shell.done = true;
+                Ok(())
+            }
+            Frame::Data(data) if simdutf8::basic::from_utf8(&data).is_ok() => {
+                self.language.event(&data, shell)
+            }
+            // Some servers cut a character in two where they cut the text; half a character is no reason to fail.
+            Frame::Data(data) => {
+                let data = Bytes::from(String::from_utf8_lossy(&data).into_owned());
+                self.language.event(&data, shell)
+            }
+        }
+    }
+
+    fn complete(&mut self) -> Step {
+        match self.language.complete(&mut self.shell) {
+            Ok(()) => {
+                self.shell.done = true;
+                Step::Done
+            }
+            Err(fault) => Step::Failed(fault),
+        }
+    }
+}
+
+impl Shell {
+    /// An error after everything has finished changes nothing for the client; it is dropped (spec 2.6).
+    fn error_event(&mut self, data: &Bytes, finished: bool) -> Result<(), Fault> {
+        if finished {
+            self.late_error = true;
+            return Ok(());
+        }
+        Err(Fault::ErrorEvent(data.clone()))
+    }
+
+    /// Notes what an event brought.
+    fn note(&mut self, content: bool, finishes: bool) {
+        self.content |= content;
+        self.progress += u64::from(content || finishes);
+        self.held += usize::from(!self.content);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The language of Responses streams: `response.created`, items and their deltas, `response.completed`.
+//!
+//! The state of the whole answer stands in the member `response` of some events, which gets the gateway's names.
+//! Content is a delta that is not empty, or an item that is a call (spec 10.1). Every event has a number; those that the
+//! gateway adds go on counting (spec 2.6).
+
+use super::{Fault, Language, Shell, StreamOptions};
+use crate::core::usage::Usage;
+use crate::wire::envelope::{Members, Text, is_present};
+use crate::wire::error::{Dialect, PublicError};
+use crate::wire::rewrite::{Action, Rewriter};
+use crate::wire::usage;
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A Responses stream.
+pub(super) struct Responses {
+    options: StreamOptions,
+    completed: bool,
+    /// The number of the next event.
+    next_number: u64,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct View<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    item: Option<Members<'a>>,
+    #[serde(default)]
+    sequence_number: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Whole<'a> {
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+impl Responses {
+    pub(super) fn new(options: StreamOptions) -> Self {
+        Self { options, completed: false, next_number: 0, usage: None }
+    }
+
+    fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut Shell) {
+        let identity = &self.options.identity;
+        let renamed = response.map(|response| {
+            let mut renamed = BytesMut::with_capacity(response.get().len() + 32);
+            identity.clone().rewriter().push(response.get().as_bytes(), &mut renamed);
+            renamed.freeze()
+        });
+        out.out.extend_from_slice(b"event: ");
+        out.out.extend_from_slice(kind.as_bytes());
+        out.out.extend_from_slice(b"\ndata: ");
+        let mut rewriter = Rewriter::new(|name: &str| match (name, &renamed) {
+            ("response", Some(renamed)) => Action::Replace(renamed.clone()),
+            _ => identity.action(name),
+        });
+        rewriter.push(data, &mut out.out);
+        out.out.extend_from_slice(b"\n\n");
+    }
+}
+
+/// Whether an item shows something by being there: a call of a tool, an image; texts and thoughts show by their deltas.
+fn is_call(item: &Members<'_>) -> bool {
+    item.text("type").is_some_and(|kind| !matches!(&*kind, "message" | "reasoning"))
+}
+
+impl Language for Responses {
+    fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
+        let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
+        let kind = &*view.kind.0;
+        if let Some(number) = view.sequence_number {
+            self.next_number = number.saturating_add(1);
+        }
+        let finishes = matches!(kind, "response.completed" | "response.incomplete");
+        let content = match kind {
+            "error" | "response.failed" => return out.error_event(data, self.completed),
+            "response.output_item.added" => view.item.as_ref().is_some_and(is_call),
+            _ => view.delta.is_some_and(is_present) || kind.ends_with(".partial_image"),
+        };
+        if finishes {
+            let whole =
+                view.response.and_then(|response| serde_json::from_str::<Whole<'_>>(response.get()).ok());
+            self.usage = whole.and_then(|whole| usage::parse(whole.usage?.get().as_bytes()));
+            (self.completed, out.done) = (true, true);
+        }
+        out.note(content, finishes);
+        self.write(kind, data, view.response, out);
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.completed
+    }
+
+    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault> {
+        // `[DONE]`, which some servers send, is no end of a response: its state would be missing.
+        match self.completed {
+            true => Ok(()),
+            false if out.content => Err(Fault::Cut),
+            false => Err(Fault::Empty),
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    fn error(&self, error: &PublicError, request_id: &str) -> String {
+        let number = self.next_number;
+        let flat = serde_json::json!(error.code.entry().name);
+        let message = serde_json::json!(error.told(Dialect::OpenAi));
+        let param = serde_json::json!(error.param);
+        let body = error.render(Dialect::OpenAi, request_id);
+        // The rendered body is `{"error":{…}}`; its member goes in beside the flat ones.
+        let nested = body.strip_prefix('{').and_then(|body| body.strip_suffix('}')).unwrap_or_default();
+        let (id, model) = (self.options.identity.id(), self.options.identity.model());
+        format!(
+            "event: error\ndata: {{\"type\":\"error\",\"sequence_number\":{number},\"code\":{flat},\"message\":{message},\"param\":{param},{nested}}}\n\n\
+             event: response.failed\ndata: {{\"type\":\"response.failed\",\"sequence_number\":{},\"response\":{{\"id\":{},\"object\":\"response\",\"created_at\":{},\"status\":\"failed\",\"error\":{{\"code\":\"server_error\",\"message\":{message}}},\"incomplete_details\":null,\"model\":{},\"output\":[],\"usage\":null}}}}\n\n",
+            number + 1,
+            String::from_utf8_lossy(id),
+            self.options.created,
+            String::from_utf8_lossy(model),
+        )
+    }
+}
