@@ -1,15 +1,21 @@
-//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`.
+//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`.
 //!
-//! These three say nothing secret and need no token. Everything else is 404, so there is nothing yet that DNS rebinding
-//! or a stranger could reach.
+//! The first three say nothing secret and are open to all; for everything else [`guard`] decides.
 
+pub mod guard;
+
+use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
+use guard::{Denied, Guard};
 use http::Response;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many failures are shown where nobody says how many.
+const FAILURES_SHOWN: usize = 50;
 
 /// Whether the gateway wants new traffic (spec 12.3).
 #[derive(Debug, Default)]
@@ -34,6 +40,10 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
+    /// What `/failures` shows.
+    pub failures: Arc<Failures>,
+    /// Who may see what is not open to all.
+    pub guard: Guard,
 }
 
 #[async_trait]
@@ -48,9 +58,36 @@ impl ServeHttp for Admin {
             "/livez" => text(200, "ok\n"),
             "/readyz" if self.readiness.is_ready() => text(200, "ready\n"),
             "/readyz" => text(503, "draining\n"),
+            path => match self.guard.may_read(&head.headers) {
+                Ok(()) => self.guarded(path, head.uri.query().unwrap_or_default()),
+                Err(Denied::ForeignHost) => {
+                    text(403, "this host name is not allowed (admin.allowed_hosts)\n")
+                }
+                Err(Denied::NoToken) => text(401, "the admin token is needed (Authorization: Bearer)\n"),
+            },
+        }
+    }
+}
+
+impl Admin {
+    fn guarded(&self, path: &str, query: &str) -> Response<Vec<u8>> {
+        match path {
+            "/failures" => {
+                let limit = parameter(query, "limit").and_then(|limit| limit.parse().ok());
+                let found =
+                    self.failures.render(parameter(query, "id").as_deref(), limit.unwrap_or(FAILURES_SHOWN));
+                answer(200, "application/json", found.into_bytes())
+            }
             _ => text(404, "not found\n"),
         }
     }
+}
+
+/// The value of a query parameter.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let (_, value) =
+        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
 fn text(status: u16, body: &str) -> Response<Vec<u8>> {

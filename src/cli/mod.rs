@@ -1,9 +1,12 @@
 //! Ring 4: the command line: one file for each subcommand, exit codes in one place (spec 12.2).
 
+mod admin;
 mod check;
+mod classify;
 mod keys;
 mod run;
 mod sandbox;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
@@ -48,6 +51,15 @@ enum Command {
         #[arg(short = 'c', value_name = "FILE", default_value = "tidegate.yaml")]
         config: PathBuf,
     },
+    /// Judge a recorded upstream answer: the rule that matches, the verdict, and what the client would read.
+    Classify(classify::Arguments),
+    /// Tell why a request failed: attempts, upstream answers, and what the client was told.
+    Why {
+        /// The id that the client was given in `x-request-id`.
+        request_id: String,
+        #[command(flatten)]
+        admin: admin::Arguments,
+    },
     /// Make keys for clients.
     Keys {
         #[command(subcommand)]
@@ -76,6 +88,8 @@ pub fn main() -> ExitCode {
     let ended = match (cli.command, cli.test) {
         (Some(Command::Run { config, log_level }), false) => run::run(&config, log_level),
         (Some(Command::Check { config }), _) => check::check(&config),
+        (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
+        (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
         (Some(Command::Keys { command: KeysCommand::New }), false) => keys::new(),
         (Some(Command::Keys { command: KeysCommand::Hash }), false) => keys::hash(),

@@ -60,6 +60,11 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     }
 }
 
+/// The admin token of the environment, for commands that ask a running gateway.
+pub(crate) fn admin_token() -> Option<String> {
+    secret::process_env("TIDEGATE_ADMIN_TOKEN")
+}
+
 /// Checks a text as if it stood in `file`, with `env` as environment.
 ///
 /// # Errors

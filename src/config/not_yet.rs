@@ -21,8 +21,6 @@ const TABLE: &[(&str, Severity)] = &[
     ("server.tls", Refused),
     ("server.listen_h2c", Refused),
     ("server.trusted_proxies", Refused),
-    ("admin.token", NoEffect),
-    ("admin.allowed_hosts", NoEffect),
     ("store.path", NoEffect),
     ("store.postgres", Refused),
     ("store.redis", Refused),

@@ -1,6 +1,7 @@
 //! The sections `server`, `admin`, `errors` and `sandbox`.
 
 use super::reader::{Item, Object};
+use super::secret;
 use super::types::{Admin, Errors, Sandbox, Server};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::available_parallelism;
@@ -41,11 +42,15 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
 
 pub(super) fn admin(item: Option<Item<'_>>) -> Admin {
     let section = item.and_then(|item| item.object());
-    let listen = section.as_ref().and_then(|section| section.get("listen")).and_then(|item| address(&item));
+    let get = |name| section.as_ref().and_then(|section: &Object<'_>| section.get(name));
+    let listen = get("listen").and_then(|item| address(&item));
+    let token = get("token").and_then(|item| secret::read(&item));
+    let hosts = get("allowed_hosts").map(|item| item.list()).unwrap_or_default();
+    let allowed_hosts = hosts.iter().filter_map(|item| item.text().map(str::to_owned)).collect();
     if let Some(section) = section {
         section.finish();
     }
-    Admin { listen: listen.unwrap_or(loopback(9090)) }
+    Admin { listen: listen.unwrap_or(loopback(9090)), token, allowed_hosts }
 }
 
 pub(super) fn errors(item: Option<Item<'_>>) -> Errors {

@@ -61,6 +61,10 @@ pub struct Server {
 pub struct Admin {
     /// Where operators and Prometheus connect.
     pub listen: SocketAddr,
+    /// What operators present for everything that is not open to all.
+    pub token: Option<Secret>,
+    /// Names under which the listener may be asked, besides its address and loopback.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// How errors are told.

@@ -13,6 +13,7 @@ use crate::wire::classify::{self, Answer as Judged, Judge};
 use crate::wire::custom::{Custom, CustomRow};
 use crate::wire::endpoint::Call;
 use crate::wire::reading::Reading;
+use crate::wire::recorded;
 use crate::wire::sanitize::operator_words;
 use crate::wire::splice::Spliced;
 use crate::wire::stream::{EventStream, Fault, Step};
@@ -203,31 +204,18 @@ impl Plan<'_> {
     }
 
     fn broken(&self, fault: &Fault) -> Failed {
-        match fault {
-            Fault::ErrorEvent(data) => {
-                let verdict = self.ask(|judge| judge.classify_event(data));
-                Failed { words: words(&verdict, data), verdict, status: Some(200) }
-            }
-            fault => fault_verdict(fault).into(),
-        }
+        let verdict = self.ask(|judge| recorded::of_fault(fault, judge));
+        let said = match fault {
+            Fault::ErrorEvent(data) => words(&verdict, data),
+            _ => String::new(),
+        };
+        Failed { words: said, verdict, status: Some(200) }
     }
 }
 
 impl From<Verdict> for Failed {
     fn from(verdict: Verdict) -> Self {
         Self { verdict, status: None, words: String::new() }
-    }
-}
-
-/// The verdict on a stream that failed without saying why.
-pub(super) fn fault_verdict(fault: &Fault) -> Verdict {
-    match fault {
-        Fault::ErrorEvent(_) => Verdict::new(Class::Broken, "stream: error event"),
-        Fault::Cut => Verdict::new(Class::Broken, "stream: cut"),
-        Fault::NotAnEvent => Verdict::new(Class::NotUnderstood, "stream: not an event"),
-        Fault::LineTooLong => Verdict::new(Class::NotUnderstood, "stream: line too long"),
-        Fault::GateFull => Verdict::new(Class::NotUnderstood, "stream: no content in many events"),
-        Fault::Empty => Verdict::new(Class::NotUnderstood, "stream: empty"),
     }
 }
 

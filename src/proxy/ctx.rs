@@ -75,6 +75,7 @@ impl Ctx {
         self.record.duration = self.started.elapsed();
         let labels = Arc::clone(&self.generation.labels);
         self.shared.metrics.observe(&self.record, &labels);
+        self.shared.failures.note(&self.record, &labels);
         if let Some(log) = &self.shared.log {
             let empty = Record::begun(0, Arc::clone(&self.record.request_id), 0);
             log.write(std::mem::replace(&mut self.record, empty), labels);

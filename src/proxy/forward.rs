@@ -10,6 +10,7 @@ use crate::core::usage::UsageSource;
 use crate::telemetry::record::{End, Outcome};
 use crate::wire::answer::{self, Identity};
 use crate::wire::error::PublicError;
+use crate::wire::recorded::silent_fault;
 use crate::wire::stream::{EventStream, Step};
 use crate::wire::usage;
 use bytes::{Bytes, BytesMut};
@@ -18,7 +19,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::attempt::{Answer, fault_verdict};
+use super::attempt::Answer;
 
 /// How long the end of an upstream's answer is waited for, so that its connection can be used again.
 const EPILOGUE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -187,7 +188,7 @@ async fn events(
         };
         if let Step::Failed(fault) = &step {
             note_stream_usage(ctx, &stream);
-            return break_off(session, ctx, &mut stream, fault_verdict(fault).rule).await;
+            return break_off(session, ctx, &mut stream, silent_fault(fault).rule).await;
         }
         done = step == Step::Done;
     }

@@ -26,6 +26,7 @@ mod upstream;
 use crate::config::Config;
 use crate::core::refusal::Failure;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::End;
 use crate::telemetry::request_id;
@@ -57,6 +58,7 @@ const POOL_SIZE: usize = 1_024;
 pub(crate) struct Shared {
     generation: ArcSwap<Generation>,
     metrics: Arc<Metrics>,
+    failures: Arc<Failures>,
     log: Option<AccessLog>,
     connector: Arc<Connector>,
     clock: Clock,
@@ -113,6 +115,8 @@ pub struct Built {
     pub resolver: Resolver,
     /// What is to be exported.
     pub metrics: Arc<Metrics>,
+    /// The last failures behind the gateway.
+    pub failures: Arc<Failures>,
     /// To be flushed before the process ends; `None` if there is no log.
     pub log: Option<AccessLog>,
 }
@@ -153,9 +157,11 @@ impl Builder {
         let log = self.log.map(|out| AccessLog::start(out, metrics.log_dropped())).transpose()?;
         let generation = Generation::new(1, &self.config, &metrics);
         metrics.set_generation(generation.number);
+        let failures = Arc::<Failures>::default();
         let shared = Arc::new(Shared {
             generation: ArcSwap::from_pointee(generation),
             metrics: Arc::clone(&metrics),
+            failures: Arc::clone(&failures),
             log: log.clone(),
             connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
             clock: Clock::start(),
@@ -164,6 +170,7 @@ impl Builder {
             gateway: Gateway { shared: Arc::clone(&shared) },
             resolver: Resolver(shared),
             metrics,
+            failures,
             log,
         })
     }

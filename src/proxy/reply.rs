@@ -5,7 +5,7 @@ use super::{Ctx, Cut, Downstream};
 use crate::core::key::Exceeded;
 use crate::core::refusal::{Failure, Refusal};
 use crate::telemetry::record::End;
-use crate::wire::error::{Dialect, PublicError};
+use crate::wire::error::{Code, Dialect, PublicError};
 use crate::wire::ratelimit;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
@@ -86,6 +86,8 @@ pub(super) async fn send(
 fn note(ctx: &mut Ctx, failure: &Failure, error: &PublicError) {
     ctx.record.end = End::Error;
     ctx.record.code = Some(error.code.entry().name);
+    // Words of an upstream to the caller may repeat the prompt, which is in no log.
+    ctx.record.told = Some(error.message.clone()).filter(|_| error.code != Code::InvalidRequest);
     match failure {
         Failure::Refused(refusal) => ctx.record.refusal = Some((refusal.stage(), refusal.reason())),
         Failure::Upstream(verdict) => ctx.record.rewritten = Some(verdict.class),

@@ -6,6 +6,7 @@
 mod drain;
 pub mod signals;
 
+use crate::admin::guard::Guard;
 use crate::admin::{Admin, Readiness};
 use crate::config::Config;
 use crate::proxy::{Built, Gateway};
@@ -51,7 +52,9 @@ impl Assembly {
         }
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
         server.bootstrap();
-        let Built { gateway, resolver, metrics, log } = Gateway::builder(config).access_log(log).build()?;
+        let guard = Guard::new(&config.admin);
+        let Built { gateway, resolver, metrics, failures, log } =
+            Gateway::builder(config).access_log(log).build()?;
         let readiness = Arc::new(Readiness::default());
 
         let mut options = HttpServerOptions::default();
@@ -66,7 +69,7 @@ impl Assembly {
         }
         server.add_service(public);
 
-        let app = Admin { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
+        let app = Admin { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness), failures, guard };
         let mut admin_service = Service::new("admin".into(), app);
         admin_service.threads = Some(1);
         admin_service.add_tcp(&admin.to_string());

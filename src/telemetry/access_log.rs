@@ -101,6 +101,7 @@ pub fn render(record: &Record, labels: &Labels) -> String {
         attempts: record.attempts.iter().map(|attempt| AttemptView::of(attempt, labels)).collect(),
         status: record.status,
         code: record.code,
+        told: record.told.as_deref(),
         refusal: record.refusal.map(|(stage, reason)| Refused { stage, reason }),
         stream: record.stream,
         tokens: record.usage.map(|(usage, source)| Tokens {
@@ -138,6 +139,8 @@ struct Line<'a> {
     attempts: Vec<AttemptView<'a>>,
     status: u16,
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<&'a str>,
     refusal: Option<Refused>,
     stream: bool,
     tokens: Option<Tokens>,

@@ -30,6 +30,8 @@ pub struct Record {
     pub status: u16,
     /// The public error code.
     pub code: Option<&'static str>,
+    /// What the client was told, where it is the gateway's own words.
+    pub told: Option<Cow<'static, str>>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// Token usage and where it comes from.
@@ -154,6 +156,7 @@ impl Record {
             refusal: None,
             status: 0,
             code: None,
+            told: None,
             stream: false,
             usage: None,
             time_to_first_token: None,

@@ -89,10 +89,14 @@ impl<'a> Caller<'a> {
     /// Whether the words name a member that the caller sent, or a field that requests have.
     #[must_use]
     pub fn is_named_in(&self, message: &str) -> bool {
-        message
-            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        let is_member = |word: &str| self.wrote(&format!("\"{word}\""));
+        let plain = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        // What stands in quotation marks is meant as a name, however short.
+        let quoted = message.split(['\'', '"', '`']).skip(1).step_by(2);
+        plain
             .filter(|word| word.len() >= 4)
-            .any(|word| FIELDS.contains(&word) || word.contains('_') && self.wrote(&format!("\"{word}\"")))
+            .any(|word| FIELDS.contains(&word) || word.contains('_') && is_member(word))
+            || quoted.filter(|word| word.len() <= 64).any(is_member)
     }
 }
 
@@ -135,6 +139,7 @@ mod tests {
     fn knows_when_a_field_is_named() {
         let caller = Caller::new(br#"{"my_field":1}"#, "p/m", "m");
         assert!(caller.is_named_in("`temperature` is too high") && caller.is_named_in("bad my_field"));
+        assert!(Caller::new(br#"{"ab":1}"#, "p/m", "m").is_named_in("extra input 'ab'"));
         assert!(!caller.is_named_in("please pay") && !caller.is_named_in("no_such thing"));
     }
 

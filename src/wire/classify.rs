@@ -228,6 +228,9 @@ fn is_request_scoped(facts: Facts<'_>) -> bool {
 }
 
 fn refines(row: &Row, report: &Report) -> bool {
+    if row.is_firm() {
+        return true;
+    }
     let about_input = |param: &String| {
         param.contains("token")
             || ["messages", "input", "prompt"].iter().any(|field| param.starts_with(field))

@@ -71,6 +71,106 @@ fn main_rows() {
     }
 }
 
+/// Goal: the rules hold for answers that they were not written from: other wordings, other providers.
+#[test]
+fn other_dialects() {
+    use Class::*;
+    for (status, message, code, class) in [
+        (
+            404,
+            "This is a chat model, so it is not supported in the v1/completions endpoint.",
+            "",
+            CallerMistake,
+        ),
+        (400, "Invalid 'messages': array too long.", "array_above_max_length", CallerMistake),
+        (422, "messages.1.content.0.tool_use_id: unexpected value", "", CallerMistake),
+        (400, "Range of max_tokens should be [1, 8192]", "InvalidParameter", CallerMistake),
+        (400, "Extra inputs are not permitted, field: 'temperature'", "", CallerMistake),
+        (400, "Your input was flagged by our filter", "", ContentRefused),
+        (403, "Your chosen model requires moderation and your input was flagged", "403", ContentRefused),
+        (400, "Output blocked by guardrail policy", "", ContentRefused),
+        (400, "x", "InputTextSensitiveContentDetected", ContentRefused),
+        (
+            400,
+            "input length and max_tokens exceed context limit: 190000 + 20000 > 200000",
+            "",
+            ContextTooLong,
+        ),
+        (
+            400,
+            "Prompt contains 32801 tokens, too large for model with 32768 maximum context length",
+            "",
+            ContextTooLong,
+        ),
+        (
+            422,
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097.",
+            "",
+            ContextTooLong,
+        ),
+        (
+            400,
+            "The decoder prompt (length 9000) is longer than the maximum model length of 8192",
+            "",
+            ContextTooLong,
+        ),
+        (400, "the request exceeds the available context size", "exceed_context_size_error", ContextTooLong),
+        (500, "输入内容超过上下文最大长度", "", ContextTooLong),
+        (413, "Payload too large", "", BodyTooLarge),
+        (401, "Access denied due to invalid key or wrong endpoint", "401", CredentialRefused),
+        (403, "Your API key was reported as leaked.", "PERMISSION_DENIED", CredentialRefused),
+        (
+            403,
+            "The security token included in the request is expired",
+            "ExpiredTokenException",
+            CredentialRefused,
+        ),
+        (401, "无效的令牌", "", CredentialRefused),
+        (400, "You have reached your specified API usage limits.", "", AccountEmpty),
+        (403, "Sorry, your account balance is insufficient", "30001", AccountEmpty),
+        (403, "用户额度不足", "", AccountEmpty),
+        (400, "Budget has been exceeded! Max budget: 0.05", "budget_exceeded", AccountEmpty),
+        (402, "This request requires more credits, or fewer max_tokens.", "402", AccountEmpty),
+        (403, "no", "AccessDenied.Unpurchased", AccountEmpty),
+        (403, "Access denied due to Virtual Network/Firewall rules.", "403", AddressRefused),
+        (403, "no", "unsupported_country_region_territory", AddressRefused),
+        (429, "You have reached the rate limit specific to this model", "model_rate_limit", RateLimited),
+        (
+            429,
+            "Your team's rate limit is 1 requests per second",
+            "Some resource has been exhausted",
+            RateLimited,
+        ),
+        (400, "You have too many on-demand requests", "ServiceQuotaExceededException", RateLimited),
+        (429, "Request too large for m on tokens per min (TPM): Limit 1, Requested 2", "", TooLargeForTier),
+        (429, "当前分组上游负载已饱和，请稍后再试", "", Overloaded),
+        (503, "The server is overloaded or not ready yet.", "service_unavailable", Overloaded),
+        (498, "flex tier capacity exceeded", "capacity_exceeded", Overloaded),
+        (500, "llama runner process has terminated", "", Broken),
+        (504, "The request timed out", "DEADLINE_EXCEEDED", Broken),
+        (404, "Resource not found", "404", Misconfigured),
+        (400, "Unsupported api version", "", Misconfigured),
+        (403, "Project does not have access to model x", "model_not_found", ModelMissing),
+        (400, "Your organization must be verified to stream this model.", "unsupported_value", ModelMissing),
+        (400, "The provided model identifier is invalid.", "ValidationException", ModelMissing),
+        (
+            400,
+            "The operation does not work with the specified model, x.",
+            "OperationNotSupported",
+            ModelMissing,
+        ),
+        (404, "No allowed providers are available for the selected model.", "404", ModelMissing),
+        (403, "Model disabled.", "30003", ModelMissing),
+        (503, "No available channel for model x under group default", "model_not_found", ModelMissing),
+        (403, "no", "Model.AccessDenied", ModelMissing),
+    ] {
+        let code = if code.is_empty() { String::new() } else { format!(r#","code":"{code}""#) };
+        let body = format!(r#"{{"error":{{"message":"{message}","type":"error"{code}}}}}"#);
+        let verdict = verdict(status, &body);
+        assert_eq!(verdict.class, class, "{status} {body}: {}", verdict.rule);
+    }
+}
+
 /// Goal: words of the prompt that an upstream echoes never make a request's fault into one of the channel's, and text
 /// never takes a credential out (spec 3.4, 3.5).
 #[test]

@@ -6,7 +6,7 @@
 use crate::core::failure::ContextFigures;
 
 /// Phrases before the maximum, the more telling ones first.
-const MAX: [&str; 24] = [
+const MAX: [&str; 26] = [
     "maximum context length is ",
     "maximum context length of ",
     "maximum context length: ",
@@ -22,6 +22,8 @@ const MAX: [&str; 24] = [
     "token limit: ",
     "max_seq_len (",
     "max_model_len of ",
+    "maximum model length of ",
+    "must have less than ",
     "exceeds the limit of ",
     "while limit is ",
     "limit is ",
@@ -33,7 +35,7 @@ const MAX: [&str; 24] = [
     "at most ",
 ];
 /// Phrases before the count.
-const COUNT: [&str; 22] = [
+const COUNT: [&str; 23] = [
     "resulted in ",
     "your request has ",
     "for a total of at least ",
@@ -51,6 +53,7 @@ const COUNT: [&str; 22] = [
     "token count of ",
     "prompt length ",
     "input length (",
+    "(length ",
     "current length is ",
     "length of prompt_tokens (",
     "input too long: ",

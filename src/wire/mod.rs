@@ -2,7 +2,6 @@
 
 pub mod answer;
 pub mod caller;
-
 pub mod classify;
 pub mod context;
 pub mod credential;
@@ -14,6 +13,7 @@ pub mod error;
 pub mod hint;
 pub mod ratelimit;
 pub mod reading;
+pub mod recorded;
 pub mod report;
 pub mod rewrite;
 pub mod rule;

@@ -28,6 +28,7 @@ pub struct Row {
     words: &'static [&'static str],
     effect: Option<Effect>,
     next: Option<Next>,
+    firm: bool,
 }
 
 /// What a row looks at.
@@ -66,6 +67,7 @@ impl Row {
             words: &[],
             effect: None,
             next: None,
+            firm: false,
         }
     }
 
@@ -123,6 +125,12 @@ impl Row {
         self
     }
 
+    /// Even where a code or a field blames the request.
+    pub(super) const fn firm(mut self) -> Self {
+        self.firm = true;
+        self
+    }
+
     /// With another reach of the search than its class has.
     pub(super) const fn next(mut self, next: Next) -> Self {
         self.next = Some(next);
@@ -145,6 +153,12 @@ impl Row {
     #[must_use]
     pub fn is_text(&self) -> bool {
         !self.texts.is_empty() || !self.words.is_empty()
+    }
+
+    /// Whether the row holds even where a code or a field blames the request.
+    #[must_use]
+    pub fn is_firm(&self) -> bool {
+        self.firm
     }
 
     /// Whether the row believes single words.

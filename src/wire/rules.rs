@@ -46,6 +46,10 @@ const LENGTHS: Texts = &[
     &["input too long"],
     &["prompt exceeds"],
     &["inputs", "tokens"],
+    &["tokens", "must be <="],
+    &["must have less than", "tokens"],
+    &["maximum model length"],
+    &["prompt", "longer than"],
     &["conversation", "tokens"],
     &["上下文"],
     &["最大长度"],
@@ -183,6 +187,8 @@ pub const ROWS: &[Row] = &[
         "invalid_endpoint_or_model*",
         "model_not_open",
         "model_closed",
+        "model.access_denied",
+        "operation_not_supported",
         "permission",
         "resource_not_found",
         "no_such_model",
@@ -213,6 +219,8 @@ pub const ROWS: &[Row] = &[
         "linked_organization_spend_limit_reached",
         "personal_team_blocked*",
         "allocation_quota.free_tier_only",
+        "access_denied.unpurchased",
+        "budget_exceeded",
         "pre_consume_token_quota_failed",
         "quota_not_enough",
         "base_resp.1008",
@@ -298,6 +306,7 @@ pub const ROWS: &[Row] = &[
         &["past invoices"],
         &["enable billing"],
         &["top up"],
+        &["budget", "exceeded"],
         &["organization has been restricted"],
         &["organization has been disabled"],
         &["account", "suspended"],
@@ -310,16 +319,26 @@ pub const ROWS: &[Row] = &[
         &["欠费"],
         &["充值"],
     ]),
+    Row::new("text: usage limit of the account", AccountEmpty)
+        .status(&[(400, 400), (403, 403)])
+        .texts(&[&["usage limits"], &["regain access"]]),
     Row::new("status: payment required", AccountEmpty).status(&[(402, 402)]),
+    // That an organisation is not verified is ours, whatever field it shows at.
+    Row::new("text: our organisation is not verified", ModelMissing)
+        .status(&[(400, 400), (403, 403)])
+        .texts(&[&["organization must be verified"], &["verify organization"]])
+        .firm(),
     // A capability that our account, our server or our address lacks, before the codes that name the key.
     Row::new("text: model not for us", ModelMissing)
         .status(&[(400, 400), (401, 401), (403, 403), (404, 404), (422, 422)])
         .texts(&[
             &["access to the model"],
             &["access to model"],
-            &["must be verified to use the model"],
-            &["must be verified to stream"],
             &["not allowed to sample from this model"],
+            &["model disabled"],
+            &["model is disabled"],
+            &["does not have access to model"],
+            &["no permission to use the model"],
             &["无权使用模型"],
             &["无权访问"],
         ]),
@@ -459,6 +478,8 @@ pub const ROWS: &[Row] = &[
             "slow_down",
             "ramp_limit_exceeded",
             "quota_exceeded",
+            "service_quota_exceeded",
+            "model_rate_limit",
             "limit_requests",
             "limit_tokens",
             "base_resp.1002",
@@ -563,6 +584,11 @@ pub const ROWS: &[Row] = &[
             &["not found", "model"],
             &["model", "no longer available"],
             &["unknown model"],
+            &["model identifier", "invalid"],
+            &["does not work with the specified model"],
+            &["model", "has been retired"],
+            &["model", "is deprecated"],
+            &["model", "not available"],
             &["invalid model"],
             &["unsupported model"],
             &["model is not supported"],
@@ -730,5 +756,7 @@ pub const NOT_JSON: Row = Row::new("2xx: not JSON", NotUnderstood);
 pub const NO_CONTENT: Row = Row::new("2xx: no content", NotUnderstood);
 /// A 2xx from which every image was taken out.
 pub const WITHHELD: Row = Row::new("2xx: images withheld", ContentRefused);
+/// The name for a stream that ends properly without any content.
+pub const EMPTY_STREAM: &str = "stream: empty";
 /// The generic last row.
 pub const UNKNOWN: Row = Row::new("unknown", Broken);

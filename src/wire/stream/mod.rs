@@ -166,6 +166,12 @@ impl EventStream {
         self.shell.out.split().freeze()
     }
 
+    /// Whether there is, or was, content, so that what was held back may go out.
+    #[must_use]
+    pub fn has_content(&self) -> bool {
+        self.shell.content
+    }
+
     /// The usage that the upstream reported so far.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {

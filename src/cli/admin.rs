@@ -1,0 +1,47 @@
+//! The admin listener of a running gateway, asked from the command line.
+
+use clap::Args;
+use std::time::Duration;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the gateway's admin listener is.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The admin listener of the gateway.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin: String,
+    /// A file with the admin token; without it the variable TIDEGATE_ADMIN_TOKEN counts.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<std::path::PathBuf>,
+}
+
+impl Arguments {
+    /// Gets a path; the answer is its body.
+    ///
+    /// # Errors
+    ///
+    /// A sentence on why there is no answer.
+    pub(super) fn get(&self, path: &str) -> Result<String, String> {
+        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        let agent = ureq::Agent::new_with_config(config.build());
+        let mut request = agent.get(format!("http://{}{path}", self.admin));
+        if let Some(token) = self.token()? {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let unreachable = |e| format!("no gateway answers at {}: {e}", self.admin);
+        let mut answer = request.call().map_err(unreachable)?;
+        let body = answer.body_mut().read_to_string().map_err(unreachable)?;
+        match answer.status().as_u16() {
+            200 => Ok(body),
+            status => Err(format!("the gateway at {} answered {status}: {}", self.admin, body.trim())),
+        }
+    }
+
+    fn token(&self) -> Result<Option<String>, String> {
+        let Some(path) = &self.token_file else { return Ok(crate::config::admin_token()) };
+        let read = std::fs::read_to_string(path);
+        read.map(|text| Some(text.trim().to_owned())).map_err(|e| format!("{}: {e}", path.display()))
+    }
+}

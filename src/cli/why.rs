@@ -1,0 +1,83 @@
+//! `tidegate why` (spec 2.12)
+
+use super::{EXIT_RUNTIME, Ended, admin, complain, say};
+use serde::Deserialize;
+use std::process::ExitCode;
+
+/// Tells of one failed request what the client was not told.
+pub(super) fn run(request_id: &str, admin: &admin::Arguments) -> Ended {
+    let id = percent_encoding::utf8_percent_encode(request_id, percent_encoding::NON_ALPHANUMERIC);
+    let found = match admin.get(&format!("/failures?id={id}")) {
+        Ok(found) => found,
+        Err(why) => return complain(EXIT_RUNTIME, why),
+    };
+    let found = serde_json::from_str::<Found>(&found).unwrap_or_default();
+    let Some(failure) = found.failures.first() else {
+        let hint = "is not among the last failures; the access log has every request";
+        return complain(EXIT_RUNTIME, format_args!("{request_id} {hint}"));
+    };
+    say(described(failure));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `/failures` answers.
+#[derive(Default, Deserialize)]
+struct Found {
+    failures: Vec<Failed>,
+}
+
+/// One line of the access log, as far as it is told here.
+#[derive(Deserialize)]
+struct Failed {
+    request_id: String,
+    time: String,
+    model: Option<String>,
+    route: String,
+    key: Option<String>,
+    attempts: Vec<Attempt>,
+    status: u16,
+    code: Option<String>,
+    told: Option<String>,
+    end: String,
+    duration_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    channel: String,
+    upstream_status: Option<u16>,
+    outcome: String,
+    rule: Option<String>,
+    ms: f64,
+    #[serde(default)]
+    words: String,
+}
+
+/// A failure in lines for people.
+fn described(failure: &Failed) -> String {
+    let or = |text: &Option<String>, other: &str| text.clone().unwrap_or_else(|| other.to_owned());
+    let mut lines = vec![
+        format!("request   {} at {}", failure.request_id, failure.time),
+        format!(
+            "asked     {} on {}, by the key {}",
+            or(&failure.model, "no model"),
+            failure.route,
+            or(&failure.key, "-")
+        ),
+    ];
+    for (number, attempt) in (1..).zip(&failure.attempts) {
+        let status =
+            attempt.upstream_status.map_or("no answer".to_owned(), |status| format!("status {status}"));
+        let Attempt { channel, outcome, ms, words, .. } = attempt;
+        let rule = or(&attempt.rule, "-");
+        lines
+            .push(format!("attempt {number} at {channel}: {status}, {outcome} (rule: {rule}) after {ms} ms"));
+        if !words.is_empty() {
+            lines.push(format!("          upstream said: {words}"));
+        }
+    }
+    lines.push(format!("client    was told {} {}", failure.status, or(&failure.code, "")));
+    lines.extend(failure.told.iter().map(|told| format!("          {told}")));
+    lines.push(format!("end       {} after {} ms", failure.end, failure.duration_ms));
+    lines.join("\n")
+}
