@@ -9,7 +9,8 @@ use super::custom::Custom;
 use super::reading::Reading;
 use super::report::Report;
 use super::rule::{Evidence, Facts, Row, has_code, within};
-use super::rules::{self, DEFAULTS, ERROR_IN_SUCCESS, REQUEST, REQUEST_SCOPED, ROWS, UNKNOWN};
+use super::rules::words::REQUEST;
+use super::rules::{self, DEFAULTS, ERROR_IN_SUCCESS, REQUEST_SCOPED, UNKNOWN};
 use super::sanitize::sanitize;
 use super::{context, hint};
 use crate::core::api::Api;
@@ -118,7 +119,7 @@ impl Judge<'_> {
 
     fn row_for(&self, facts: Facts<'_>) -> Option<(&'static Row, Evidence)> {
         let scoped = is_request_scoped(facts);
-        let specific = ROWS.iter().find_map(|row| {
+        let specific = rules::rows().find_map(|row| {
             let evidence = row.matches(facts)?;
             // The guard believes single words, so it has to be sure whose they are.
             let own =

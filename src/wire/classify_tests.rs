@@ -71,11 +71,10 @@ fn main_rows() {
     }
 }
 
-/// Goal: the rules hold for answers that they were not written from: other wordings, other providers.
-#[test]
-fn other_dialects() {
+/// Answers that no rule was written from: status, words, code, and what they are.
+const OTHER_DIALECTS: &[(u16, &str, &str, Class)] = {
     use Class::*;
-    for (status, message, code, class) in [
+    &[
         (
             404,
             "This is a chat model, so it is not supported in the v1/completions endpoint.",
@@ -163,11 +162,17 @@ fn other_dialects() {
         (403, "Model disabled.", "30003", ModelMissing),
         (503, "No available channel for model x under group default", "model_not_found", ModelMissing),
         (403, "no", "Model.AccessDenied", ModelMissing),
-    ] {
+    ]
+};
+
+/// Goal: the rules hold for answers that they were not written from: other wordings, other providers.
+#[test]
+fn other_dialects() {
+    for (status, message, code, class) in OTHER_DIALECTS {
         let code = if code.is_empty() { String::new() } else { format!(r#","code":"{code}""#) };
         let body = format!(r#"{{"error":{{"message":"{message}","type":"error"{code}}}}}"#);
-        let verdict = verdict(status, &body);
-        assert_eq!(verdict.class, class, "{status} {body}: {}", verdict.rule);
+        let verdict = verdict(*status, &body);
+        assert_eq!(verdict.class, *class, "{status} {body}: {}", verdict.rule);
     }
 }
 
@@ -239,7 +244,7 @@ fn operators_add_rules_within_bounds() {
 /// Goal: the codes of all rows are written in the form that codes are compared in.
 #[test]
 fn rows_are_written_plainly() {
-    let all = ROWS.iter().chain(DEFAULTS).chain([&REQUEST_SCOPED]);
+    let all = rules::rows().chain(DEFAULTS).chain([&REQUEST_SCOPED]);
     for code in all.clone().flat_map(|row| row.its_codes()) {
         let stem = code.trim_end_matches('*');
         let bare: String = stem.chars().filter(|c| c.is_alphanumeric()).collect();

@@ -35,7 +35,7 @@ fn files_are_checked() {
         let expected = format!(
             "{bad}:1:10: version: must be between 1 and 1\n{bad}:3:11: channels: must be a list, not a number\n\
              {bad}:4:1: unknown: is unknown (known: version, sandbox, defaults, store, server, admin, errors, models, \
-             channels, accounts, keys, classify, cors, limits)\n"
+             channels, classify, accounts, keys, cors, limits)\n"
         );
         assert_eq!(told, expected);
     }

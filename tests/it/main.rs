@@ -12,6 +12,7 @@ mod answers;
 mod clients;
 mod command_line;
 mod corpus;
+mod corpus_wire;
 mod drain;
 mod failover;
 mod golden;

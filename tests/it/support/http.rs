@@ -141,6 +141,6 @@ fn fill(stream: &mut impl Read, bytes: &mut Vec<u8>) -> usize {
     read
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }

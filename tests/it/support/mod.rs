@@ -4,6 +4,7 @@
 //! sent are the lines logged.
 
 pub(crate) mod http;
+pub(crate) mod scripted;
 
 use serde_json::Value;
 use std::collections::HashMap;
