@@ -34,6 +34,8 @@ const MODELS: [&str; 4] = ["sandbox-large", "sandbox-small", "sandbox-embedding"
 pub(super) enum Route {
     Chat,
     Completions,
+    Messages,
+    Responses,
     Embeddings,
     Images,
     Models,
@@ -45,6 +47,8 @@ impl Route {
         match (method, path.strip_prefix("/v1").unwrap_or(path)) {
             ("POST", "/chat/completions") => Some(Route::Chat),
             ("POST", "/completions") => Some(Route::Completions),
+            ("POST", "/messages") => Some(Route::Messages),
+            ("POST", "/responses") => Some(Route::Responses),
             ("POST", "/embeddings") => Some(Route::Embeddings),
             ("POST", "/images/generations") => Some(Route::Images),
             ("GET", "/models") => Some(Route::Models),
@@ -54,7 +58,7 @@ impl Route {
 
     /// Whether `"stream":true` means anything on this route.
     pub(super) fn can_stream(self) -> bool {
-        matches!(self, Route::Chat | Route::Completions)
+        matches!(self, Route::Chat | Route::Completions | Route::Messages | Route::Responses)
     }
 }
 
@@ -73,6 +77,8 @@ impl Answer<'_> {
         match self.route {
             Route::Chat => self.choices("chat.completion", |i| self.chat_choice(i)),
             Route::Completions => self.choices("text_completion", |i| self.text_choice(i)),
+            Route::Messages => self.message(),
+            Route::Responses => self.response(),
             Route::Embeddings => self.embeddings(),
             Route::Images => self.images(),
             Route::Models => models(),
@@ -123,7 +129,7 @@ impl Answer<'_> {
     }
 
     /// The whole content of one choice.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self.scene.size {
             Some(size) => filler(size),
             None => (0..self.scene.chunks).map(word).collect(),
@@ -154,7 +160,7 @@ impl Answer<'_> {
         self.scene.tokens.unwrap_or((words * self.ask.choices()) as u64)
     }
 
-    fn prompt_tokens(&self) -> u64 {
+    pub(super) fn prompt_tokens(&self) -> u64 {
         self.scene.prompt.unwrap_or_else(|| self.ask.prompt_tokens())
     }
 
@@ -232,7 +238,7 @@ pub(super) fn filler(size: usize) -> String {
     text
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 

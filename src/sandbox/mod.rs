@@ -14,6 +14,7 @@ mod fault;
 mod fault_tests;
 mod http;
 mod inject;
+mod speech;
 mod stats;
 mod stream;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::answer::{ARGUMENTS, Answer, Route, error, filler, quoted};
 use super::fault::{At, Shape, Then};
 use super::http::{self, Conn};
+use super::speech::Event;
 use super::{LONG, Outcome};
 
 /// Content chunks before a fault in the middle.
@@ -90,6 +91,9 @@ impl Player<'_> {
         if let Some(then) = self.breaks_at(At::Start) {
             return self.go_wrong(then).await;
         }
+        if self.has_names() {
+            return self.walk_named().await;
+        }
         let choices = self.answer.ask.choices();
         if self.answer.route == Route::Chat {
             for index in 0..choices {
@@ -115,6 +119,49 @@ impl Player<'_> {
             self.event("[DONE]").await?;
         }
         self.end().await
+    }
+
+    /// Whether the events of this language have names.
+    fn has_names(&self) -> bool {
+        matches!(self.answer.route, Route::Messages | Route::Responses)
+    }
+
+    /// The same walk in the languages whose events have names.
+    async fn walk_named(&mut self) -> io::Result<Outcome> {
+        for event in self.answer.opening_events() {
+            self.named(event).await?;
+        }
+        if let Some(then) = self.breaks_at(At::AfterRole) {
+            return self.go_wrong(then).await;
+        }
+        let breaks = self.breaks_at(At::Mid);
+        let all = self.answer.scene.chunks;
+        for number in 0..if breaks.is_some() { all.min(MID) } else { all } {
+            self.pause(self.answer.scene.chunk_delay).await?;
+            self.named(self.answer.text_event(number)).await?;
+        }
+        if let Some(then) = breaks {
+            return self.go_wrong(then).await;
+        }
+        if self.script.shape != Some(Shape::NoFinish) {
+            for event in self.answer.finish_events(self.script.shape != Some(Shape::FinishError)) {
+                self.named(event).await?;
+            }
+        }
+        if let Some(then) = self.breaks_at(At::AfterFinish) {
+            return self.go_wrong(then).await;
+        }
+        if let Some(event) = self.answer.closing_event().filter(|_| self.script.shape != Some(Shape::NoDone))
+        {
+            self.named(event).await?;
+        }
+        self.end().await
+    }
+
+    async fn named(&mut self, (name, data): Event) -> io::Result<()> {
+        let lines =
+            if self.script.shape == Some(Shape::Crlf) { ("\r\n", "\r\n\r\n") } else { ("\n", "\n\n") };
+        self.send(&["event: ", name, lines.0, "data: ", &data, lines.1]).await
     }
 
     /// Sends the content, or as much of it as comes before a fault in the middle.
@@ -268,6 +315,7 @@ impl Player<'_> {
 
     async fn go_wrong(&mut self, then: Then) -> io::Result<Outcome> {
         match then {
+            Then::Error if self.has_names() => self.named(self.answer.error_event()).await?,
             Then::Error => {
                 self.event(&error(
                     "The server had an error while processing your request",

@@ -57,6 +57,46 @@ const FIELDS: [&str; 40] = [
     "pattern",
 ];
 
+/// Request fields whose names are words of their own, so that only their place tells them.
+const MORE_FIELDS: [&str; 36] = [
+    "audio",
+    "background",
+    "best_of",
+    "echo",
+    "encoding_format",
+    "file",
+    "include",
+    "input",
+    "instructions",
+    "mask",
+    "metadata",
+    "modalities",
+    "model",
+    "n",
+    "output_format",
+    "parallel_tool_calls",
+    "prediction",
+    "previous_response_id",
+    "prompt",
+    "quality",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "stop_sequences",
+    "store",
+    "style",
+    "suffix",
+    "system",
+    "text",
+    "truncation",
+    "url",
+    "user",
+    "verbosity",
+    "video",
+    "web_search_options",
+];
+
 impl<'a> Caller<'a> {
     /// The caller who sent `body` for `public_model`, which is `upstream_model` there.
     #[must_use]
@@ -79,11 +119,14 @@ impl<'a> Caller<'a> {
         !words.is_empty() && words.iter().all(|word| plain.contains(word))
     }
 
-    /// Whether `param` is the place of a field that the caller could have sent: its first name has a field's form.
+    /// Whether `param` is the place of a field: its first name is one that requests have, or that the caller wrote.
     #[must_use]
     pub fn is_field(&self, param: &str) -> bool {
         let shaped = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | '-' | '$');
-        !param.is_empty() && param.len() <= 200 && param.chars().all(shaped)
+        let first = param.split(['.', '[']).next().unwrap_or_default();
+        let known =
+            FIELDS.contains(&first) || MORE_FIELDS.contains(&first) || self.wrote(&format!("\"{first}\""));
+        known && param.len() <= 200 && param.chars().all(shaped)
     }
 
     /// Whether the words name a member that the caller sent, or a field that requests have.

@@ -170,7 +170,9 @@ impl Judge<'_> {
             || self.caller.is_named_in(&report.message);
         if signal {
             verdict.message = sanitize(&report.message, self.caller);
-            verdict.param = report.param.clone().filter(|param| self.caller.is_field(param));
+            let harmless = |param: &String| sanitize(param, self.caller).as_ref() == Some(param);
+            verdict.param =
+                report.param.clone().filter(|param| self.caller.is_field(param) && harmless(param));
         }
     }
 }

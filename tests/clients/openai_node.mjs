@@ -91,6 +91,23 @@ for (const model of ["fails/cut", "fails/error-mid"]) {
   assert.match(String(error), /Service temporarily unavailable/);
 }
 
+// Responses.
+const respond = (model, more = {}) => client.responses.create({ model, input: "hello", ...more });
+const response = await respond("openai/gpt");
+assert.match(response.id, /^resp-gate-/);
+assert.ok(response.output_text && response.model === "openai/gpt");
+const states = await all(respond("openai/gpt", { stream: true }));
+assert.equal(states.at(-1).type, "response.completed");
+assert.equal(states.at(-1).response.id, states[0].response.id);
+assert.ok((await client.responses.stream({ model: "openai/failover", input: "hello" }).finalResponse()).output_text);
+await fails(OpenAI.BadRequestError, 1, () => respond("fails/parameter"), 400, "invalid_request_error");
+await fails(OpenAI.APIError, 1, () => respond("fails/context"), 413, "context_length_exceeded");
+await fails(OpenAI.InternalServerError, 3, () => respond("fails/overload", { stream: true }), 502, "service_unavailable");
+for (const model of ["fails/cut", "fails/error-mid"]) {
+  const error = await fails(OpenAI.APIError, 1, () => all(respond(model, { stream: true })));
+  assert.match(String(error), /Service temporarily unavailable/);
+}
+
 // Limits.
 const limited = client.withOptions({ apiKey: limitedKey, maxRetries: 0 });
 await chat("openai/gpt", {}, limited);

@@ -112,6 +112,28 @@ def errors():
         assert "Service temporarily unavailable" in str(error), error
 
 
+def respond(model="openai/gpt", using=client, **more):
+    return using.responses.create(model=model, input="hello", **more)
+
+
+def responses():
+    answer = respond()
+    assert answer.model == "openai/gpt" and answer.id.startswith("resp-gate-") and answer.output_text
+    assert answer.usage.output_tokens > 0
+    events = list(respond(stream=True))
+    assert events[0].response.model == "openai/gpt" and events[-1].type == "response.completed"
+    assert events[-1].response.id == events[0].response.id
+    with client.responses.stream(model="openai/failover", input="hello") as stream:
+        assert stream.get_final_response().output_text
+    fails(openai.BadRequestError, 1, lambda: respond("fails/parameter"), 400, "invalid_request_error")
+    fails(openai.APIStatusError, 1, lambda: respond("fails/context"), 413, "context_length_exceeded")
+    fails(openai.InternalServerError, 3, lambda: respond("fails/weird"), 500, "unexpected_provider_response")
+    fails(openai.InternalServerError, 3, lambda: respond("fails/overload", stream=True), 502, "service_unavailable")
+    for model in ["fails/cut", "fails/error-mid"]:
+        error = fails(openai.APIError, 1, lambda: list(respond(model, stream=True)))
+        assert "Service temporarily unavailable" in str(error), error
+
+
 def limits():
     limited = client.with_options(api_key=LIMITED_KEY, max_retries=0)
     raw = limited.chat.completions.with_raw_response.create(model="openai/gpt", messages=MESSAGES)
@@ -123,5 +145,6 @@ def limits():
 answers()
 streams()
 errors()
+responses()
 limits()
 print("ok", len(made))

@@ -54,26 +54,52 @@ fn run(mut client: Command, gateway: &Gateway) {
     gateway.count(made.unwrap_or_else(|| panic!("{told}")));
 }
 
-/// Goal: chat, streams, tools, usage, embeddings, images, models; each error in its class, after as many retries as the
-/// contract intends (spec 2.7).
+fn python(client: &str) -> Command {
+    let mut python = Command::new(Path::new(INSTALLED).join("venv/bin/python"));
+    python.arg(Path::new(CLIENTS).join(client));
+    python
+}
+
+fn node(client: &str) -> Command {
+    let mut node = Command::new("node");
+    node.arg(Path::new(CLIENTS).join(client)).arg(INSTALLED);
+    node
+}
+
+/// Goal: chat, Responses, streams, tools, usage, embeddings, images, models; each error in its class, before and in a
+/// stream, after as many retries as the contract intends (spec 2.6, 2.7).
 #[test]
-fn the_python_sdk() {
+fn openai_for_python() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream);
-    let mut python = Command::new(Path::new(INSTALLED).join("venv/bin/python"));
-    python.arg(Path::new(CLIENTS).join("openai_python.py"));
-    run(python, &gateway);
+    run(python("openai_python.py"), &gateway);
     gateway.finish();
 }
 
-/// Goal: the same for the SDK for Node.
+/// Goal: the same for Node; and an abandoned stream is cancelled upstream.
 #[test]
-fn the_node_sdk() {
+fn openai_for_node() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream);
-    let mut node = Command::new("node");
-    node.arg(Path::new(CLIENTS).join("openai_node.mjs")).arg(INSTALLED);
-    run(node, &gateway);
+    run(node("openai_node.mjs"), &gateway);
     gateway.wait_for("the abandoned stream to be cancelled", || upstream.stats.aborted() >= 1);
+    gateway.finish();
+}
+
+/// Goal: Messages and its streams; each error in Anthropic's shape and its class (spec 2.5, 2.11).
+#[test]
+fn anthropic_for_python() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    run(python("anthropic_python.py"), &gateway);
+    gateway.finish();
+}
+
+/// Goal: the same for Node.
+#[test]
+fn anthropic_for_node() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    run(node("anthropic_node.mjs"), &gateway);
     gateway.finish();
 }

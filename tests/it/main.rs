@@ -18,6 +18,7 @@ mod failover;
 mod golden;
 mod hang_ups;
 mod hostile;
+mod leaks;
 mod limits;
 mod metrics;
 mod support;

@@ -145,3 +145,118 @@ proptest! {
         any.finish();
     }
 }
+
+/// Everything a client would read of a stream in a language whose events have names, and how it ended.
+fn run_named(call: Call, events: &[&str]) -> (String, Step) {
+    let identity = Identity::of(call, 1, "a", "pub/m");
+    let mut stream = EventStream::new(StreamOptions { call, identity, wants_usage: false, created: 7 });
+    let mut step = Step::Preamble;
+    for event in events {
+        step = stream.push(format!("data: {event}\n\n").as_bytes());
+        if matches!(step, Step::Done | Step::Failed(_)) {
+            break;
+        }
+    }
+    if matches!(step, Step::Preamble | Step::Content) {
+        step = stream.finish();
+    }
+    (String::from_utf8(stream.take().to_vec()).unwrap(), step)
+}
+
+const START: &str = r#"{"type":"message_start","message":{"id":"msg_up","model":"um","content":[],"usage":{"input_tokens":3}}}"#;
+const PING: &str = r#"{"type":"ping"}"#;
+const BLOCK: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+const DELTA: &str = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#;
+const TOOL: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#;
+const ENDED: &str =
+    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}"#;
+const MESSAGE_STOP: &str = r#"{"type":"message_stop"}"#;
+const SAID_ERROR: &str = r#"{"type":"error","error":{"type":"overloaded_error","message":"secret-host"}}"#;
+
+/// Goal: a Messages stream has the gateway's names, its events are named, and the completion rules hold (spec 2.6).
+#[test]
+fn messages_are_spoken() {
+    let (text, step) = run_named(Call::Messages, &[START, PING, BLOCK, DELTA, ENDED, MESSAGE_STOP]);
+    assert_eq!(step, Step::Done);
+    assert!(text.starts_with("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_gate_1a\",\"model\":\"pub/m\","));
+    assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), "{text}");
+    for (events, expected) in [
+        (vec![START, BLOCK, DELTA, ENDED], Step::Done),
+        (vec![START, BLOCK, DELTA, MESSAGE_STOP], Step::Done),
+        (vec![START, TOOL, ENDED, MESSAGE_STOP], Step::Done),
+        (vec![START, BLOCK, DELTA, ENDED, SAID_ERROR], Step::Done),
+        (vec![START, ENDED, MESSAGE_STOP], Step::Done),
+        (vec![START, BLOCK, DELTA], Step::Failed(Fault::Cut)),
+        (vec![START, BLOCK, DELTA, DONE], Step::Failed(Fault::Cut)),
+        (vec![START, PING, BLOCK], Step::Failed(Fault::Empty)),
+        (vec![START, MESSAGE_STOP], Step::Failed(Fault::Empty)),
+        (vec![START, PING, SAID_ERROR], Step::Failed(Fault::ErrorEvent(SAID_ERROR.into()))),
+        (vec![START, BLOCK, DELTA, SAID_ERROR], Step::Failed(Fault::ErrorEvent(SAID_ERROR.into()))),
+        (vec![START, "[1]"], Step::Failed(Fault::NotAnEvent)),
+    ] {
+        let (text, step) = run_named(Call::Messages, &events);
+        assert_eq!(step, expected, "{events:?}");
+        assert!(!text.contains("secret-host"));
+        if step == Step::Done {
+            assert_eq!(text.matches("\"stop_reason\":\"end_turn\"").count(), 1, "{text}");
+            assert_eq!(text.matches("event: message_stop").count(), 1, "{text}");
+        }
+    }
+}
+
+const CREATED: &str = r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_up","model":"um","status":"in_progress","service_tier":"x"}}"#;
+const ADDED: &str =
+    r#"{"type":"response.output_item.added","sequence_number":1,"item":{"type":"message","id":"i"}}"#;
+const CALLED: &str =
+    r#"{"type":"response.output_item.added","sequence_number":1,"item":{"type":"function_call","id":"i"}}"#;
+const EMPTY_DELTA: &str = r#"{"type":"response.output_text.delta","sequence_number":2,"delta":""}"#;
+const SAID: &str = r#"{"type":"response.output_text.delta","sequence_number":2,"delta":"hi"}"#;
+const COMPLETED: &str = r#"{"type":"response.completed","sequence_number":3,"response":{"id":"resp_up","model":"um","usage":{"input_tokens":3,"output_tokens":4}}}"#;
+const FAILED: &str = r#"{"type":"response.failed","sequence_number":3,"response":{"id":"resp_up","error":{"code":"server_error","message":"secret-host"}}}"#;
+
+/// Goal: the same for a Responses stream; its errors go on counting.
+#[test]
+fn responses_are_spoken() {
+    let (text, step) = run_named(Call::Responses, &[CREATED, ADDED, EMPTY_DELTA, SAID, COMPLETED]);
+    assert_eq!(step, Step::Done);
+    assert_eq!(text.matches("\"id\":\"resp-gate-1-a\",\"model\":\"pub/m\"").count(), 2, "{text}");
+    assert!(!text.contains("service_tier") && text.starts_with("event: response.created\n"), "{text}");
+    for (events, expected) in [
+        (vec![CREATED, CALLED, COMPLETED], Step::Done),
+        (vec![CREATED, COMPLETED, FAILED], Step::Done),
+        (vec![CREATED, ADDED, EMPTY_DELTA], Step::Failed(Fault::Empty)),
+        (vec![CREATED, SAID], Step::Failed(Fault::Cut)),
+        (vec![CREATED, SAID, DONE], Step::Failed(Fault::Cut)),
+        (vec![CREATED, FAILED], Step::Failed(Fault::ErrorEvent(FAILED.into()))),
+        (vec![CREATED, SAID, SAID_ERROR], Step::Failed(Fault::ErrorEvent(SAID_ERROR.into()))),
+    ] {
+        let (text, step) = run_named(Call::Responses, &events);
+        assert_eq!(step, expected, "{events:?}");
+        assert!(!text.contains("secret-host"));
+    }
+    let options = StreamOptions {
+        call: Call::Responses,
+        identity: Identity::new("r", "m"),
+        wants_usage: false,
+        created: 7,
+    };
+    let mut stream = EventStream::new(options);
+    stream.push(format!("data: {SAID}\n\n").as_bytes());
+    let error = stream.error(&PublicError::unavailable(), "req");
+    assert!(error.contains("\"sequence_number\":3") && error.contains("\"sequence_number\":4"), "{error}");
+}
+
+/// Goal: usage of every language is read, and merged where it comes in parts (spec 7.1).
+#[test]
+fn usage_is_read_in_every_language() {
+    let usage = |call, events: &[&str]| {
+        let options =
+            StreamOptions { call, identity: Identity::new("r", "m"), wants_usage: false, created: 7 };
+        let mut stream = EventStream::new(options);
+        stream.push(sse(events).as_bytes());
+        stream.usage().map(|usage| (usage.input, usage.output))
+    };
+    assert_eq!(usage(Call::Chat, &[TEXT, STOP, USAGE]), Some((3, 1)));
+    assert_eq!(usage(Call::Messages, &[START, BLOCK, DELTA, ENDED]), Some((3, 4)));
+    assert_eq!(usage(Call::Responses, &[CREATED, SAID, COMPLETED]), Some((3, 4)));
+}

@@ -1,0 +1,96 @@
+"""The official Anthropic SDK for Python, unmodified, against a running gateway.
+
+Usage: anthropic_python.py BASE_URL KEY NARROW_KEY LIMITED_KEY
+
+Each check is one sentence of the contract; the first that does not hold ends the run with an error.
+"""
+
+import sys
+
+import anthropic
+from anthropic import Anthropic
+
+BASE_URL, KEY, NARROW_KEY, LIMITED_KEY = sys.argv[1:]
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+made = []
+counted = anthropic.DefaultHttpxClient(event_hooks={"request": [made.append]})
+client = Anthropic(base_url=BASE_URL.removesuffix("/v1"), api_key=KEY, http_client=counted)
+
+
+def fails(expected, requests, call, status=None, kind=None):
+    """The call raises exactly `expected` after so many requests, the SDK's retries included."""
+    before = len(made)
+    try:
+        call()
+    except anthropic.APIError as error:
+        assert type(error) is expected, f"{type(error)} instead of {expected}: {error}"
+        if status is not None:
+            assert error.status_code == status, error.status_code
+            assert error.request_id, "an error names the request"
+        if kind is not None:
+            assert error.body["error"]["type"] == kind, error.body
+        count = len(made) - before
+        assert count == requests, f"{count} requests instead of {requests}: {error}"
+        return error
+    raise AssertionError(f"{expected} was not raised")
+
+
+def message(model="openai/gpt", using=client, **more):
+    return using.messages.create(model=model, max_tokens=64, messages=MESSAGES, **more)
+
+
+def answers():
+    answer = message()
+    assert answer.model == "openai/gpt" and answer.id.startswith("msg_gate_"), answer
+    assert answer.content[0].text and answer.stop_reason == "end_turn"
+    assert answer.usage.output_tokens > 0 and answer._request_id
+    assert message("openai/failover").model == "openai/failover", "another channel answers"
+
+
+def streams():
+    events = list(message(stream=True))
+    assert events[0].type == "message_start" and events[0].message.model == "openai/gpt"
+    assert events[0].message.id.startswith("msg_gate_") and events[-1].type == "message_stop"
+    with client.messages.stream(model="openai/gpt", max_tokens=64, messages=MESSAGES) as stream:
+        assert "".join(stream.text_stream)
+        assert stream.get_final_message().stop_reason == "end_turn"
+    assert list(message("openai/failover", stream=True))[-1].type == "message_stop"
+
+
+def errors():
+    wrong, narrow = client.with_options(api_key="wrong"), client.with_options(api_key=NARROW_KEY)
+    bad = "invalid_request_error"
+    fails(anthropic.BadRequestError, 1, lambda: message("openai/embed"), 400, bad)
+    error = fails(anthropic.BadRequestError, 1, lambda: message("fails/parameter"), 400, bad)
+    assert "temperature" in str(error), error
+    fails(anthropic.BadRequestError, 1, lambda: message("fails/policy"), 400, bad)
+    fails(anthropic.AuthenticationError, 1, lambda: message(using=wrong), 401, "authentication_error")
+    fails(anthropic.PermissionDeniedError, 1, lambda: message(using=narrow), 403, "permission_error")
+    error = fails(anthropic.RequestTooLargeError, 1, lambda: message("fails/context"), 413, "request_too_large")
+    assert "prompt is too long" in str(error), error
+    fails(anthropic.InternalServerError, 3, lambda: message("fails/weird"), 500, "api_error")
+    for model in ["fails/overload", "fails/credential"]:
+        for stream in [False, True]:
+            call = lambda: message(model, stream=stream)
+            error = fails(anthropic.InternalServerError, 3, call, 502, "api_error")
+            assert "Service temporarily unavailable" in str(error), error
+    missing = fails(anthropic.ServiceUnavailableError, 1, lambda: message("openai/none"), 503, "api_error")
+    assert "No available channel for model openai/none" in str(missing)
+    for model in ["fails/cut", "fails/error-mid"]:
+        error = fails(anthropic.APIStatusError, 1, lambda: list(message(model, stream=True)))
+        assert "Service temporarily unavailable" in str(error), error
+
+
+def limits():
+    limited = client.with_options(api_key=LIMITED_KEY, max_retries=0)
+    message(using=limited)
+    error = fails(anthropic.RateLimitError, 1, lambda: message(using=limited), 429, "rate_limit_error")
+    assert 1 <= int(error.response.headers["retry-after"]) <= 60
+
+
+answers()
+streams()
+errors()
+limits()
+print("ok", len(made))
