@@ -1,9 +1,10 @@
 //! The sections `defaults` and `channels`.
 
 use super::reader::{Item, Object};
-use super::types::{BaseUrl, Channel, Model, Provider, Timeouts};
+use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
 use super::{classify, name, secret};
 use crate::core::api::Api;
+use crate::core::health::ChannelLimits;
 use http::{HeaderName, Uri};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -51,6 +52,8 @@ const NEVER_PASSED: [&str; 16] = [
 pub(super) struct Defaults {
     timeouts: Timeouts,
     attempts: u32,
+    /// Bounds that hold for all channels together.
+    pub(super) retry: Retry,
 }
 
 pub(super) fn defaults(item: Option<Item<'_>>) -> Defaults {
@@ -61,12 +64,27 @@ pub(super) fn defaults(item: Option<Item<'_>>) -> Defaults {
         total: Duration::from_secs(600),
         failover: Duration::from_secs(60),
     };
-    let Some(section) = item.and_then(|item| item.object()) else {
-        return Defaults { timeouts: built_in, attempts: 3 };
+    let mut retry = Retry {
+        budget_ratio: 0.1,
+        failover_wait: Duration::from_secs(1),
+        cooldown_max: Duration::from_secs(600),
     };
-    let defaults = Defaults { timeouts: timeouts(&section, built_in), attempts: attempts(&section, 3) };
+    let Some(section) = item.and_then(|item| item.object()) else {
+        return Defaults { timeouts: built_in, attempts: 3, retry };
+    };
+    let timeouts = timeouts(&section, built_in);
+    let mut count = 3;
+    if let Some(bounds) = section.get("retry").and_then(|item| item.object()) {
+        count = bounds.get("attempts").and_then(|item| item.number(1..=10)).unwrap_or(3);
+        let ratio = bounds.get("budget_ratio").and_then(|item| item.ratio());
+        retry.budget_ratio = ratio.unwrap_or(retry.budget_ratio);
+        let time = |name, default| bounds.get(name).and_then(|item| item.duration()).unwrap_or(default);
+        retry.failover_wait = time("failover_wait", retry.failover_wait);
+        retry.cooldown_max = time("cooldown_max", retry.cooldown_max);
+        bounds.finish();
+    }
     section.finish();
-    defaults
+    Defaults { timeouts, attempts: count, retry }
 }
 
 fn timeouts(parent: &Object<'_>, defaults: Timeouts) -> Timeouts {
@@ -114,6 +132,7 @@ fn channel(
     let trusted = flag("trusted", false);
     let apis = object.get("apis").map_or_else(|| spoken_by(provider), |item| apis(&item));
     let status_map = object.get("status_map").map(|item| classify::status_map(&item)).unwrap_or_default();
+    let limits = object.get("limits").map(|item| limits(&item)).unwrap_or_default();
     let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
     let pass_headers = object.get("pass_headers").map(|item| pass_headers(&item)).unwrap_or_default();
     let groups = object.get("groups").map(|item| texts(&item)).unwrap_or_default();
@@ -134,6 +153,7 @@ fn channel(
         stream_usage: stream_usage?,
         status_map,
         context_window,
+        limits,
         trusted: trusted?,
         pass_headers,
         groups,
@@ -190,6 +210,14 @@ fn base_url(item: &Item<'_>) -> Option<BaseUrl> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
     Some(BaseUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+}
+
+fn limits(item: &Item<'_>) -> ChannelLimits {
+    let Some(section) = item.object() else { return ChannelLimits::default() };
+    let count = |name| section.get(name).and_then(|item| item.number(1..=1_000_000_000));
+    let limits = ChannelLimits { concurrency: count("concurrency"), rpm: count("rpm") };
+    section.finish();
+    limits
 }
 
 fn credentials(item: &Item<'_>) -> Vec<super::Secret> {

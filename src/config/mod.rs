@@ -25,8 +25,8 @@ use reader::{Item, Object, Reader};
 use std::collections::HashSet;
 use std::path::Path;
 pub use types::{
-    Account, Admin, BaseUrl, Channel, Config, Errors, Key, Limits, Model, Provider, Sandbox, Secret, Server,
-    Timeouts,
+    Account, Admin, BaseUrl, Channel, Config, Errors, Key, Limits, Model, Provider, Retry, Sandbox, Secret,
+    Server, Timeouts,
 };
 
 /// A configuration that may be used.
@@ -104,7 +104,21 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
         warn_of_idle_models(&list, &models, &channels);
     }
     root.finish();
-    Some((Config { server, admin, errors, models, channels, accounts, keys, classify, sandbox }, minted))
+    Some((
+        Config {
+            server,
+            admin,
+            errors,
+            models,
+            channels,
+            accounts,
+            keys,
+            classify,
+            retry: defaults.retry,
+            sandbox,
+        },
+        minted,
+    ))
 }
 
 /// A model that nobody serves is not offered, which is rarely meant.

@@ -79,7 +79,7 @@ impl<'a> Item<'a> {
     pub(super) fn text(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
-            Value::Integer(_) | Value::Fraction | Value::Bool(_) => {
+            Value::Integer(_) | Value::Fraction(_) | Value::Bool(_) => {
                 self.refuse_with(
                     format!("must be a text, not {}", self.node.value.kind()),
                     "put it in quotes",
@@ -151,6 +151,19 @@ impl<'a> Item<'a> {
             self.refuse_with(format!("is unknown: {text:?}"), suggestion(text, &names));
         }
         found
+    }
+
+    /// A number from 0 to 10, as a part of something.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        let ratio = match self.node.value {
+            Value::Integer(0..=10) | Value::Fraction(0.0..=10.0) => self.node.value.as_f64(),
+            Value::Integer(_) | Value::Fraction(_) => None,
+            _ => return self.expected("a number"),
+        };
+        if ratio.is_none() {
+            self.refuse("must be between 0 and 10");
+        }
+        ratio
     }
 
     pub(super) fn list(&self) -> Vec<Item<'a>> {

@@ -69,9 +69,8 @@ fn the_sample_is_read() {
         warned,
         [
             "store.path",
-            "defaults.retry.budget_ratio",
             "models[0].price",
-            "channels[0].limits",
+            "channels[0].limits.tpm",
             "accounts[0].credit",
             "keys[0].limits.tpm"
         ]

@@ -18,7 +18,7 @@ pub(super) enum Value {
     Null,
     Bool(bool),
     Integer(i128),
-    Fraction,
+    Fraction(f64),
     Text(String),
     List(Vec<Node>),
     /// Members in the order of the file, repeated ones included.
@@ -26,12 +26,21 @@ pub(super) enum Value {
 }
 
 impl Value {
+    /// A number as a fraction.
+    pub(super) fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Integer(number) => i32::try_from(*number).ok().map(f64::from),
+            Self::Fraction(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// What it is, in words.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "true or false",
-            Self::Integer(_) | Self::Fraction => "a number",
+            Self::Integer(_) | Self::Fraction(_) => "a number",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
@@ -109,8 +118,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Integer(value.into()))
     }
 
-    fn visit_f64<E>(self, _value: f64) -> Result<Value, E> {
-        Ok(Value::Fraction)
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Fraction(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -2,6 +2,7 @@
 
 pub use super::secret::Secret;
 use crate::core::api::{Api, ModelKind};
+use crate::core::health::ChannelLimits;
 use crate::wire::custom::CustomRow;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// Rules for upstream failures that are tried before the built-in ones (spec 3.4).
     pub classify: Vec<CustomRow>,
+    /// Bounds of failover over all traffic.
+    pub retry: Retry,
     /// The scripted upstream inside this process, for the quick start.
     pub sandbox: Option<Sandbox>,
 }
@@ -72,6 +75,17 @@ pub struct Admin {
 pub struct Errors {
     /// The status for a model that nobody serves: 503, or 404 (spec 2.3).
     pub unknown_model: u16,
+}
+
+/// Bounds of failover over all traffic (spec 9.3, 9.5, 10.2).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retry {
+    /// Extra attempts for each request.
+    pub budget_ratio: f64,
+    /// How long a request waits for the first channel to recover when all rest.
+    pub failover_wait: Duration,
+    /// The longest rest that a provider is granted.
+    pub cooldown_max: Duration,
 }
 
 /// The scripted upstream inside this process.
@@ -143,6 +157,8 @@ pub struct Channel {
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.
     pub context_window: Option<u64>,
+    /// Its own limits (spec 6.6).
+    pub limits: ChannelLimits,
     /// Whether its ids pass unchanged (spec 1.5).
     pub trusted: bool,
     /// Header fields of clients that it asks for by name (spec 5.5).

@@ -5,6 +5,7 @@
 
 use super::api::{Api, ApiSet, ModelKind};
 use super::id::{ChannelId, ModelId};
+use super::select::Tier;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub struct Model {
     /// Whether only verified accounts may call it (spec 5.3).
     pub verification: bool,
     /// Enabled channels that serve it, lowest priority number first.
-    pub candidates: Vec<Candidate>,
+    pub tiers: Vec<Tier>,
 }
 
 /// One channel as a way to reach one model.
@@ -26,6 +27,8 @@ pub struct Model {
 pub struct Candidate {
     /// The channel.
     pub channel: ChannelId,
+    /// Which of the channel's models it is.
+    pub slot: usize,
     /// What the channel calls the model.
     pub upstream_model: Arc<str>,
     /// The tier; a lower one is used up before the next (spec 9.2).
@@ -48,22 +51,47 @@ impl Candidate {
     }
 }
 
+/// Puts candidates into tiers, in the order of their priorities.
+#[must_use]
+pub fn tiers(mut candidates: Vec<Candidate>) -> Vec<Tier> {
+    candidates.sort_by_key(|candidate| candidate.priority);
+    let groups = candidates.chunk_by(|a, b| a.priority == b.priority);
+    groups.map(|group| Tier::new(group.to_vec())).collect()
+}
+
 /// All models of one configuration generation.
 #[derive(Debug, Default)]
 pub struct Catalog {
     models: Vec<Model>,
     by_id: HashMap<Arc<str>, ModelId>,
+    /// For each channel, the models that it serves.
+    by_channel: HashMap<ChannelId, Vec<ModelId>>,
 }
 
 impl Catalog {
-    /// The catalog of these models; candidates are put in the order of their tiers.
+    /// The catalog of these models.
     #[must_use]
-    pub fn new(mut models: Vec<Model>) -> Self {
-        for model in &mut models {
-            model.candidates.sort_by_key(|candidate| candidate.priority);
-        }
+    pub fn new(models: Vec<Model>) -> Self {
         let by_id = models.iter().enumerate().map(|(i, m)| (Arc::clone(&m.id), ModelId::new(i))).collect();
-        Self { models, by_id }
+        let mut by_channel: HashMap<ChannelId, Vec<ModelId>> = HashMap::new();
+        for (index, model) in models.iter().enumerate() {
+            for candidate in model.candidates() {
+                by_channel.entry(candidate.channel).or_default().push(ModelId::new(index));
+            }
+        }
+        Self { models, by_id, by_channel }
+    }
+
+    /// For each model that a channel serves: the channel as its candidate, and all tiers of the model.
+    pub fn served_by(
+        &self,
+        channel: ChannelId,
+    ) -> impl Iterator<Item = (&Candidate, impl Iterator<Item = &Tier>)> {
+        let models = self.by_channel.get(&channel).into_iter().flatten();
+        models.filter_map(|id| self.model(*id)).filter_map(move |model| {
+            let own = model.candidates().find(|candidate| candidate.channel == channel)?;
+            Some((own, model.tiers.iter()))
+        })
     }
 
     /// The model with exactly this id, if any channel serves it (spec 1.3, 2.3).
@@ -71,12 +99,12 @@ impl Catalog {
     pub fn find(&self, id: &str) -> Option<(ModelId, &Model)> {
         let index = *self.by_id.get(id)?;
         let model = self.models.get(index.index())?;
-        (!model.candidates.is_empty()).then_some((index, model))
+        (!model.tiers.is_empty()).then_some((index, model))
     }
 
     /// Models that at least one enabled channel serves (spec 1.7).
     pub fn on_offer(&self) -> impl Iterator<Item = &Model> {
-        self.models.iter().filter(|model| !model.candidates.is_empty())
+        self.models.iter().filter(|model| !model.tiers.is_empty())
     }
 
     /// The model of an id.
@@ -87,9 +115,14 @@ impl Catalog {
 }
 
 impl Model {
+    /// All candidates, tier after tier.
+    pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.tiers.iter().flat_map(|tier| &tier.candidates)
+    }
+
     /// Whether some channel serves this model through `api`.
     #[must_use]
     pub fn reachable_by(&self, api: Api) -> bool {
-        self.kind.speaks(api) && self.candidates.iter().any(|candidate| candidate.apis.contains(api))
+        self.kind.speaks(api) && self.candidates().any(|candidate| candidate.apis.contains(api))
     }
 }

@@ -3,13 +3,18 @@
 //! Nothing here does I/O, reads a clock, awaits, parses a wire format or logs: `now` is an argument, and what a rule
 //! decides is its return value. Everything that outer rings share about a request is named here once.
 
+pub mod alias;
 pub mod api;
 pub mod catalog;
 pub mod failure;
+pub mod health;
 pub mod id;
 pub mod key;
 pub mod limit;
+pub mod load;
 pub mod permit;
 pub mod refusal;
+pub mod retry;
 pub mod select;
+pub mod unit;
 pub mod usage;

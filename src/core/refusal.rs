@@ -5,6 +5,7 @@
 use super::api::Api;
 use super::failure::Verdict;
 use super::key::Exceeded;
+use std::time::Duration;
 
 /// The precise cause for which a request did not get an upstream's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +16,8 @@ pub enum Failure {
     Upstream(Verdict),
     /// Every channel that was tried says that it does not have this model (spec 3.2, 9.5).
     NowhereServed(String),
-    /// The model has channels, and none of them can be tried now.
-    NoChannel,
+    /// The model has channels, and none of them can be tried now; the first recovers after this, if that is known.
+    NoChannel(Option<Duration>),
     /// A defect of ours, a caught panic included.
     Internal,
 }

@@ -1,11 +1,20 @@
-//! Which channel gets the next attempt (spec 9.1, 9.2).
+//! Which channel gets the next attempt (spec 9.1, 9.2, 9.5, 9.6).
 //!
-//! Tier before tier; inside a tier by weight; never a channel that failed this request. A pure function of the
-//! candidates and one random number: no lock, no allocation.
+//! Tier before tier; inside a tier two draws in proportion to weight, of which the one that costs less wins; never a
+//! channel that failed this request. A draw of a channel that cannot be used is repeated a few times and then replaced by
+//! a look at all, so that a draw costs the same for ten channels as for ten thousand as long as most of them are well. No
+//! lock, no allocation. What is usable now is asked of a [`View`].
 
+use super::alias::Alias;
 use super::api::Api;
 use super::catalog::Candidate;
 use super::id::ChannelId;
+use std::time::Duration;
+
+/// Draws before all candidates of a tier are looked at.
+const DRAWS_MAX: usize = 12;
+/// How much dearer the first draw has to be than the second to be passed by: noise must not shift shares.
+const DEARER: f64 = 1.5;
 
 /// What a request needs of a channel.
 #[derive(Debug, Clone, Copy)]
@@ -16,99 +25,128 @@ pub struct Wanted<'a> {
     pub group: Option<&'a str>,
     /// A context window that has proved too small: only a declared larger one will do (spec 3.2).
     pub larger_than: Option<u64>,
+    /// Requests with the same number go to the same channel while it is well (spec 9.6).
+    pub affinity: Option<u64>,
 }
 
-/// Draws the next channel: the lowest tier with a candidate that speaks the API, serves the group, has weight and is
-/// not among `failed`; inside it, with a chance in proportion to weight. `random` is one uniform number.
-#[must_use]
+/// How candidates stand now.
+pub trait View {
+    /// Whether a request may be sent there now.
+    fn is_usable(&self, candidate: &Candidate) -> bool;
+
+    /// What a request would cost there; less is better, and 0 means that nothing is known.
+    fn cost(&self, candidate: &Candidate) -> f64;
+
+    /// The part of its share that it may have, from 0 to 1.
+    fn share(&self, candidate: &Candidate) -> f64;
+}
+
+/// The candidates of one model that have the same priority.
+#[derive(Debug)]
+pub struct Tier {
+    /// The candidates, in the order of the configuration.
+    pub candidates: Vec<Candidate>,
+    table: Alias,
+}
+
+impl Tier {
+    /// A tier of these candidates.
+    #[must_use]
+    pub fn new(candidates: Vec<Candidate>) -> Self {
+        let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
+        Self { candidates, table: Alias::new(&weights) }
+    }
+}
+
+impl Wanted<'_> {
+    /// Why a candidate cannot serve the request, whatever its health; `None` if it can.
+    #[must_use]
+    pub fn mismatch(&self, candidate: &Candidate) -> Option<&'static str> {
+        if candidate.weight == 0 {
+            Some("draining")
+        } else if !candidate.apis.contains(self.api) {
+            Some("api")
+        } else if !candidate.serves(self.group) {
+            Some("group")
+        } else if self
+            .larger_than
+            .is_some_and(|small| candidate.context_window.is_none_or(|own| own <= small))
+        {
+            Some("context_window")
+        } else {
+            None
+        }
+    }
+}
+
+/// Draws the next channel, or `None` if there is none that can be used now. `random` gives uniform numbers.
 pub fn select<'a>(
-    candidates: &'a [Candidate],
+    tiers: &'a [Tier],
     wanted: Wanted<'_>,
     failed: &[ChannelId],
-    random: u64,
+    view: &impl View,
+    random: &mut impl FnMut() -> u64,
 ) -> Option<&'a Candidate> {
-    let usable = |candidate: &&Candidate| {
-        candidate.weight > 0
-            && candidate.apis.contains(wanted.api)
-            && candidate.serves(wanted.group)
-            && wanted.larger_than.is_none_or(|small| candidate.context_window.is_some_and(|own| own > small))
+    let fits = |candidate: &&Candidate| {
+        wanted.mismatch(candidate).is_none()
             && !failed.contains(&candidate.channel)
+            && view.is_usable(candidate)
     };
-    let tier = candidates.iter().find(usable)?.priority;
-    let in_tier = || candidates.iter().filter(usable).filter(|candidate| candidate.priority == tier);
-    let total: u64 = in_tier().map(|candidate| u64::from(candidate.weight)).sum();
-    let mut ticket = random % total.max(1);
-    in_tier().find(|candidate| {
-        let weight = u64::from(candidate.weight);
-        let drawn = ticket < weight;
-        ticket = ticket.saturating_sub(weight);
-        drawn
+    tiers.iter().find_map(|tier| {
+        let drawn = |number: u64| tier.table.draw(number).and_then(|index| tier.candidates.get(index));
+        if let Some(favourite) = wanted.affinity.and_then(drawn).filter(fits) {
+            return Some(favourite);
+        }
+        let mut draw = || {
+            (0..DRAWS_MAX).find_map(|_| {
+                let candidate = drawn(random()).filter(fits)?;
+                (view.share(candidate) >= 1.0 || chance(random()) < view.share(candidate))
+                    .then_some(candidate)
+            })
+        };
+        match (draw(), draw()) {
+            (Some(first), Some(second)) => Some(cheaper(first, second, view)),
+            (Some(only), None) | (None, Some(only)) => Some(only),
+            (None, None) => heaviest_ticket(tier.candidates.iter().filter(fits), random),
+        }
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::api::ApiSet;
-    use proptest::prelude::*;
-    use std::sync::Arc;
-
-    const CHAT: Wanted<'_> = Wanted { api: Api::Chat, group: None, larger_than: None };
-
-    fn candidate(index: usize, priority: u32, weight: u32) -> Candidate {
-        Candidate {
-            channel: ChannelId::new(index),
-            upstream_model: "m".into(),
-            priority,
-            weight,
-            apis: ApiSet::from_iter([Api::Chat]),
-            context_window: None,
-            groups: Arc::new([]),
-        }
-    }
-
-    /// Goal: the share of a channel follows its weight within 2 % over 100,000 draws.
-    #[test]
-    fn shares_follow_weights() {
-        let candidates = [candidate(0, 0, 1), candidate(1, 0, 3), candidate(2, 0, 0), candidate(3, 1, 9)];
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut drawn = [0u32; 4];
-        for _ in 0..100_000 {
-            drawn[select(&candidates, CHAT, &[], random.u64(..)).unwrap().channel.index()] += 1;
-        }
-        assert_eq!((drawn[2], drawn[3]), (0, 0));
-        assert!((f64::from(drawn[1]) / 75_000.0 - 1.0).abs() < 0.02, "{drawn:?}");
-    }
-
-    /// Goal: API and group are respected, and a channel without weight gets nothing.
-    #[test]
-    fn unfit_channels_are_not_drawn() {
-        let mut grouped = candidate(0, 0, 1);
-        grouped.groups = Arc::new(["gold".into()]);
-        let candidates = [grouped];
-        assert!(select(&candidates, CHAT, &[], 0).is_none());
-        assert!(select(&candidates, Wanted { group: Some("gold"), ..CHAT }, &[], 0).is_some());
-        assert!(
-            select(&candidates, Wanted { group: Some("gold"), api: Api::Images, ..CHAT }, &[], 0).is_none()
-        );
-        assert!(select(&[candidate(0, 0, 0)], CHAT, &[], 0).is_none());
-    }
-
-    proptest! {
-        /// Goal: drawing until none is left names every channel with weight once, and tiers in order (spec 9.2).
-        #[test]
-        fn a_tier_is_used_up_before_the_next(mut shape in prop::collection::vec((0u32..4, 0u32..5), 0..12), seed: u64) {
-            shape.sort_by_key(|(priority, _)| *priority);
-            let candidates: Vec<_> = shape.iter().enumerate().map(|(i, (p, w))| candidate(i, *p, *w)).collect();
-            let mut random = fastrand::Rng::with_seed(seed);
-            let (mut failed, mut tiers) = (Vec::new(), Vec::new());
-            while let Some(drawn) = select(&candidates, CHAT, &failed, random.u64(..)) {
-                prop_assert!(!failed.contains(&drawn.channel));
-                failed.push(drawn.channel);
-                tiers.push(drawn.priority);
-            }
-            prop_assert!(tiers.is_sorted());
-            prop_assert_eq!(failed.len(), shape.iter().filter(|(_, weight)| *weight > 0).count());
-        }
-    }
+fn cheaper<'a>(first: &'a Candidate, second: &'a Candidate, view: &impl View) -> &'a Candidate {
+    let (one, other) = (view.cost(first), view.cost(second));
+    if other > 0.0 && one > DEARER * other { second } else { first }
 }
+
+/// One of all, in proportion to weight, in one pass.
+fn heaviest_ticket<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    random: &mut impl FnMut() -> u64,
+) -> Option<&'a Candidate> {
+    let mut total = 0.0;
+    candidates.fold(None, |kept, candidate| {
+        total += f64::from(candidate.weight);
+        let takes_over = kept.is_none() || chance(random()) * total < f64::from(candidate.weight);
+        if takes_over { Some(candidate) } else { kept }
+    })
+}
+
+/// A uniform number as one from 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "thirty-two bits of chance are enough")]
+fn chance(random: u64) -> f64 {
+    (random >> 32) as f64 / f64::from(u32::MAX)
+}
+
+/// Why nothing could be drawn (spec 9.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nothing {
+    /// No candidate was left that this request had not tried.
+    UsedUp,
+    /// All that are left rest; the first of them for this long, if that is known.
+    Resting(Option<Duration>),
+    /// All that are left rest because they do not have the model.
+    Missing,
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;

@@ -14,9 +14,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use pingora::http::RequestHeader;
 use sha2::{Digest, Sha256};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Headers by which clients name a session.
+const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "x-session-affinity"];
 /// Header fields that a request may have.
 const FIELDS_MAX: usize = 128;
 
@@ -42,6 +45,8 @@ pub(super) struct AdmittedCall {
     pub(super) public_model: Arc<str>,
     pub(super) group: Option<Box<str>>,
     pub(super) stream: bool,
+    /// Requests with the same number belong together (spec 9.6).
+    pub(super) affinity: Option<u64>,
     pub(super) body: Bytes,
     pub(super) places: Places,
 }
@@ -106,12 +111,13 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
     check_media_type(&session.req_header().headers)?;
     let body = read_body(session, ctx).await?;
-    let (envelope_model, stream, places) = {
+    let key = generation.keys.key(key).ok_or(Refusal::InvalidKey)?;
+    let (envelope_model, stream, affinity, places) = {
         let envelope = Envelope::parse(&body)?;
-        (envelope.model.into_owned(), envelope.stream, envelope.places)
+        let affinity = affinity(&session.req_header().headers, key, &envelope);
+        (envelope.model.into_owned(), envelope.stream, affinity, envelope.places)
     };
     ctx.record.stream = stream && call.can_stream();
-    let key = generation.keys.key(key).ok_or(Refusal::InvalidKey)?;
     let (model, entry) = generation
         .catalog
         .find(&envelope_model)
@@ -127,9 +133,20 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         public_model: Arc::clone(&entry.id),
         group: generation.keys.group(key).map(Into::into),
         stream: ctx.record.stream,
+        affinity,
         body,
         places,
     })))
+}
+
+/// What a request belongs to: a session that a header names, the prompt cache's key, or the end user. It is bound to the
+/// account, and nothing is remembered: the same number draws the same channel (spec 9.6).
+fn affinity(headers: &HeaderMap, key: &Key, envelope: &Envelope<'_>) -> Option<u64> {
+    let session = SESSION_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
+    let what = session.or(envelope.affinity.map(str::as_bytes))?;
+    let mut hasher = std::hash::DefaultHasher::new();
+    (key.account.index(), &*envelope.model, what).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Bounds and form of the request head (spec 15.1, 15.2).

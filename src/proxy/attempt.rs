@@ -12,6 +12,7 @@ use crate::wire::caller::Caller;
 use crate::wire::classify::{self, Answer as Judged, Judge};
 use crate::wire::custom::{Custom, CustomRow};
 use crate::wire::endpoint::Call;
+use crate::wire::hint;
 use crate::wire::reading::Reading;
 use crate::wire::recorded;
 use crate::wire::sanitize::operator_words;
@@ -73,7 +74,8 @@ impl From<Trouble> for Failed {
 }
 
 impl Plan<'_> {
-    /// Makes the attempt; `stream` is the empty stream that a streamed answer is to fill.
+    /// Makes the attempt; `stream` is the empty stream that a streamed answer is to fill. Beside the answer comes how long
+    /// the credential is used up, if the upstream says that it is.
     ///
     /// # Errors
     ///
@@ -82,7 +84,10 @@ impl Plan<'_> {
     /// # Cancel safety
     ///
     /// May be dropped; the upstream is cancelled then (spec 10.5).
-    pub(super) async fn run(&self, stream: Option<EventStream>) -> Result<Answer, Failed> {
+    pub(super) async fn run(
+        &self,
+        stream: Option<EventStream>,
+    ) -> Result<(Answer, Option<Duration>), Failed> {
         let begun =
             exchange::begin(self.connector, self.channel, &self.head, &self.body, self.deadlines).await;
         let exchange = begun?;
@@ -90,6 +95,7 @@ impl Plan<'_> {
         if !(200..300).contains(&status) {
             return Err(self.refused(exchange, status, BytesMut::new()).await);
         }
+        let used_up = exchange.header().ok().and_then(|header| hint::used_up(&header.headers, self.now));
         let answered = async {
             match stream {
                 Some(stream) => self.gate(exchange, stream).await,
@@ -97,7 +103,9 @@ impl Plan<'_> {
             }
         };
         match timeout_at(self.deadlines.commit, answered).await {
-            Ok(answered) => answered.map_err(|failed| Failed { status: Some(status), ..failed }),
+            Ok(answered) => answered
+                .map(|answer| (answer, used_up))
+                .map_err(|failed| Failed { status: Some(status), ..failed }),
             Err(_) => Err(Failed { status: Some(status), ..Trouble::TotalTimeout.into() }),
         }
     }

@@ -23,6 +23,8 @@ pub struct Ctx {
     pub(super) record: Record,
     /// When the body began and ended to be waited for does not count as the gateway's time.
     pub(super) waited_for_client: std::time::Duration,
+    /// When the client gives up, as far as it says (spec 10.4).
+    pub(super) client_deadline: Option<Instant>,
     /// The shape of the errors of this request (spec 2.5).
     pub(super) dialect: Dialect,
     /// One of the requests that may be under way (spec 2.10).
@@ -44,6 +46,7 @@ impl Ctx {
             generation,
             started: Instant::now(),
             waited_for_client: std::time::Duration::ZERO,
+            client_deadline: None,
             dialect: Dialect::OpenAi,
             slot: None,
             admission: None,
@@ -57,6 +60,11 @@ impl Ctx {
     pub(super) fn begin(&mut self, request_id: String) {
         self.record.request_id = request_id.into();
         self.under_way = Some(self.shared.metrics.begin_request());
+    }
+
+    /// Whether the client has given up by now, so that another attempt would be for nobody.
+    pub(super) fn is_late_for_client(&self) -> bool {
+        self.client_deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Gives the permit and the gauges back: the last byte is out.

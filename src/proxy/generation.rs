@@ -5,7 +5,8 @@
 use super::upstream::Channel;
 use crate::config::{self, Config};
 use crate::core::api::ApiSet;
-use crate::core::catalog::{Candidate, Catalog, Model};
+use crate::core::catalog::{Candidate, Catalog, Model, tiers};
+use crate::core::health::Board;
 use crate::core::id::{AccountId, ChannelId};
 use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
 use crate::core::permit::Permits;
@@ -33,6 +34,10 @@ pub(crate) struct Generation {
     pub(crate) channels: Vec<Arc<Channel>>,
     /// Rules for upstream failures that the operator added.
     pub(crate) classify: Vec<CustomRow>,
+    /// The health of the channels.
+    pub(crate) board: Board,
+    /// Bounds of failover.
+    pub(crate) retry: config::Retry,
     /// Names and resolved metrics.
     pub(crate) labels: Arc<Labels>,
 }
@@ -53,6 +58,11 @@ impl Generation {
             catalog: Catalog::new(config.models.iter().map(|model| catalog_model(model, config)).collect()),
             keys: keys(config),
             classify: config.classify.clone(),
+            board: Board::new(
+                channels.iter().map(|channel| Arc::clone(&channel.health)).collect(),
+                config.retry.cooldown_max,
+            ),
+            retry: config.retry,
             labels: metrics.labels(&model_names, &channel_names),
             channels,
         }
@@ -67,13 +77,20 @@ impl Generation {
 fn catalog_model(model: &config::Model, config: &Config) -> Model {
     let enabled = config.channels.iter().enumerate().filter(|(_, channel)| channel.enabled);
     let candidates = enabled.filter_map(|(index, channel)| candidate(index, channel, model)).collect();
-    Model { id: model.id.as_str().into(), kind: model.kind, verification: model.verification, candidates }
+    Model {
+        id: model.id.as_str().into(),
+        kind: model.kind,
+        verification: model.verification,
+        tiers: tiers(candidates),
+    }
 }
 
 fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> Option<Candidate> {
-    let (_, upstream_model) = channel.models.iter().find(|(public, _)| *public == model.id)?;
+    let mut models = channel.models.iter().enumerate();
+    let (slot, (_, upstream_model)) = models.find(|(_, (public, _))| *public == model.id)?;
     Some(Candidate {
         channel: ChannelId::new(index),
+        slot,
         upstream_model: upstream_model.as_str().into(),
         priority: channel.priority,
         weight: channel.weight,

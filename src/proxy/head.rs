@@ -29,6 +29,7 @@ pub(super) fn build(
     stream: bool,
     length: usize,
     client: &HeaderMap,
+    credential: Option<usize>,
 ) -> pingora::Result<RequestHeader> {
     let mut head = RequestHeader::build("POST", channel.path(call).as_bytes(), Some(12))?;
     head.insert_header(http::header::HOST, channel.host.clone())?;
@@ -46,7 +47,7 @@ pub(super) fn build(
         pass(&mut head, &PASSED_TO_TRUSTED, client)?;
     }
     // Last, so that nothing a client sends can replace it.
-    if let Some((name, value)) = channel.credential() {
+    if let Some((name, value)) = channel.credential(credential) {
         head.insert_header(name.clone(), value.clone())?;
     }
     Ok(head)

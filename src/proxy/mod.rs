@@ -21,10 +21,12 @@ mod models;
 mod relay;
 mod reply;
 mod resolver;
+mod search;
 mod upstream;
 
 use crate::config::Config;
 use crate::core::refusal::Failure;
+use crate::core::retry::Budget;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
@@ -50,9 +52,13 @@ pub use resolver::Resolver;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Connections to upstreams that are kept open, over all channels.
 const POOL_SIZE: usize = 1_024;
+
+/// A longer timeout of a client bounds nothing, in seconds.
+const CLIENT_TIMEOUT_MAX: f64 = 86_400.0;
 
 /// What all requests of a process share.
 pub(crate) struct Shared {
@@ -61,6 +67,7 @@ pub(crate) struct Shared {
     failures: Arc<Failures>,
     log: Option<AccessLog>,
     connector: Arc<Connector>,
+    budget: Budget,
     clock: Clock,
 }
 
@@ -164,6 +171,7 @@ impl Builder {
             failures: Arc::clone(&failures),
             log: log.clone(),
             connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
+            budget: Budget::new(self.config.retry.budget_ratio),
             clock: Clock::start(),
         });
         Ok(Built {
@@ -236,6 +244,11 @@ impl ProxyHttp for Gateway {
 fn begin(head: &RequestHeader, ctx: &mut Ctx) {
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     ctx.begin(request_id::choose(text("x-request-id")));
+    // A hint that can only shorten; the SDKs send their own timeout, in seconds.
+    let timeout = text("x-stainless-timeout").and_then(|seconds| seconds.parse().ok());
+    let timeout =
+        timeout.filter(|seconds: &f64| *seconds > 0.0).map(|seconds| seconds.min(CLIENT_TIMEOUT_MAX));
+    ctx.client_deadline = timeout.map(|seconds| ctx.started + Duration::from_secs_f64(seconds));
     ctx.dialect = Dialect::of_path(head.uri.path());
     ctx.record.client_retry =
         text("x-stainless-retry-count").and_then(|count| count.parse().ok()).unwrap_or(0);

@@ -92,7 +92,7 @@ fn note(ctx: &mut Ctx, failure: &Failure, error: &PublicError) {
         Failure::Refused(refusal) => ctx.record.refusal = Some((refusal.stage(), refusal.reason())),
         Failure::Upstream(verdict) => ctx.record.rewritten = Some(verdict.class),
         Failure::NowhereServed(_) => ctx.record.rewritten = Some(crate::core::failure::Class::ModelMissing),
-        Failure::NoChannel | Failure::Internal => {}
+        Failure::NoChannel(_) | Failure::Internal => {}
     }
 }
 

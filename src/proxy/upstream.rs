@@ -4,6 +4,7 @@
 //! addresses are kept when a resolver fails, and used in turn.
 
 use crate::config::{self, Provider};
+use crate::core::health::ChannelHealth;
 use crate::wire::endpoint::Call;
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
@@ -23,6 +24,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Channel {
     /// As configured.
     pub(crate) settings: config::Channel,
+    /// Its health and load.
+    pub(crate) health: Arc<ChannelHealth>,
     /// Its name.
     pub(crate) id: Arc<str>,
     /// The value of `Host`.
@@ -37,6 +40,11 @@ impl Channel {
     /// A channel whose name has not been resolved yet, unless it is an address.
     pub(crate) fn new(settings: config::Channel) -> Self {
         let channel = Self {
+            health: Arc::new(ChannelHealth::new(
+                settings.models.len(),
+                settings.credentials.len(),
+                settings.limits,
+            )),
             id: settings.id.as_str().into(),
             host: host_value(&settings.base_url),
             credentials: settings
@@ -69,10 +77,14 @@ impl Channel {
         peers.get(turn).cloned()
     }
 
-    /// The next credential, as a header field.
-    pub(crate) fn credential(&self) -> Option<&(HeaderName, HeaderValue)> {
-        let turn = self.next_credential.fetch_add(1, Ordering::Relaxed) % self.credentials.len().max(1);
-        self.credentials.get(turn)
+    /// A number that counts requests, by which credentials take turns.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.next_credential.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A credential, as a header field.
+    pub(crate) fn credential(&self, index: Option<usize>) -> Option<&(HeaderName, HeaderValue)> {
+        self.credentials.get(index?)
     }
 
     /// The path of a call at this channel.

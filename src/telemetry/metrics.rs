@@ -28,6 +28,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     attempts: IntCounterVec,
+    health_changes: IntCounterVec,
     rewrites: IntCounterVec,
     rejections: IntCounterVec,
     in_flight: IntGaugeVec,
@@ -103,6 +104,11 @@ impl Metrics {
                 "Requests received and finished, refused ones too; status 0: the client left before one was sent.",
                 &["route", "model", "status", "code"],
             )?,
+            health_changes: new.counters(
+                "tidegate_channel_health_changes_total",
+                "Ejections, ejections that were due but not done (kept), and readmissions.",
+                &["channel", "change"],
+            )?,
             attempts: new.counters(
                 "tidegate_attempts_total",
                 "Attempts at upstream channels by what came of them.",
@@ -169,6 +175,11 @@ impl Metrics {
             models: models.into(),
             channels: channels.into(),
         })
+    }
+
+    /// Counts a change of a channel's health.
+    pub fn health_change(&self, channel: &str, change: &str) {
+        self.health_changes.with_label_values(&[channel, change]).inc();
     }
 
     /// Says that a configuration generation is in force.
@@ -273,7 +284,7 @@ pub fn series_max(models: usize, channels: usize) -> usize {
     let (routes, codes, classes, models) = (7, 30, 15, models + 1);
     let histogram = |buckets: usize| buckets + 3;
     routes * models * (codes + gen_ai::SERIES)
-        + channels * (classes + 3)
+        + channels * (classes + 3 + 3 + 6)
         + models * (1 + 4 * channels)
         + classes * 4
         + codes * 2

@@ -26,6 +26,8 @@ pub struct Envelope<'a> {
     pub model: Cow<'a, str>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// What says that requests belong together, as it stands (spec 9.6).
+    pub affinity: Option<&'a str>,
     /// Where to edit.
     pub places: Places,
 }
@@ -90,6 +92,8 @@ struct Governed<'a> {
     values: [Option<&'a RawValue>; MEMBERS.len()],
     repeated: Option<&'static str>,
     misspelled: Option<&'static str>,
+    cache_key: Option<&'a RawValue>,
+    user: Option<&'a RawValue>,
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
@@ -125,7 +129,8 @@ impl<'a> Governed<'a> {
             self.check_count(index, max)?;
         }
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
-        Ok(Envelope { model, stream, places: Places { model: place, usage } })
+        let affinity = self.cache_key.or(self.user).map(RawValue::get);
+        Ok(Envelope { model, stream, affinity, places: Places { model: place, usage } })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -173,6 +178,10 @@ impl<'de> Visitor<'de> for Governed<'de> {
         while let Some(Text(name)) = map.next_key()? {
             if let Some(index) = MEMBERS.iter().position(|member| *member == name) {
                 self.record(index, map.next_value()?);
+            } else if name == "prompt_cache_key" {
+                self.cache_key = map.next_value()?;
+            } else if name == "user" {
+                self.user = map.next_value()?;
             } else {
                 self.misspelled = self.misspelled.or_else(|| folded(&name));
                 map.next_value::<IgnoredAny>()?;

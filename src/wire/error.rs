@@ -102,6 +102,8 @@ pub enum Retry {
     Never,
     /// After this long; longer than a minute is told as never.
     After(Duration),
+    /// When the first channel recovers, up to a minute, jittered.
+    Recovery(Duration),
     /// Soon; the wait is jittered so that clients do not come back together.
     Soon,
     /// The client decides.
@@ -151,7 +153,10 @@ impl PublicError {
             Failure::Refused(refusal) => refused(refusal),
             Failure::Upstream(verdict) => judged(verdict),
             Failure::NowhereServed(model) => Self::no_channel(model),
-            Failure::NoChannel => Self::unavailable(),
+            Failure::NoChannel(recovery) => {
+                let retry = recovery.map_or(Retry::Soon, Retry::Recovery);
+                Self { retry, ..Self::unavailable() }
+            }
             Failure::Internal => Self::new(Code::InternalError, "The gateway failed to answer the request."),
         }
     }
@@ -245,6 +250,10 @@ impl PublicError {
                     ("retry-after", millis.div_ceil(1_000).to_string()),
                     ("retry-after-ms", millis.to_string()),
                 ]
+            }
+            Retry::Recovery(wait) => {
+                let seconds = wait.as_millis().div_ceil(1_000).max(1) + u128::from(jitter % 5);
+                vec![("retry-after", seconds.min(RETRY_AFTER_MAX.as_secs().into()).to_string())]
             }
             Retry::Soon => vec![("retry-after", (1 + jitter % 5).to_string())],
             Retry::Unsaid => Vec::new(),

@@ -53,6 +53,12 @@ fn retry_after_header(headers: &HeaderMap, now: u64) -> Option<Duration> {
     Some(at.saturating_sub(Duration::from_secs(now)))
 }
 
+/// How long a limit is used up, as the headers of a good answer say it: the next request would be refused.
+#[must_use]
+pub fn used_up(headers: &HeaderMap, now: u64) -> Option<Duration> {
+    reset_header(headers, now).filter(|left| !left.is_zero() && *left <= HINT_MAX)
+}
+
 /// The limit that is used up says when it comes back: OpenAI as a time to go, Anthropic as a date.
 fn reset_header(headers: &HeaderMap, now: u64) -> Option<Duration> {
     let used_up = |family: &str, kind: &str| {

@@ -33,7 +33,7 @@ fn gateway(upstream: &Upstream) -> Gateway {
     let config = served.iter().fold(Config::default(), |config, (id, _)| config.model(id, kind(id)));
     config
         .model("openai/verified", "chat, verification: telegram")
-        .channel("c", upstream.addr, &served, "")
+        .channel_each("c", upstream.addr, &served, "")
         .channel("verified", upstream.addr, &[("openai/verified", "x")], "")
         .channel("spare", upstream.addr, &[("openai/failover", "gpt")], ", priority: 1")
         .key("narrow", NARROW_KEY, ", models: [\"fails/*\"]")

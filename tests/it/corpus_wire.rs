@@ -92,14 +92,13 @@ fn gateway(entries: &Arc<Vec<Entry>>) -> Gateway {
     for (n, entry) in entries.iter().enumerate() {
         config = config.model(&alone[n], kind(entry)).model(&pair[n], kind(entry));
     }
-    let served = |public: &[String]| -> Vec<(String, String)> {
-        public.iter().cloned().zip(names.iter().cloned()).collect()
-    };
-    let both: Vec<_> = served(&alone).into_iter().chain(served(&pair)).collect();
-    let both: Vec<_> = both.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-    let second: Vec<_> = pair.iter().map(|public| (public.as_str(), "good")).collect();
+    let alone: Vec<_> = alone.iter().map(String::as_str).zip(names.iter().map(String::as_str)).collect();
+    let pair: Vec<_> = pair.iter().map(String::as_str).zip(names.iter().map(String::as_str)).collect();
+    let second: Vec<_> = pair.iter().map(|(public, _)| (*public, "good")).collect();
+    let impatient = ", timeouts: { idle: 1s, first_byte: 1s }";
     config
-        .channel("bad", bad, &both, ", timeouts: { idle: 1s, first_byte: 1s }")
+        .channel_each("alone", bad, &alone, impatient)
+        .channel_each("pair", bad, &pair, impatient)
         .channel("spare", spare, &second, ", priority: 1")
         .start()
 }

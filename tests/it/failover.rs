@@ -17,8 +17,8 @@ fn two_bad_one_good(upstream: &Upstream, faults: &[&Fault]) -> Gateway {
     let good: Vec<_> = names.iter().map(|(public, _)| (public.as_str(), "gpt")).collect();
     let config = names.iter().fold(Config::default(), |config, (public, _)| config.model(public, "chat"));
     config
-        .channel("bad-one", upstream.addr, &bad, IMPATIENT)
-        .channel("bad-two", upstream.addr, &bad, IMPATIENT)
+        .channel_each("bad-one", upstream.addr, &bad, IMPATIENT)
+        .channel_each("bad-two", upstream.addr, &bad, IMPATIENT)
         .channel("good", upstream.addr, &good, ", priority: 1")
         .start()
 }
@@ -165,13 +165,17 @@ fn overload_has_one_face() {
     let models: Vec<_> = all.iter().map(|name| (format!("m/{name}"), format!("fault/{name}"))).collect();
     let models: Vec<_> = models.iter().map(|(public, name)| (public.as_str(), name.as_str())).collect();
     let config = models.iter().fold(Config::default(), |config, (public, _)| config.model(public, "chat"));
-    let gateway = config
-        .channel("one", upstream.addr, &models, IMPATIENT)
-        .channel("two", upstream.addr, &models, IMPATIENT)
-        .start();
+    let config = config.channel_each("one", upstream.addr, &models, IMPATIENT).channel_each(
+        "two",
+        upstream.addr,
+        &models,
+        IMPATIENT,
+    );
     let mut causes = HashSet::new();
-    for (public, _) in &models {
-        for streams in [false, true] {
+    for streams in [false, true] {
+        // Channels of the round before rest or are out.
+        let gateway = config.start();
+        for (public, _) in &models {
             let reply = gateway.chat(public, streams);
             assert_eq!(reply.status, 502, "{public}");
             assert_eq!(
@@ -205,9 +209,9 @@ fn overload_has_one_face() {
             let attempts = log["attempts"].as_array().unwrap().len();
             assert_eq!(attempts, if took_all_time { 1 } else { 2 }, "{public}: {log}");
         }
+        gateway.finish();
     }
     assert!(causes.len() >= 10, "{} different causes in the log: {causes:#?}", causes.len());
-    gateway.finish();
 }
 
 /// Goal: 503 only if every channel says that it does not have the model; beside another failure it is 502 (spec 3.2).

@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) key_limits: String,
     pub(crate) keys: Vec<String>,
     pub(crate) rest: String,
+    /// The section `defaults`; by default failover is not bounded over all requests, so that a test can have many.
+    pub(crate) defaults: Option<String>,
 }
 
 impl Config {
@@ -82,6 +84,19 @@ impl Config {
             models.join(", ")
         ));
         self
+    }
+
+    /// For each model a channel of its own, so that what one does to its channel does not concern the others.
+    pub(crate) fn channel_each(
+        self,
+        prefix: &str,
+        addr: SocketAddr,
+        models: &[(&str, &str)],
+        more: &str,
+    ) -> Self {
+        models.iter().enumerate().fold(self, |config, (index, served)| {
+            config.channel(&format!("{prefix}-{index}"), addr, &[*served], more)
+        })
     }
 
     /// Limits of the tests' key, as `rpm: 3, concurrency: 2`.
@@ -111,10 +126,11 @@ impl Config {
             limits => format!(", limits: {{ {limits} }}"),
         };
         format!(
-            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\" }}\n{}\
+            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\" }}\n{}{}\
              models:\n{}channels:\n{}accounts: [{{ id: acme }}]\n\
              keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n{}",
             self.server,
+            self.defaults.as_deref().unwrap_or("defaults: { retry: { budget_ratio: 10 } }\n"),
             self.rest,
             self.models.concat(),
             self.channels.concat(),

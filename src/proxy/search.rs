@@ -1,0 +1,163 @@
+//! Which channel one request tries next, and what its failures amount to (spec 9.1, 9.2, 9.5, 10.2, 10.4).
+//!
+//! A channel that failed this request is not drawn again; attempts are bounded for the request, over all traffic and in
+//! time; when all that could be tried rest, the request waits for the first of them if that is soon.
+
+use super::Ctx;
+use super::admit::AdmittedCall;
+use super::generation::Generation;
+use crate::config::Timeouts;
+use crate::core::catalog::{Candidate, Model};
+use crate::core::failure::{Class, Next, Verdict};
+use crate::core::health::{Now, Visit};
+use crate::core::id::ChannelId;
+use crate::core::refusal::Failure;
+use crate::core::select::{Nothing, Wanted, select};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a draw is repeated because another request took the place that it saw.
+const RACES_MAX: usize = 32;
+/// A cooldown that ends is waited for this much longer, so that it has ended.
+const MARGIN: Duration = Duration::from_millis(2);
+
+/// The search of one request.
+pub(super) struct Search<'a> {
+    generation: &'a Generation,
+    call: &'a AdmittedCall,
+    model: &'a Model,
+    /// Channels that are not asked (again), because they failed or because their time is over.
+    excluded: Vec<ChannelId>,
+    attempts: u32,
+    worst: Option<Verdict>,
+    /// The context window that was too small, once one was.
+    larger_than: Option<u64>,
+    /// How long it has waited for channels that rest.
+    waited: Duration,
+    /// Why nothing could be drawn, once nothing could.
+    nothing: Option<Nothing>,
+}
+
+/// What a search does next.
+pub(super) enum Turn<'a> {
+    /// It tries this channel.
+    Try(&'a Candidate, Visit),
+    /// It waits for the first channel to recover.
+    Wait(Duration),
+    /// It has nothing left to try.
+    End,
+}
+
+impl<'a> Search<'a> {
+    /// A search that has tried nothing yet.
+    pub(super) fn new(generation: &'a Generation, call: &'a AdmittedCall) -> Option<Self> {
+        Some(Self {
+            generation,
+            call,
+            model: generation.catalog.model(call.model)?,
+            excluded: Vec::new(),
+            attempts: 0,
+            worst: None,
+            larger_than: None,
+            waited: Duration::ZERO,
+            nothing: None,
+        })
+    }
+
+    fn wanted(&self) -> Wanted<'a> {
+        Wanted {
+            api: self.call.call.api(),
+            group: self.call.group.as_deref(),
+            larger_than: self.larger_than,
+            affinity: self.call.affinity,
+        }
+    }
+
+    /// The next channel with the place that was taken there, a wait, or the end.
+    pub(super) fn next(&mut self, ctx: &Ctx) -> Turn<'a> {
+        if self.attempts > 0 && ctx.is_late_for_client() {
+            return Turn::End;
+        }
+        for _ in 0..RACES_MAX {
+            let now = ctx.shared.clock.nanos();
+            let view = Now { board: &self.generation.board, now };
+            let drawn =
+                select(&self.model.tiers, self.wanted(), &self.excluded, &view, &mut || fastrand::u64(..));
+            let Some(candidate) = drawn else { return self.wait_or_end(now) };
+            let Some(channel) = self.generation.channel(candidate.channel) else { return Turn::End };
+            let settings = &channel.settings;
+            if self.attempts >= settings.attempts {
+                return Turn::End;
+            }
+            let in_time = ctx.started.elapsed() < search_time(&settings.timeouts, self.call.stream);
+            if self.attempts > 0 && !in_time {
+                self.excluded.push(candidate.channel);
+                continue;
+            }
+            let Some(visit) = channel.health.try_enter(candidate.slot, channel.next_turn(), now) else {
+                continue;
+            };
+            if self.attempts > 0 && !ctx.shared.budget.try_spend(now) {
+                return Turn::End;
+            }
+            self.attempts += 1;
+            return Turn::Try(candidate, visit);
+        }
+        Turn::End
+    }
+
+    /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).
+    fn wait_or_end(&mut self, now: u64) -> Turn<'a> {
+        let board = &self.generation.board;
+        let nothing = board.nothing(self.model.candidates(), self.wanted(), &self.excluded, now);
+        self.nothing = Some(nothing);
+        let Nothing::Resting(Some(left)) = nothing else { return Turn::End };
+        let wait = left + MARGIN;
+        if self.waited + wait > self.generation.retry.failover_wait + MARGIN {
+            return Turn::End;
+        }
+        self.waited += wait;
+        Turn::Wait(wait)
+    }
+
+    /// Remembers a failure; whether it ends the search.
+    pub(super) fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
+        let next = verdict.next;
+        self.excluded.push(candidate.channel);
+        if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
+            self.worst = Some(verdict);
+        }
+        if next == Next::LargerContext {
+            self.larger_than = self.larger_than.max(candidate.context_window);
+            return candidate.context_window.is_none();
+        }
+        next == Next::Stop
+    }
+
+    /// What the failures amount to (spec 3.2, last paragraph; 9.5).
+    pub(super) fn failure(self) -> Failure {
+        let nowhere = || Failure::NowhereServed(self.call.public_model.to_string());
+        match (self.worst, self.nothing) {
+            (None, Some(Nothing::Missing)) => nowhere(),
+            (None, Some(Nothing::Resting(left))) => Failure::NoChannel(left),
+            (None, _) => Failure::NoChannel(None),
+            // Others that rest for another reason might have it.
+            (Some(verdict), Some(Nothing::Resting(left))) if verdict.class == Class::ModelMissing => {
+                Failure::NoChannel(left)
+            }
+            (Some(verdict), _) if verdict.class == Class::ModelMissing => nowhere(),
+            (Some(verdict), _) => Failure::Upstream(verdict),
+        }
+    }
+}
+
+/// How long after a request's arrival it may be undecided at a channel with these timeouts (spec 10.2).
+pub(super) fn search_time(timeouts: &Timeouts, stream: bool) -> Duration {
+    if stream { timeouts.failover } else { timeouts.total }
+}
+
+/// When the attempt has to be decided: in its own time, and in the client's (spec 10.4).
+pub(super) fn commit_by(ctx: &Ctx, timeouts: &Timeouts, stream: bool) -> Instant {
+    let own = Instant::from_std(ctx.started) + search_time(timeouts, stream);
+    ctx.client_deadline.map_or(own, |deadline| own.min(Instant::from_std(deadline)))
+}
