@@ -4,7 +4,7 @@ use super::reader::{Item, Object};
 use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
 use super::{classify, name, secret};
 use crate::core::api::Api;
-use crate::core::health::ChannelLimits;
+use crate::core::health::{ChannelLimits, Times};
 use http::{HeaderName, Uri};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -64,11 +64,8 @@ pub(super) fn defaults(item: Option<Item<'_>>) -> Defaults {
         total: Duration::from_secs(600),
         failover: Duration::from_secs(60),
     };
-    let mut retry = Retry {
-        budget_ratio: 0.1,
-        failover_wait: Duration::from_secs(1),
-        cooldown_max: Duration::from_secs(600),
-    };
+    let mut retry =
+        Retry { budget_ratio: 0.1, failover_wait: Duration::from_secs(1), times: Times::default() };
     let Some(section) = item.and_then(|item| item.object()) else {
         return Defaults { timeouts: built_in, attempts: 3, retry };
     };
@@ -78,10 +75,21 @@ pub(super) fn defaults(item: Option<Item<'_>>) -> Defaults {
         count = bounds.get("attempts").and_then(|item| item.number(1..=10)).unwrap_or(3);
         let ratio = bounds.get("budget_ratio").and_then(|item| item.ratio());
         retry.budget_ratio = ratio.unwrap_or(retry.budget_ratio);
-        let time = |name, default| bounds.get(name).and_then(|item| item.duration()).unwrap_or(default);
-        retry.failover_wait = time("failover_wait", retry.failover_wait);
-        retry.cooldown_max = time("cooldown_max", retry.cooldown_max);
+        let wait = bounds.get("failover_wait").and_then(|item| item.duration());
+        retry.failover_wait = wait.unwrap_or(retry.failover_wait);
         bounds.finish();
+    }
+    if let Some(health) = section.get("health").and_then(|item| item.object()) {
+        let time = |name, default| health.get(name).and_then(|item| item.duration()).unwrap_or(default);
+        let built_in = Times::default();
+        retry.times = Times {
+            cooldown_max: time("cooldown_max", built_in.cooldown_max),
+            ejection: time("ejection", built_in.ejection),
+            refused: time("refused", built_in.refused),
+            blocked: time("blocked", built_in.blocked),
+            missing: time("missing", built_in.missing),
+        };
+        health.finish();
     }
     section.finish();
     Defaults { timeouts, attempts: count, retry }

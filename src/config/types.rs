@@ -2,7 +2,7 @@
 
 pub use super::secret::Secret;
 use crate::core::api::{Api, ModelKind};
-use crate::core::health::ChannelLimits;
+use crate::core::health::{ChannelLimits, Times};
 use crate::wire::custom::CustomRow;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -84,8 +84,8 @@ pub struct Retry {
     pub budget_ratio: f64,
     /// How long a request waits for the first channel to recover when all rest.
     pub failover_wait: Duration,
-    /// The longest rest that a provider is granted.
-    pub cooldown_max: Duration,
+    /// How long what takes no traffic takes none.
+    pub times: Times,
 }
 
 /// The scripted upstream inside this process.

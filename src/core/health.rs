@@ -14,24 +14,44 @@ use super::unit::{Backoff, Entry, Standing, Unit};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Rests of a model on a channel that is overloaded: short, since load passes.
-const OVERLOAD: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
-/// How long a model rests that a channel does not have.
-const MISSING: Duration = Duration::from_secs(600);
-/// How long a credential is out that was refused, or whose account is empty, before it is probed (spec 3.2).
-const REFUSED: Duration = Duration::from_secs(3600);
-/// How long a channel is out whose address or region was refused.
-const BLOCKED: Duration = Duration::from_secs(600);
+/// The first rest of a model on a channel that is overloaded, and of a credential that is rate limited: load passes.
+const OVERLOAD: Duration = Duration::from_secs(1);
+/// The first rest of a channel that is misconfigured or blocked.
+const CHANNEL: Duration = Duration::from_secs(5);
 /// The longest rest on the word of a rate limit header.
 const PACE_MAX: Duration = Duration::from_secs(10);
-/// Rests of a channel that is misconfigured or blocked.
-const CHANNEL: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(600) };
+/// How long what takes no traffic takes none; zero switches a kind of rest off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The longest cooldown, whatever a provider asks for.
+    pub cooldown_max: Duration,
+    /// The first ejection; each further one is twice as long, up to thirty times this.
+    pub ejection: Duration,
+    /// A credential that was refused, or whose account is empty, until it is probed (spec 3.2).
+    pub refused: Duration,
+    /// A channel whose address or region was refused, until it is probed.
+    pub blocked: Duration,
+    /// A model that a channel does not have.
+    pub missing: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            cooldown_max: Duration::from_secs(600),
+            ejection: Duration::from_secs(10),
+            refused: Duration::from_secs(3600),
+            blocked: Duration::from_secs(600),
+            missing: Duration::from_secs(600),
+        }
+    }
+}
 
 /// The health of one configuration generation.
 #[derive(Debug)]
 pub struct Board {
     channels: Vec<Arc<ChannelHealth>>,
-    cooldown_max: Duration,
+    times: Times,
     /// Two channels must not both be ejected because each saw the other.
     ejecting: Mutex<()>,
 }
@@ -204,10 +224,10 @@ impl ChannelHealth {
 }
 
 impl Board {
-    /// The board of these channels, by [`ChannelId`]. No provider is obeyed for longer than `cooldown_max`.
+    /// The board of these channels, by [`ChannelId`].
     #[must_use]
-    pub fn new(channels: Vec<Arc<ChannelHealth>>, cooldown_max: Duration) -> Self {
-        Self { channels, cooldown_max, ejecting: Mutex::new(()) }
+    pub fn new(channels: Vec<Arc<ChannelHealth>>, times: Times) -> Self {
+        Self { channels, times, ejecting: Mutex::new(()) }
     }
 
     /// The health of a channel.
@@ -255,15 +275,15 @@ impl Board {
         match verdict.effect {
             Effect::None | Effect::CountsTowardEjection => {}
             Effect::ModelRests if verdict.class == Class::ModelMissing => {
-                of_model.rest_missing(now, MISSING.min(self.cooldown_max), jitter);
+                of_model.rest_missing(now, self.times.missing, jitter);
             }
             Effect::ModelRests => of_model.rest(now, asked, self.bounded(OVERLOAD), jitter),
             Effect::CredentialRests => of_credential.rest(now, asked, self.bounded(OVERLOAD), jitter),
             Effect::CredentialOut => {
-                of_credential.take_out(now, asked.unwrap_or(REFUSED).max(REFUSED), jitter)
+                of_credential.take_out(now, asked.unwrap_or_default().max(self.times.refused), jitter)
             }
             Effect::ChannelRests => health.unit.rest(now, asked, self.bounded(CHANNEL), jitter),
-            Effect::ChannelOut => health.unit.take_out(now, BLOCKED, jitter),
+            Effect::ChannelOut => health.unit.take_out(now, self.times.blocked, jitter),
         }
         None
     }
@@ -283,8 +303,8 @@ impl Board {
         }
     }
 
-    fn bounded(&self, backoff: Backoff) -> Backoff {
-        Backoff { first: backoff.first.min(self.cooldown_max), max: self.cooldown_max }
+    fn bounded(&self, first: Duration) -> Backoff {
+        Backoff { first, max: self.times.cooldown_max }
     }
 
     /// Counts a failure toward the ejection of the channel, or else of the model on it.
@@ -303,30 +323,31 @@ impl Board {
         for (unit, entry) in [(&health.unit, entry), (of_model, entry_of_model)] {
             unit.leave(entry);
         }
-        if !channel_due && !model_due {
+        if !channel_due && !model_due || self.times.ejection.is_zero() {
             return None;
         }
         let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         if channel_due && (entry == Entry::Probe || !self.is_last(catalog, at.channel, None, now)) {
-            health.unit.eject(now, jitter);
+            health.unit.eject(now, self.times.ejection, jitter);
             return Some(Change::Ejected);
         }
         if model_due && (entry_of_model == Entry::Probe || !self.is_last(catalog, at.channel, Some(at), now))
         {
-            of_model.eject(now, jitter);
+            of_model.eject(now, self.times.ejection, jitter);
             return Some(Change::Ejected);
         }
         Some(Change::Kept)
     }
 
-    /// Whether a channel is the last usable one of a model: of `only` that of a candidate, else of any that it serves.
+    /// Whether a channel is the last usable one of a model: of `only` that of a candidate, else of any that it serves. One
+    /// that only waits for its probe has not shown that it is well.
     fn is_last(&self, catalog: &Catalog, channel: ChannelId, only: Option<&Candidate>, now: u64) -> bool {
         catalog.served_by(channel).any(|(own, others)| {
             let concerned = only.is_none_or(|only| only.slot == own.slot);
             let other = |candidate: &&Candidate| {
                 candidate.channel != channel
                     && candidate.weight > 0
-                    && self.stands(candidate, now).is_usable()
+                    && self.stands(candidate, now) == Standing::Up
             };
             concerned && !others.flat_map(|tier| &tier.candidates).any(|candidate| other(&candidate))
         })
@@ -391,3 +412,7 @@ impl View for Now<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "simulation.rs"]
+mod simulation;

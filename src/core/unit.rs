@@ -13,9 +13,8 @@ pub const FAILURES_MAX: u32 = 5;
 /// The window over which a success ratio is taken, and how many samples it needs.
 const WINDOW: Duration = Duration::from_secs(10);
 const SAMPLES_MIN: u32 = 20;
-/// The first ejection; each further one is twice as long.
-pub const EJECTION: Duration = Duration::from_secs(10);
-const EJECTION_MAX: Duration = Duration::from_secs(300);
+/// The longest ejection, in first ones.
+const EJECTION_GROWTH: u32 = 30;
 /// After this long without one, the next ejection is a first one again.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 /// How long a probe may take before another one is let through.
@@ -183,14 +182,14 @@ impl Unit {
         entry == Entry::Probe || up && (failures >= FAILURES_MAX || often)
     }
 
-    /// Takes it out for a time that grows with each ejection; `jitter` is one uniform number.
-    pub fn eject(&self, now: u64, jitter: u64) {
+    /// Takes it out, at first for this long, and for a time that grows with each ejection; `jitter` is one uniform number.
+    pub fn eject(&self, now: u64, first: Duration, jitter: u64) {
         let since = now.saturating_sub(self.readmitted_at.load(Ordering::Acquire));
         if since > nanos(FORGIVEN_AFTER) && matches!(self.standing(now), Standing::Up) {
             self.ejections.store(0, Ordering::Release);
         }
         let before = self.ejections.fetch_add(1, Ordering::AcqRel);
-        let time = EJECTION.saturating_mul(1 << before.min(10)).min(EJECTION_MAX);
+        let time = first.saturating_mul((1 << before.min(10)).min(EJECTION_GROWTH));
         self.failures.store(0, Ordering::Release);
         self.window.store(0, Ordering::Release);
         self.set(EJECTED, now, jittered(time, jitter));
@@ -199,7 +198,7 @@ impl Unit {
     /// Lets it rest, for as long as it asked or else for a time that grows; what ends later stays.
     pub fn rest(&self, now: u64, asked: Option<Duration>, backoff: Backoff, jitter: u64) {
         let time = match asked {
-            Some(asked) => asked.clamp(Duration::from_millis(100), backoff.max),
+            Some(asked) => asked.max(Duration::from_millis(100)).min(backoff.max),
             None => {
                 let before = self.rests.fetch_add(1, Ordering::AcqRel);
                 backoff.first.saturating_mul(1 << before.min(16)).min(backoff.max)
@@ -215,6 +214,9 @@ impl Unit {
 
     /// Takes it out because it was refused.
     pub fn take_out(&self, now: u64, time: Duration, jitter: u64) {
+        if time.is_zero() {
+            return;
+        }
         self.set(OUT, now, jittered(time, jitter));
     }
 

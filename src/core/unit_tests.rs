@@ -1,6 +1,7 @@
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
+const FIRST: Duration = Duration::from_secs(10);
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 
 /// Goal: a cooldown is as long as was asked, within bounds, and then it is over; without a hint it doubles.
@@ -55,7 +56,7 @@ fn failures_eject() {
 #[test]
 fn probes_readmit() {
     let unit = Unit::default();
-    unit.eject(0, 0);
+    unit.eject(0, FIRST, 0);
     assert!(
         unit.try_enter(9 * SECOND).is_none()
             && unit.standing(9 * SECOND) == Standing::Ejected(Duration::from_secs(1))
@@ -69,7 +70,7 @@ fn probes_readmit() {
     assert!(
         unit.try_enter(now).is_some() && !unit.failed(Entry::Plain, now) && unit.failed(Entry::Probe, now)
     );
-    unit.eject(now, 0);
+    unit.eject(now, FIRST, 0);
     assert_eq!(unit.standing(now).left(), Some(Duration::from_secs(20)));
     let now = 30 * SECOND;
     assert!(!unit.succeeded(Entry::Plain, now), "an old request's success readmits nobody");
@@ -77,11 +78,11 @@ fn probes_readmit() {
     assert_eq!(unit.standing(now), Standing::Up);
     let shares: Vec<_> = [0, 10, 20].map(|s| unit.share(now + s * SECOND)).into();
     assert_eq!(shares, [0.1, 0.5, 1.0]);
-    unit.eject(now, 0);
+    unit.eject(now, FIRST, 0);
     assert_eq!(unit.standing(now).left(), Some(Duration::from_secs(40)));
     unit.readmit(now);
-    unit.eject(now + 601 * SECOND, 0);
-    assert_eq!(unit.standing(now + 601 * SECOND).left(), Some(EJECTION), "forgiven after a while");
+    unit.eject(now + 601 * SECOND, FIRST, 0);
+    assert_eq!(unit.standing(now + 601 * SECOND).left(), Some(FIRST), "forgiven after a while");
 }
 
 /// Goal: what was refused stays out for long, and is probed in the end.
@@ -100,7 +101,7 @@ fn what_was_refused_is_probed() {
 fn one_probe_at_a_time() {
     for _ in 0..50 {
         let unit = Unit::default();
-        unit.eject(0, 0);
+        unit.eject(0, FIRST, 0);
         let entered = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -60,7 +60,7 @@ impl Generation {
             classify: config.classify.clone(),
             board: Board::new(
                 channels.iter().map(|channel| Arc::clone(&channel.health)).collect(),
-                config.retry.cooldown_max,
+                config.retry.times,
             ),
             retry: config.retry,
             labels: metrics.labels(&model_names, &channel_names),

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use tidegate::wire::error::CATALOGUE;
 
 const ROUNDS: usize = 10_000;
+/// Channels that never rest, so that every request is an attempt.
+const TIRELESS: &str = "defaults: { retry: { budget_ratio: 10 }, health: { cooldown_max: 0s, ejection: 0s, refused: 0s, blocked: 0s, missing: 0s } }\n";
 
 /// A hundred things that an upstream might say of itself.
 fn secrets() -> Vec<String> {
@@ -190,7 +192,7 @@ fn check_round(gateway: &Gateway, n: usize, secret: &str) {
 #[test]
 fn nothing_leaks_and_the_sets_are_closed() {
     let upstream = scripted::start(answer);
-    let config = Config::default().model("any/model", "chat");
+    let config = Config { defaults: Some(TIRELESS.into()), ..Config::default() }.model("any/model", "chat");
     let gateway = Arc::new(config.channel("c", upstream, &[("any/model", "m")], "").start());
     let secrets = secrets();
     std::thread::scope(|scope| {
@@ -245,7 +247,8 @@ fn causes_cannot_be_told_apart() {
     let public: Vec<_> = (0..=CAUSES.len()).map(|n| format!("any/{n}")).collect();
     let names: Vec<_> = (0..CAUSES.len()).map(|n| n.to_string()).collect();
     let served: Vec<_> = public.iter().map(String::as_str).zip(names.iter().map(String::as_str)).collect();
-    let config = public.iter().fold(Config::default(), |config, id| config.model(id, "chat"));
+    let tireless = Config { defaults: Some(TIRELESS.into()), ..Config::default() };
+    let config = public.iter().fold(tireless, |config, id| config.model(id, "chat"));
     let last = public.last().unwrap().as_str();
     let gateway = config.channel("c", upstream, &served, "").channel("d", nobody, &[(last, "x")], "").start();
     for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"] {
