@@ -1,9 +1,11 @@
-//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`.
+//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`, `/explain`.
 //!
 //! The first three say nothing secret and are open to all; for everything else [`guard`] decides.
 
 pub mod guard;
 
+use crate::core::api::Api;
+use crate::proxy::{Inspector, Question};
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
@@ -42,6 +44,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// What `/failures` shows.
     pub failures: Arc<Failures>,
+    /// What `/explain` asks, and what brings gauges up to date.
+    pub inspector: Inspector,
     /// Who may see what is not open to all.
     pub guard: Guard,
 }
@@ -54,7 +58,10 @@ impl ServeHttp for Admin {
             return text(404, "not found\n");
         }
         match head.uri.path() {
-            "/metrics" => answer(200, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
+            "/metrics" => {
+                self.inspector.refresh();
+                answer(200, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+            }
             "/livez" => text(200, "ok\n"),
             "/readyz" if self.readiness.is_ready() => text(200, "ready\n"),
             "/readyz" => text(503, "draining\n"),
@@ -78,8 +85,22 @@ impl Admin {
                     self.failures.render(parameter(query, "id").as_deref(), limit.unwrap_or(FAILURES_SHOWN));
                 answer(200, "application/json", found.into_bytes())
             }
+            "/explain" => self.explain(query),
             _ => text(404, "not found\n"),
         }
+    }
+
+    fn explain(&self, query: &str) -> Response<Vec<u8>> {
+        let Some(model) = parameter(query, "model") else {
+            return text(400, "name a model: /explain?model=ID[&key=ID][&api=chat]\n");
+        };
+        let named = parameter(query, "api").unwrap_or_else(|| "chat".to_owned());
+        let Some((_, api)) = Api::WORDS.iter().find(|(word, _)| *word == named) else {
+            return text(400, "there is no such api\n");
+        };
+        let key = parameter(query, "key");
+        let explained = self.inspector.explain(Question { model: &model, key: key.as_deref(), api: *api });
+        answer(200, "application/json", serde_json::to_vec(&explained).unwrap_or_default())
     }
 }
 

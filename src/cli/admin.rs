@@ -8,7 +8,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the gateway's admin listener is.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct Listener {
     /// The admin listener of the gateway.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin: String,
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     token_file: Option<std::path::PathBuf>,
 }
 
-impl Arguments {
+impl Listener {
     /// Gets a path; the answer is its body.
     ///
     /// # Errors

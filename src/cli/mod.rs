@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod classify;
+mod explain;
 mod keys;
 mod run;
 mod sandbox;
@@ -53,12 +54,14 @@ enum Command {
     },
     /// Judge a recorded upstream answer: the rule that matches, the verdict, and what the client would read.
     Classify(classify::Arguments),
+    /// Tell which channels a request would see now, and why not the others.
+    Explain(explain::Arguments),
     /// Tell why a request failed: attempts, upstream answers, and what the client was told.
     Why {
         /// The id that the client was given in `x-request-id`.
         request_id: String,
         #[command(flatten)]
-        admin: admin::Arguments,
+        admin: admin::Listener,
     },
     /// Make keys for clients.
     Keys {
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Run { config, log_level }), false) => run::run(&config, log_level),
         (Some(Command::Check { config }), _) => check::check(&config),
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
+        (Some(Command::Explain(arguments)), false) => explain::run(&arguments),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
         (Some(Command::Keys { command: KeysCommand::New }), false) => keys::new(),
@@ -111,4 +115,16 @@ fn complain(code: u8, what: impl std::fmt::Display) -> Ended {
 /// Writes to standard output; a reader that left is not our problem.
 fn say(what: impl std::fmt::Display) {
     let _ = writeln!(io::stdout(), "{what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Goal: no two arguments of a command are at odds, which clap would only find out when it is run.
+    #[test]
+    fn commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
 }

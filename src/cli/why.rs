@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::process::ExitCode;
 
 /// Tells of one failed request what the client was not told.
-pub(super) fn run(request_id: &str, admin: &admin::Arguments) -> Ended {
+pub(super) fn run(request_id: &str, admin: &admin::Listener) -> Ended {
     let id = percent_encoding::utf8_percent_encode(request_id, percent_encoding::NON_ALPHANUMERIC);
     let found = match admin.get(&format!("/failures?id={id}")) {
         Ok(found) => found,

@@ -9,16 +9,6 @@ use http::{HeaderName, Uri};
 use std::collections::HashSet;
 use std::time::Duration;
 
-const APIS: [(&str, Api); 7] = [
-    ("chat", Api::Chat),
-    ("completions", Api::Completions),
-    ("responses", Api::Responses),
-    ("messages", Api::Messages),
-    ("embeddings", Api::Embeddings),
-    ("images", Api::Images),
-    ("video", Api::Video),
-];
-
 /// Dialects; those without a value are known for later.
 const PROVIDERS: [(&str, Option<Provider>); 5] = [
     ("openai", Some(Provider::OpenAi)),
@@ -188,7 +178,7 @@ fn spoken_by(provider: Option<Provider>) -> Vec<Api> {
         Some(Provider::OpenAi) => *api != Api::Messages,
         Some(Provider::OpenAiCompatible) | None => true,
     };
-    APIS.map(|(_, api)| api).into_iter().filter(spoken).collect()
+    Api::WORDS.map(|(_, api)| api).into_iter().filter(spoken).collect()
 }
 
 fn base_url(item: &Item<'_>) -> Option<BaseUrl> {
@@ -254,7 +244,7 @@ fn served(item: &Item<'_>, models: &[Model]) -> Vec<(String, String)> {
 }
 
 fn apis(item: &Item<'_>) -> Vec<Api> {
-    item.list().iter().filter_map(|item| item.one_of(&APIS)).collect()
+    item.list().iter().filter_map(|item| item.one_of(&Api::WORDS)).collect()
 }
 
 fn texts(item: &Item<'_>) -> Vec<String> {

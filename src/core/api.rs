@@ -35,6 +35,17 @@ pub enum Api {
 }
 
 impl Api {
+    /// Every API, by its word in configurations.
+    pub const WORDS: [(&'static str, Self); 7] = [
+        ("chat", Self::Chat),
+        ("completions", Self::Completions),
+        ("responses", Self::Responses),
+        ("messages", Self::Messages),
+        ("embeddings", Self::Embeddings),
+        ("images", Self::Images),
+        ("video", Self::Video),
+    ];
+
     /// The path, below the version, under which clients and upstreams know this API.
     #[must_use]
     pub fn path(self) -> &'static str {

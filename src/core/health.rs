@@ -168,6 +168,13 @@ impl ChannelHealth {
         credentials().min_by_key(|standing| standing.left().unwrap_or(Duration::MAX)).unwrap_or(Standing::Up)
     }
 
+    /// How the channel stands as a whole: by itself, or by its credentials where all of them rest.
+    #[must_use]
+    pub fn overall(&self, now: u64) -> Standing {
+        // No model has this slot, so none of them counts.
+        self.standing(usize::MAX, now)
+    }
+
     /// Whether its own limits would take one more request now.
     #[must_use]
     pub fn has_room(&self, now: u64) -> bool {

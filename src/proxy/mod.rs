@@ -17,6 +17,7 @@ mod exchange;
 mod forward;
 mod generation;
 mod head;
+mod inspect;
 mod models;
 mod relay;
 mod reply;
@@ -40,6 +41,7 @@ use clock::Clock;
 use ctx::Ctx;
 use futures::FutureExt;
 use generation::Generation;
+pub use inspect::{Explanation, Inspector, Question};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
@@ -122,6 +124,8 @@ pub struct Built {
     pub resolver: Resolver,
     /// What is to be exported.
     pub metrics: Arc<Metrics>,
+    /// A look into it.
+    pub inspector: Inspector,
     /// The last failures behind the gateway.
     pub failures: Arc<Failures>,
     /// To be flushed before the process ends; `None` if there is no log.
@@ -176,6 +180,7 @@ impl Builder {
         });
         Ok(Built {
             gateway: Gateway { shared: Arc::clone(&shared) },
+            inspector: Inspector(Arc::clone(&shared)),
             resolver: Resolver(shared),
             metrics,
             failures,

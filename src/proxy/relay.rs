@@ -109,8 +109,10 @@ fn note_failure(ctx: &Ctx, candidate: &Candidate, visit: Visit, verdict: &Verdic
 fn note_change(ctx: &Ctx, candidate: &Candidate, change: Option<Change>) {
     if let Some(change) = change {
         let channel = ctx.generation.labels.channel(candidate.channel);
-        ctx.shared.metrics.health_change(channel, change.as_str());
-        log::warn!("channel {channel}: {}", change.as_str());
+        ctx.shared.metrics.health().change(channel, change.as_str());
+        if change != Change::Kept {
+            log::warn!("channel {channel}: {}", change.as_str());
+        }
     }
 }
 

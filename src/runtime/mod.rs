@@ -53,7 +53,7 @@ impl Assembly {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
         server.bootstrap();
         let guard = Guard::new(&config.admin);
-        let Built { gateway, resolver, metrics, failures, log } =
+        let Built { gateway, resolver, inspector, metrics, failures, log } =
             Gateway::builder(config).access_log(log).build()?;
         let readiness = Arc::new(Readiness::default());
 
@@ -69,7 +69,13 @@ impl Assembly {
         }
         server.add_service(public);
 
-        let app = Admin { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness), failures, guard };
+        let app = Admin {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            failures,
+            inspector,
+            guard,
+        };
         let mut admin_service = Service::new("admin".into(), app);
         admin_service.threads = Some(1);
         admin_service.add_tcp(&admin.to_string());

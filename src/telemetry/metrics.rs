@@ -5,6 +5,7 @@
 //! resolved once per configuration generation, in [`Labels`].
 
 use super::gen_ai::{self, GenAi};
+use super::health::{self, HealthMetrics};
 use super::record::Record;
 use crate::core::id::{ChannelId, ModelId};
 use prometheus::core::Collector;
@@ -28,7 +29,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     attempts: IntCounterVec,
-    health_changes: IntCounterVec,
+    health: HealthMetrics,
     rewrites: IntCounterVec,
     rejections: IntCounterVec,
     in_flight: IntGaugeVec,
@@ -57,19 +58,19 @@ impl Catalogue {
         Ok(collector)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
         self.add(IntCounter::new(name, help))
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
         self.add(IntGauge::new(name, help))
     }
 
@@ -104,11 +105,7 @@ impl Metrics {
                 "Requests received and finished, refused ones too; status 0: the client left before one was sent.",
                 &["route", "model", "status", "code"],
             )?,
-            health_changes: new.counters(
-                "tidegate_channel_health_changes_total",
-                "Ejections, ejections that were due but not done (kept), and readmissions.",
-                &["channel", "change"],
-            )?,
+            health: HealthMetrics::new(&new)?,
             attempts: new.counters(
                 "tidegate_attempts_total",
                 "Attempts at upstream channels by what came of them.",
@@ -177,9 +174,10 @@ impl Metrics {
         })
     }
 
-    /// Counts a change of a channel's health.
-    pub fn health_change(&self, channel: &str, change: &str) {
-        self.health_changes.with_label_values(&[channel, change]).inc();
+    /// The metrics of health and failover.
+    #[must_use]
+    pub fn health(&self) -> &HealthMetrics {
+        &self.health
     }
 
     /// Says that a configuration generation is in force.
@@ -284,13 +282,13 @@ pub fn series_max(models: usize, channels: usize) -> usize {
     let (routes, codes, classes, models) = (7, 30, 15, models + 1);
     let histogram = |buckets: usize| buckets + 3;
     routes * models * (codes + gen_ai::SERIES)
-        + channels * (classes + 3 + 3 + 6)
+        + channels * (classes + 3 + health::SERIES)
         + models * (1 + 4 * channels)
         + classes * 4
         + codes * 2
         + histogram(OVERHEAD_BUCKETS.len())
         + histogram(GATE_BUCKETS.len())
-        + 16
+        + 18
 }
 
 /// Names and resolved children of one configuration generation.

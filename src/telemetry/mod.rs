@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod failures;
 mod gen_ai;
+pub mod health;
 pub mod metrics;
 pub mod record;
 pub mod request_id;

@@ -18,6 +18,7 @@ mod drain;
 mod failover;
 mod golden;
 mod hang_ups;
+mod health;
 mod hostile;
 mod leaks;
 mod limits;

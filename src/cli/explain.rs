@@ -1,0 +1,93 @@
+//! `tidegate explain` (spec 12.2)
+
+use super::{EXIT_RUNTIME, Ended, admin, complain, say};
+use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use std::process::ExitCode;
+
+/// The request that is explained.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The model, by its public id.
+    model: String,
+    /// The key that asks, by its name in the configuration.
+    #[arg(long, value_name = "ID")]
+    key: Option<String>,
+    /// The API that is called: chat, completions, responses, messages, embeddings, images.
+    #[arg(long, default_value = "chat")]
+    api: String,
+    #[command(flatten)]
+    admin: admin::Listener,
+}
+
+#[derive(Deserialize)]
+struct Explanation {
+    candidates: Vec<Usable>,
+    excluded: Vec<Excluded>,
+    error: Option<Told>,
+}
+
+#[derive(Deserialize)]
+struct Usable {
+    channel: String,
+    state: String,
+    priority: u32,
+    share: f64,
+    in_flight: u32,
+    latency_ms: Option<f64>,
+    success: f64,
+}
+
+#[derive(Deserialize)]
+struct Excluded {
+    channel: String,
+    reason: String,
+    left_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    status: u16,
+    code: String,
+    message: String,
+}
+
+/// Tells which channels a request would see, and why not the others.
+pub(super) fn run(arguments: &Arguments) -> Ended {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let key = arguments.key.as_deref().map(|key| format!("&key={}", encoded(key))).unwrap_or_default();
+    let path = format!("/explain?model={}&api={}{key}", encoded(&arguments.model), encoded(&arguments.api));
+    let explained = arguments.admin.get(&path).and_then(|body| {
+        serde_json::from_str::<Explanation>(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))
+    });
+    match explained {
+        Ok(explained) => {
+            say(described(&explained));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => complain(EXIT_RUNTIME, why),
+    }
+}
+
+fn described(explained: &Explanation) -> String {
+    let mut lines = Vec::new();
+    for usable in &explained.candidates {
+        let Usable { channel, state, priority, share, in_flight, latency_ms, success } = usable;
+        let latency = latency_ms.map_or_else(|| "-".to_owned(), |latency| format!("{latency:.0} ms"));
+        lines.push(format!(
+            "{channel}: {state}, priority {priority}, share {:.1} %, {in_flight} in flight, first content after {latency}, {:.0} % succeeded",
+            share * 100.0,
+            success * 100.0,
+        ));
+    }
+    for Excluded { channel, reason, left_ms } in &explained.excluded {
+        let left = left_ms
+            .map(|left| format!(" for {:.1} s more", std::time::Duration::from_millis(left).as_secs_f64()));
+        lines.push(format!("{channel}: not asked, {reason}{}", left.unwrap_or_default()));
+    }
+    if let Some(Told { status, code, message }) = &explained.error {
+        lines.push(format!("the client would read {status} {code}: {message}"));
+    }
+    lines.join("\n")
+}

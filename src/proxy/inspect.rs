@@ -1,0 +1,189 @@
+//! What an operator may look at: how channels stand, and what a request would see (spec 12.2, 13.2). Nothing is changed by
+//! looking: no counter is touched, nothing is claimed.
+
+use super::Shared;
+use super::generation::Generation;
+use crate::core::api::Api;
+use crate::core::catalog::{Candidate, Model};
+use crate::core::health::Now;
+use crate::core::key::Key;
+use crate::core::refusal::{Failure, Refusal};
+use crate::core::select::{Nothing, View, Wanted};
+use crate::wire::error::PublicError;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A look into a running gateway.
+#[derive(Clone)]
+pub struct Inspector(pub(super) Arc<Shared>);
+
+/// Of which request one wants to know what it would see.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The model's public id.
+    pub model: &'a str,
+    /// The name of the key that asks; without it only what holds for all keys counts.
+    pub key: Option<&'a str>,
+    /// The API that is called.
+    pub api: Api,
+}
+
+/// What a request would see.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    model: String,
+    /// Channels that it may be sent to, in the order of their tiers.
+    candidates: Vec<Usable>,
+    /// Channels of the model that it would not be sent to now.
+    excluded: Vec<Excluded>,
+    /// The error that the client would read at once; null if there is a channel to try.
+    error: Option<Told>,
+}
+
+#[derive(Debug, Serialize)]
+struct Usable {
+    channel: String,
+    upstream_model: String,
+    state: &'static str,
+    priority: u32,
+    weight: u32,
+    /// The part of the first draws that it gets by weight and slow start; later tiers get none while one before can.
+    share: f64,
+    in_flight: u32,
+    /// Average time to first content, in milliseconds.
+    latency_ms: Option<f64>,
+    /// Share of attempts that succeeded lately.
+    success: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Excluded {
+    channel: String,
+    reason: &'static str,
+    /// For how much longer, in milliseconds, where that is known.
+    left_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Told {
+    status: u16,
+    code: &'static str,
+    message: String,
+}
+
+impl Inspector {
+    /// Brings the gauges of channels up to date, before metrics are shown.
+    pub fn refresh(&self) {
+        let (generation, now) = (self.0.generation.load(), self.0.clock.nanos());
+        for channel in &generation.channels {
+            self.0.metrics.health().set_state(&channel.id, channel.health.overall(now).as_str());
+        }
+        self.0.metrics.health().set_budget(self.0.budget.left(), self.0.budget.spent());
+    }
+
+    /// What a request would see now.
+    #[must_use]
+    pub fn explain(&self, question: Question<'_>) -> Explanation {
+        let (generation, now) = (self.0.generation.load(), self.0.clock.nanos());
+        let key = question.key.map(|id| generation.keys.all().iter().find(|key| *key.id == *id));
+        let refused = |refusal: Refusal| told(&refusal.into(), generation.unknown_model);
+        let empty = |error| Explanation {
+            model: question.model.to_owned(),
+            candidates: Vec::new(),
+            excluded: Vec::new(),
+            error: Some(error),
+        };
+        let Some((_, model)) = generation.catalog.find(question.model) else {
+            return empty(refused(Refusal::UnknownModel(question.model.to_owned())));
+        };
+        match key {
+            Some(None) => return empty(refused(Refusal::InvalidKey)),
+            Some(Some(key)) if !key.may_use(&model.id) => {
+                return empty(refused(Refusal::ModelDenied(model.id.to_string())));
+            }
+            _ => {}
+        }
+        if !model.reachable_by(question.api) {
+            let refusal = Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() };
+            return empty(refused(refusal));
+        }
+        explain(&generation, model, key.flatten(), question.api, now)
+    }
+}
+
+fn explain(generation: &Generation, model: &Model, key: Option<&Key>, api: Api, now: u64) -> Explanation {
+    let group = key.and_then(|key| generation.keys.group(key));
+    let wanted = Wanted { api, group, larger_than: None, affinity: None };
+    let view = Now { board: &generation.board, now };
+    let usable = |candidate: &&Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
+    let first = model.candidates().find(usable).map(|candidate| candidate.priority);
+    let drawn = |candidate: &Candidate| f64::from(candidate.weight) * view.share(candidate);
+    let in_first = model.candidates().filter(usable).filter(|candidate| Some(candidate.priority) == first);
+    let total: f64 = in_first.map(drawn).sum();
+    let shown = |candidate: &Candidate| {
+        let share = if Some(candidate.priority) == first {
+            drawn(candidate) / total.max(f64::MIN_POSITIVE)
+        } else {
+            0.0
+        };
+        usable_channel(generation, candidate, share, now)
+    };
+    let excluded = model.candidates().filter(|candidate| !usable(candidate));
+    Explanation {
+        model: model.id.to_string(),
+        candidates: model.candidates().filter(usable).map(shown).collect(),
+        excluded: excluded.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
+        error: first.is_none().then(|| nothing(generation, model, wanted, now)),
+    }
+}
+
+fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, now: u64) -> Usable {
+    let health = generation.board.channel(candidate.channel);
+    let latency = health.and_then(|health| health.load.latency());
+    Usable {
+        channel: generation.labels.channel(candidate.channel).to_owned(),
+        upstream_model: candidate.upstream_model.to_string(),
+        state: generation.board.stands(candidate, now).as_str(),
+        priority: candidate.priority,
+        weight: candidate.weight,
+        share,
+        in_flight: health.map_or(0, |health| health.load.in_flight()),
+        latency_ms: latency.map(|latency| latency.as_secs_f64() * 1_000.0),
+        success: health.map_or(1.0, |health| health.load.success()),
+    }
+}
+
+fn excluded_channel(
+    generation: &Generation,
+    candidate: &Candidate,
+    wanted: Wanted<'_>,
+    now: u64,
+) -> Excluded {
+    let standing = generation.board.stands(candidate, now);
+    let reason = wanted.mismatch(candidate).unwrap_or_else(|| match standing.is_usable() {
+        true => "full",
+        false => standing.as_str(),
+    });
+    let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    Excluded {
+        channel: generation.labels.channel(candidate.channel).to_owned(),
+        reason,
+        left_ms: standing.left().map(millis),
+    }
+}
+
+/// The error of a request that finds no channel to try; one that would wait for a moment is not answered at once.
+fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, now: u64) -> Told {
+    let failure = match generation.board.nothing(model.candidates(), wanted, &[], now) {
+        Nothing::Missing => Failure::NowhereServed(model.id.to_string()),
+        Nothing::Resting(left) => Failure::NoChannel(left),
+        Nothing::UsedUp => Failure::NoChannel(None),
+    };
+    told(&failure, generation.unknown_model)
+}
+
+fn told(failure: &Failure, unknown_model: u16) -> Told {
+    let error = PublicError::of(failure, unknown_model);
+    Told { status: error.status(), code: error.code.entry().name, message: error.message.into_owned() }
+}

@@ -1,0 +1,57 @@
+//! The metrics of channels' health and of failover (spec 13.2).
+
+use super::metrics::Catalogue;
+use crate::core::unit::Standing;
+use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// How channels stand, how their health changed, and how much failover there may be.
+pub struct HealthMetrics {
+    changes: IntCounterVec,
+    state: IntGaugeVec,
+    budget: IntGauge,
+    spent: IntCounter,
+}
+
+/// Series of one channel: its states, and the three kinds of change.
+pub(super) const SERIES: usize = Standing::WORDS.len() + 3;
+
+impl HealthMetrics {
+    pub(super) fn new(new: &Catalogue) -> Result<Self, Error> {
+        Ok(Self {
+            changes: new.counters(
+                "tidegate_channel_health_changes_total",
+                "Ejections, ejections that were due but not done (kept), and readmissions.",
+                &["channel", "change"],
+            )?,
+            state: new.gauges(
+                "tidegate_channel_state",
+                "1 for the state that a channel is in: up, cooling, missing, ejected, out or probing.",
+                &["channel", "state"],
+            )?,
+            budget: new.gauge(
+                "tidegate_retry_budget_attempts",
+                "Further attempts that the budget over all traffic would allow now.",
+            )?,
+            spent: new
+                .counter("tidegate_retry_budget_spent_total", "Further attempts taken from the budget.")?,
+        })
+    }
+
+    /// Counts a change of a channel's health.
+    pub fn change(&self, channel: &str, change: &str) {
+        self.changes.with_label_values(&[channel, change]).inc();
+    }
+
+    /// Shows the state that a channel is in.
+    pub fn set_state(&self, channel: &str, state: &str) {
+        for word in Standing::WORDS {
+            self.state.with_label_values(&[channel, word]).set(i64::from(word == state));
+        }
+    }
+
+    /// Shows the retry budget: what is left, and what has been spent so far.
+    pub fn set_budget(&self, left: u64, spent: u64) {
+        self.budget.set(i64::try_from(left).unwrap_or(i64::MAX));
+        self.spent.inc_by(spent.saturating_sub(self.spent.get()));
+    }
+}

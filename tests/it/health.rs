@@ -1,0 +1,310 @@
+//! Channels that rest, are taken out and come back, over the wire (spec 9.3 to 9.7, 10.2), and what `explain` says of them.
+
+use crate::support::scripted::{self, Act};
+use crate::support::{Config, Gateway, Upstream, http};
+use assert_cmd::Command;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const GOOD: &str = r#"{"choices":[{"index":0,"message":{"content":"good"},"finish_reason":"stop"}]}"#;
+
+/// An upstream that answers as told; the first number is the status, 200 is a good answer.
+struct Told {
+    addr: SocketAddr,
+    status: Arc<AtomicU32>,
+    asked: Arc<AtomicUsize>,
+}
+
+fn told(headers: &'static [(&'static str, &'static str)], body: &'static str) -> Told {
+    let (status, asked) = (Arc::new(AtomicU32::new(200)), Arc::new(AtomicUsize::new(0)));
+    let (now, count) = (Arc::clone(&status), Arc::clone(&asked));
+    let addr = scripted::start(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        match now.load(Ordering::Relaxed) as u16 {
+            0 => vec![Act::Close],
+            200 => scripted::whole(200, &[], GOOD.as_bytes()),
+            status => {
+                let headers: Vec<_> =
+                    headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                scripted::whole(status, &headers, body.as_bytes())
+            }
+        }
+    });
+    Told { addr, status, asked }
+}
+
+fn explain(gateway: &Gateway, model: &str) -> Value {
+    http::get(gateway.admin, &format!("/explain?model={model}")).unwrap().json()
+}
+
+fn state(gateway: &Gateway, channel: &str) -> String {
+    let shown = |(name, value): (String, f64)| (value == 1.0).then_some(name);
+    let prefix = format!("tidegate_channel_state{{channel=\"{channel}\",state=\"");
+    let name =
+        gateway.metrics().into_iter().filter_map(shown).find(|name| name.starts_with(&prefix)).unwrap();
+    name[prefix.len()..].trim_end_matches("\"}").to_owned()
+}
+
+/// Goal: a 429 with `Retry-After` is obeyed: the channel gets nothing for that long, and traffic again right after; the
+/// client sees nothing of it, and the operator does.
+#[test]
+fn a_429_is_obeyed() {
+    let limited = told(&[("retry-after", "2")], r#"{"error":{"code":"rate_limit_exceeded"}}"#);
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("limited", limited.addr, &[("m/x", "x")], "")
+        .channel("spare", told(&[], "").addr, &[("m/x", "x")], ", priority: 1")
+        .start();
+    limited.status.store(429, Ordering::Relaxed);
+    assert_eq!(gateway.chat("m/x", false).status, 200);
+    limited.status.store(200, Ordering::Relaxed);
+    let began = Instant::now();
+    assert_eq!(state(&gateway, "limited"), "cooling");
+    let shown = explain(&gateway, "m/x");
+    assert_eq!(
+        (&shown["excluded"][0]["channel"], &shown["excluded"][0]["reason"]),
+        (&"limited".into(), &"cooling".into())
+    );
+    assert!((1_000..=2_300).contains(&shown["excluded"][0]["left_ms"].as_u64().unwrap()), "{shown}");
+    assert_eq!(
+        (&shown["candidates"][0]["channel"], &shown["candidates"][0]["share"]),
+        (&"spare".into(), &1.0.into())
+    );
+    while limited.asked.load(Ordering::Relaxed) == 1 {
+        assert_eq!(gateway.chat("m/x", false).status, 200);
+        assert!(began.elapsed() < Duration::from_secs(3));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
+    assert_eq!(state(&gateway, "limited"), "up");
+    gateway.finish();
+}
+
+/// Goal: five failures in a row take a channel out; one probe after its time brings it back, while clients are served.
+#[test]
+fn ejected_channels_come_back() {
+    let failing = told(&[], "oops");
+    let mut config = Config::default().model("m/x", "chat");
+    config.defaults = Some("defaults: { retry: { budget_ratio: 10 }, health: { ejection: 1s } }\n".into());
+    let gateway = config
+        .channel("failing", failing.addr, &[("m/x", "x")], "")
+        .channel("spare", told(&[], "").addr, &[("m/x", "x")], ", priority: 1")
+        .start();
+    failing.status.store(500, Ordering::Relaxed);
+    for _ in 0..20 {
+        assert_eq!(gateway.chat("m/x", false).status, 200);
+    }
+    assert_eq!(failing.asked.load(Ordering::Relaxed), 5);
+    assert_eq!((state(&gateway, "failing"), state(&gateway, "spare")), ("ejected".into(), "up".into()));
+    failing.status.store(200, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert_eq!(gateway.chat("m/x", false).status, 200);
+    assert_eq!(failing.asked.load(Ordering::Relaxed), 6, "the probe is a client's request");
+    gateway.wait_for("readmission", || state(&gateway, "failing") == "up");
+    assert_eq!(gateway.sum("tidegate_channel_health_changes_total"), 2.0);
+    gateway.finish();
+}
+
+/// Goal: the last usable channel of a model is asked on and on; a refused credential takes its channel out at once, and
+/// then clients read the 502 with its hint, without an attempt (spec 9.4, 9.5).
+#[test]
+fn the_last_channel_stays_and_a_refused_one_goes() {
+    let (failing, refused) = (told(&[], "oops"), told(&[], r#"{"error":{"code":"invalid_api_key"}}"#));
+    failing.status.store(500, Ordering::Relaxed);
+    refused.status.store(401, Ordering::Relaxed);
+    let gateway = Config::default()
+        .model("m/last", "chat")
+        .model("m/refused", "chat")
+        .channel("last", failing.addr, &[("m/last", "x")], "")
+        .channel("refused", refused.addr, &[("m/refused", "x")], "")
+        .start();
+    for _ in 0..12 {
+        assert_eq!(gateway.chat("m/last", false).status, 502);
+    }
+    assert_eq!((failing.asked.load(Ordering::Relaxed), state(&gateway, "last")), (12, "up".into()));
+    for _ in 0..3 {
+        assert_eq!(gateway.chat("m/refused", false).status, 502);
+    }
+    assert_eq!((refused.asked.load(Ordering::Relaxed), state(&gateway, "refused")), (1, "out".into()));
+    let reply = gateway.chat("m/refused", false);
+    assert_eq!((reply.status, reply.header("retry-after")), (502, Some("60")));
+    assert_eq!(gateway.log_of(reply.request_id())["attempts"], serde_json::json!([]));
+    let shown = explain(&gateway, "m/refused");
+    assert_eq!((&shown["excluded"][0]["reason"], &shown["error"]["status"]), (&"out".into(), &502.into()));
+    gateway.finish();
+}
+
+/// Goal: a model that no channel has is 503 at the second request as at the first (spec 9.5).
+#[test]
+fn a_missing_model_stays_503() {
+    let missing = told(&[], r#"{"error":{"code":"model_not_found"}}"#);
+    missing.status.store(404, Ordering::Relaxed);
+    let gateway =
+        Config::default().model("m/x", "chat").channel("c", missing.addr, &[("m/x", "x")], "").start();
+    let replies = [gateway.chat("m/x", false), gateway.chat("m/x", false)];
+    assert!(
+        replies.iter().all(|reply| reply.status == 503 && reply.header("x-should-retry") == Some("false"))
+    );
+    assert_eq!(replies[0].text(), replies[1].text());
+    assert_eq!(missing.asked.load(Ordering::Relaxed), 1);
+    gateway.finish();
+}
+
+/// Goal: when all channels rest for less than `failover_wait`, the request waits and is served (spec 9.5).
+#[test]
+fn a_short_rest_is_waited_for() {
+    let busy = told(&[("retry-after-ms", "300")], r#"{"type":"error","error":{"type":"overloaded_error"}}"#);
+    let gateway = Config::default().model("m/x", "chat").channel("c", busy.addr, &[("m/x", "x")], "").start();
+    busy.status.store(529, Ordering::Relaxed);
+    assert_eq!(gateway.chat("m/x", false).status, 502);
+    busy.status.store(200, Ordering::Relaxed);
+    let began = Instant::now();
+    assert_eq!(gateway.chat("m/x", false).status, 200);
+    assert!((200..900).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    gateway.finish();
+}
+
+/// Goal: a caller who makes an upstream echo what refused credentials and empty accounts are told takes nothing out, in
+/// whatever escapes they write it (spec 3.5).
+#[test]
+fn echoes_take_nothing_out() {
+    let echo = scripted::start(|asked| {
+        let body: Value = serde_json::from_slice(&asked.body).unwrap();
+        let said = body["messages"][0]["content"].as_str().unwrap();
+        let error = serde_json::json!({"error": {"message": said, "type": "invalid_request_error"}});
+        scripted::whole(400, &[], error.to_string().as_bytes())
+    });
+    let gateway = Config::default().model("m/x", "chat").channel("c", echo, &[("m/x", "x")], "").start();
+    for said in [
+        "Incorrect API key provided: sk-1",
+        "Your credit balance is too low to access the API",
+        "Permission denied: your organization has been disabled",
+        "User location is not supported for the API use",
+        "\\u0049ncorrect API key provided",
+        "{\\\"error\\\":{\\\"code\\\":\\\"invalid_api_key\\\"}}",
+    ] {
+        let body = format!(r#"{{"model":"m/x","messages":[{{"role":"user","content":"{said}"}}]}}"#);
+        let status = gateway.post("/v1/chat/completions", &body).status;
+        assert!(matches!(status, 400 | 502), "{said}: {status}");
+        assert_eq!(state(&gateway, "c"), "up", "{said}");
+    }
+    gateway.finish();
+}
+
+/// Goal: over all traffic extra attempts stay within the bucket: 20, one for each ten requests, one a second.
+#[test]
+fn an_outage_is_not_multiplied() {
+    let down = [told(&[], "oops"), told(&[], "oops"), told(&[], "oops")];
+    let mut config = Config::default().model("m/x", "chat");
+    config.defaults = Some("defaults: { health: { ejection: 0s } }\n".into());
+    for (index, upstream) in down.iter().enumerate() {
+        upstream.status.store(500, Ordering::Relaxed);
+        config = config.channel(&format!("c{index}"), upstream.addr, &[("m/x", "x")], "");
+    }
+    let gateway = config.start();
+    let began = Instant::now();
+    for _ in 0..300 {
+        assert_eq!(gateway.chat("m/x", false).status, 502);
+    }
+    let asked: usize = down.iter().map(|upstream| upstream.asked.load(Ordering::Relaxed)).sum();
+    let allowed = 300 + 30 + 20 + began.elapsed().as_secs() as usize + 1;
+    assert!((320..=allowed).contains(&asked), "{asked} of {allowed}");
+    assert_eq!(gateway.sum("tidegate_retry_budget_spent_total"), (asked - 300) as f64);
+    gateway.finish();
+}
+
+/// Goal: a channel's own limits are kept by passing it by, and requests with one session go to one channel (spec 6.6, 9.6).
+#[test]
+fn full_channels_are_passed_by_and_sessions_stay() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("small", upstream.addr, &[("m/x", "x")], ", limits: { rpm: 3 }")
+        .channel("large", upstream.addr, &[("m/x", "x")], ", priority: 1")
+        .model("m/two", "chat")
+        .channel("one", upstream.addr, &[("m/two", "x")], "")
+        .channel("two", upstream.addr, &[("m/two", "x")], "")
+        .start();
+    let channel_of = |model: &str, more: &str| {
+        let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]{more}}}"#);
+        let reply = gateway.post("/v1/chat/completions", &body);
+        assert_eq!(reply.status, 200);
+        let log = gateway.log_of(reply.request_id());
+        assert_eq!(log["attempts"].as_array().unwrap().len(), 1);
+        log["channel"].as_str().unwrap().to_owned()
+    };
+    let drawn: Vec<_> = (0..6).map(|_| channel_of("m/x", "")).collect();
+    assert_eq!(drawn, ["small", "small", "small", "large", "large", "large"]);
+    assert_eq!(explain(&gateway, "m/x")["excluded"][0]["reason"], "full");
+    for session in 0..8 {
+        let more = format!(r#","prompt_cache_key":"session-{session}""#);
+        let first = channel_of("m/two", &more);
+        assert!((0..8).all(|_| channel_of("m/two", &more) == first));
+    }
+    let spread: std::collections::HashSet<_> =
+        (0..16).map(|n| channel_of("m/two", &format!(r#","user":"u{n}""#))).collect();
+    assert_eq!(spread.len(), 2);
+    gateway.finish();
+}
+
+/// Goal: no attempt is begun that the client would not wait for (spec 10.4).
+#[test]
+fn the_clients_patience_is_heeded() {
+    let slow = scripted::start(|_| vec![Act::Wait(Duration::from_millis(400)), Act::Close]);
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("a", slow, &[("m/x", "x")], "")
+        .channel("b", slow, &[("m/x", "x")], "")
+        .start();
+    let body = crate::support::chat_body("m/x", false);
+    let attempts =
+        |reply: http::Reply| gateway.log_of(reply.request_id())["attempts"].as_array().unwrap().len();
+    assert_eq!(attempts(gateway.post("/v1/chat/completions", &body)), 2);
+    let hurried = gateway.post_with("/v1/chat/completions", &body, "x-stainless-timeout: 0.2\r\n");
+    assert_eq!((hurried.status, attempts(hurried)), (502, 1));
+    gateway.finish();
+}
+
+/// Goal: what `explain` says is what a request then sees, in words for people, too; and it claims nothing.
+#[test]
+fn explain_tells_what_comes() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("only", upstream.addr, &[("m/x", "x")], "")
+        .channel("drained", upstream.addr, &[("m/x", "x")], ", weight: 0")
+        .channel("grouped", upstream.addr, &[("m/x", "x")], ", groups: [gold]")
+        .start();
+    let shown = explain(&gateway, "m/x");
+    let reasons: Vec<_> = shown["excluded"].as_array().unwrap().iter().map(|e| e["reason"].clone()).collect();
+    assert_eq!(
+        (&shown["candidates"][0]["channel"], reasons),
+        (&"only".into(), vec!["draining".into(), "group".into()])
+    );
+    let reply = gateway.chat("m/x", false);
+    assert_eq!(gateway.log_of(reply.request_id())["channel"], "only");
+    for (query, status, code) in [
+        ("model=m/none", 503, "model_not_found"),
+        ("model=m/x&api=images", 400, "wrong_endpoint"),
+        ("model=m/x&key=nobody", 401, "invalid_api_key"),
+    ] {
+        let shown = http::get(gateway.admin, &format!("/explain?{query}")).unwrap().json();
+        assert_eq!(
+            (&shown["error"]["status"], &shown["error"]["code"]),
+            (&status.into(), &code.into()),
+            "{query}"
+        );
+    }
+    assert_eq!(http::get(gateway.admin, "/explain").unwrap().status, 400);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = command.args(["explain", "m/x", "--admin", &gateway.admin.to_string()]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("only: up, priority 0, share 100.0 %") && told.contains("drained: not asked, draining"),
+        "{told}"
+    );
+    gateway.finish();
+}
