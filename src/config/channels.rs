@@ -2,7 +2,7 @@
 
 use super::reader::{Item, Object};
 use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
-use super::{classify, name, secret};
+use super::{classify, name, secret, tls};
 use crate::core::api::Api;
 use crate::core::health::{ChannelLimits, Times};
 use http::{HeaderName, Uri};
@@ -134,6 +134,8 @@ fn channel(
     let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
     let pass_headers = object.get("pass_headers").map(|item| pass_headers(&item)).unwrap_or_default();
     let groups = object.get("groups").map(|item| texts(&item)).unwrap_or_default();
+    let http2 = flag("http2", false);
+    let ca = object.get("ca").and_then(|item| tls::authorities(&item));
     let sni = object.get("sni").and_then(|item| item.text().map(str::to_owned));
     let timeouts = timeouts(&object, defaults.timeouts);
     let attempts = attempts(&object, defaults.attempts);
@@ -151,6 +153,8 @@ fn channel(
         stream_usage: stream_usage?,
         status_map,
         context_window,
+        http2: http2?,
+        ca,
         limits,
         trusted: trusted?,
         pass_headers,

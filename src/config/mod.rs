@@ -16,6 +16,7 @@ mod quantity;
 mod reader;
 mod secret;
 mod server;
+mod tls;
 mod tree;
 mod types;
 
@@ -24,6 +25,7 @@ pub use problem::{Position, Problem, Problems};
 use reader::{Item, Object, Reader};
 use std::collections::HashSet;
 use std::path::Path;
+pub use tls::{Authorities, Tls};
 pub use types::{
     Account, Admin, BaseUrl, Channel, Config, Errors, Key, Limits, Model, Provider, Retry, Sandbox, Secret,
     Server, Timeouts,

@@ -18,8 +18,6 @@ use Severity::{NoEffect, Refused};
 const TABLE: &[(&str, Severity)] = &[
     ("cors", Refused),
     ("limits", NoEffect),
-    ("server.tls", Refused),
-    ("server.listen_h2c", Refused),
     ("server.trusted_proxies", Refused),
     ("store.path", NoEffect),
     ("store.postgres", Refused),
@@ -32,8 +30,6 @@ const TABLE: &[(&str, Severity)] = &[
     ("models[].limits", NoEffect),
     ("models[].unsupported", Refused),
     ("channels[].limits.tpm", NoEffect),
-    ("channels[].http2", Refused),
-    ("channels[].ca", Refused),
     ("channels[].api_version", Refused),
     ("accounts[].credit", NoEffect),
     ("accounts[].billing", NoEffect),
@@ -78,7 +74,7 @@ mod tests {
     /// Goal: members are found whatever their index, and only where they belong.
     #[test]
     fn paths_are_matched_without_indices() {
-        assert_eq!(severity("channels[12].http2"), Some(Refused));
+        assert_eq!(severity("channels[12].api_version"), Some(Refused));
         assert_eq!(severity("keys[0].limits.tpm"), Some(NoEffect));
         assert_eq!(severity("server.http2"), None);
         assert!(names_under("keys[3]").eq(["ips", "quota"]));

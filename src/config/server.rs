@@ -1,8 +1,8 @@
 //! The sections `server`, `admin`, `errors` and `sandbox`.
 
 use super::reader::{Item, Object};
-use super::secret;
 use super::types::{Admin, Errors, Sandbox, Server};
+use super::{secret, tls};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
     let size = |name, default| get(name).and_then(|item| item.size()).unwrap_or(default);
     let server = Server {
         listen: get("listen").map_or_else(|| vec![loopback(8080)], |item| addresses(&item)),
+        listen_h2c: get("listen_h2c").map(|item| addresses(&item)).unwrap_or_default(),
+        tls: get("tls").and_then(|item| tls::listener(&item)),
         health_path: get("health_path").and_then(|item| path(&item)),
         threads: get("threads")
             .and_then(|item| item.number(1..=1024))

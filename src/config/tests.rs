@@ -95,7 +95,7 @@ server:
   body_max: 32
   drain: soon
   drain: 5s
-  tls: { cert: a, key: b }
+  trusted_proxies: [10.0.0.1]
 errors: { unknown_model: 500 }
 models:
   - { id: a/b, kind: chta }
@@ -118,7 +118,7 @@ t.yaml:4:11: server.listen: must be a list, not a text
 t.yaml:5:13: server.body_max: has no unit (write 32B or 32MiB)
 t.yaml:6:10: server.drain: is no duration: "soon" (such as 500ms, 2s, 10m)
 t.yaml:7:3: server.drain: is there twice, first in line 6
-t.yaml:8:3: server.tls: not available yet
+t.yaml:8:3: server.trusted_proxies: not available yet
 t.yaml:9:26: errors.unknown_model: must be 503 or 404
 t.yaml:11:22: models[0].kind: is unknown: "chta" (did you mean chat?)
 t.yaml:12:11: models[1].id: is there twice: a/b

@@ -1,6 +1,7 @@
 //! A configuration as meant: checked, defaults applied, secrets read.
 
 pub use super::secret::Secret;
+use super::tls::{Authorities, Tls};
 use crate::core::api::{Api, ModelKind};
 use crate::core::health::{ChannelLimits, Times};
 use crate::wire::custom::CustomRow;
@@ -37,6 +38,10 @@ pub struct Config {
 pub struct Server {
     /// Where clients connect.
     pub listen: Vec<SocketAddr>,
+    /// Where clients connect with HTTP/2 without TLS.
+    pub listen_h2c: Vec<SocketAddr>,
+    /// What is shown at `listen`, where it is HTTPS.
+    pub tls: Option<Tls>,
     /// A path that answers 200 for load balancers.
     pub health_path: Option<String>,
     /// Threads that serve clients.
@@ -157,6 +162,10 @@ pub struct Channel {
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.
     pub context_window: Option<u64>,
+    /// Whether it is spoken to in HTTP/2.
+    pub http2: bool,
+    /// Authorities of its certificate, instead of the usual ones.
+    pub ca: Option<Authorities>,
     /// Its own limits (spec 6.6).
     pub limits: ChannelLimits,
     /// Whether its ids pass unchanged (spec 1.5).

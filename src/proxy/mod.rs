@@ -105,6 +105,7 @@ enum Cut {
 /// server.run_forever();
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
 }

@@ -3,13 +3,15 @@
 //! Names are resolved in the background and never in a request, except for the very first answer: the last good
 //! addresses are kept when a resolver fails, and used in turn.
 
-use crate::config::{self, Provider};
+use crate::config::{self, Authorities, Provider};
 use crate::core::health::ChannelHealth;
 use crate::wire::endpoint::Call;
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
 use pingora::protocols::TcpKeepalive;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +19,10 @@ use std::time::Duration;
 
 /// How long a pooled connection may be idle; below the keep-alive time of the usual providers.
 const IDLE_MAX: Duration = Duration::from_secs(50);
+/// Requests that share a connection of HTTP/2.
+const H2_STREAMS: usize = 100;
+/// How often a connection of HTTP/2 is asked whether it is alive.
+const H2_PING: Duration = Duration::from_secs(20);
 /// How long one write to an upstream may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,6 +40,9 @@ pub(crate) struct Channel {
     next_credential: AtomicUsize,
     peers: ArcSwap<Vec<Arc<HttpPeer>>>,
     next_peer: AtomicUsize,
+    authorities: Option<Arc<[WrappedX509]>>,
+    /// A number that channels with other authorities do not have.
+    group: u64,
 }
 
 impl Channel {
@@ -55,6 +64,8 @@ impl Channel {
             next_credential: AtomicUsize::new(0),
             peers: ArcSwap::default(),
             next_peer: AtomicUsize::new(0),
+            authorities: settings.ca.as_ref().map(authorities),
+            group: settings.ca.as_ref().map_or(0, group),
             settings,
         };
         if let Ok(address) = channel.settings.base_url.host.parse::<IpAddr>() {
@@ -132,6 +143,17 @@ impl Channel {
         peer.options.total_connection_timeout = Some(self.settings.timeouts.connect);
         peer.options.write_timeout = Some(WRITE_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_MAX);
+        if self.settings.http2 {
+            // Without TLS there is nothing to negotiate by.
+            peer.options.set_http_version(2, if url.tls { 1 } else { 2 });
+            peer.options.max_h2_streams = H2_STREAMS;
+            peer.options.h2_ping_interval = Some(H2_PING);
+        }
+        if let Some(authorities) = &self.authorities {
+            peer.options.ca = Some(Arc::clone(authorities));
+            // The pool tells peers apart by this, and not by their authorities.
+            peer.group_key = self.group;
+        }
         peer.options.tcp_keepalive = Some(TcpKeepalive {
             idle: Duration::from_secs(30),
             interval: Duration::from_secs(10),
@@ -141,6 +163,17 @@ impl Channel {
         });
         peer
     }
+}
+
+/// The authorities in the form of the connector; the configuration has checked that they can be read.
+fn authorities(ca: &Authorities) -> Arc<[WrappedX509]> {
+    ca.0.iter().map(|der| WrappedX509::new(der.clone(), parse_x509)).collect()
+}
+
+fn group(ca: &Authorities) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    ca.0.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// `Host` with the port where it is not the scheme's own (RFC 9110, 7.2).

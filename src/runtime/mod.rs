@@ -8,14 +8,15 @@ pub mod signals;
 
 use crate::admin::guard::Guard;
 use crate::admin::{Admin, Readiness};
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::proxy::{Built, Gateway};
 use crate::sandbox;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::proxy::ProxyServiceBuilder;
+use pingora::listeners::tls::TlsSettings;
+use pingora::proxy::{HttpProxy, ProxyServiceBuilder};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
@@ -47,7 +48,13 @@ impl Assembly {
     pub fn new(config: Config, log: Box<dyn Write + Send>) -> io::Result<Self> {
         let (listen, admin, sandbox) =
             (config.server.listen.clone(), config.admin.listen, config.sandbox.clone());
-        for address in listen.iter().chain([&admin]).chain(sandbox.iter().map(|sandbox| &sandbox.listen)) {
+        let (listen_h2c, tls) = (config.server.listen_h2c.clone(), config.server.tls.clone());
+        for address in listen
+            .iter()
+            .chain(&listen_h2c)
+            .chain([&admin])
+            .chain(sandbox.iter().map(|sandbox| &sandbox.listen))
+        {
             check_address(*address)?;
         }
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
@@ -57,17 +64,20 @@ impl Assembly {
             Gateway::builder(config).access_log(log).build()?;
         let readiness = Arc::new(Readiness::default());
 
-        let mut options = HttpServerOptions::default();
-        // So that CONNECT gets the gateway's own 404 and not the framework's 405 (spec 1.2).
-        options.allow_connect_method_proxying = true;
-        let mut public = ProxyServiceBuilder::new(&server.configuration, gateway)
-            .name("public")
-            .server_options(options)
-            .build();
+        let mut public = public_service(&server, gateway.clone(), "public", false);
         for address in &listen {
-            public.add_tcp(&address.to_string());
+            match &tls {
+                None => public.add_tcp(&address.to_string()),
+                Some(tls) => public.add_tls_with_settings(&address.to_string(), None, tls_settings(tls)?),
+            }
         }
         server.add_service(public);
+        if !listen_h2c.is_empty() {
+            // A port of its own: a server that may be asked either way waits for bytes that HTTP/1 need not send.
+            let mut public = public_service(&server, gateway, "public-h2c", true);
+            listen_h2c.iter().for_each(|address| public.add_tcp(&address.to_string()));
+            server.add_service(public);
+        }
 
         let app = Admin {
             metrics: Arc::clone(&metrics),
@@ -122,6 +132,23 @@ impl Assembly {
         server.run(RunArgs { shutdown_signal: signal });
         at_end();
     }
+}
+
+/// The public listener's service, for HTTP/2 without TLS or for the rest.
+fn public_service(server: &Server, gateway: Gateway, name: &str, h2c: bool) -> Service<HttpProxy<Gateway>> {
+    let mut options = HttpServerOptions::default();
+    // So that CONNECT gets the gateway's own 404 and not the framework's 405 (spec 1.2).
+    options.allow_connect_method_proxying = true;
+    options.h2c = h2c;
+    ProxyServiceBuilder::new(&server.configuration, gateway).name(name).server_options(options).build()
+}
+
+/// HTTPS with HTTP/2 for those who can.
+fn tls_settings(tls: &Tls) -> io::Result<TlsSettings> {
+    let (cert, key) = (tls.cert.to_string_lossy(), tls.key.to_string_lossy());
+    let mut settings = TlsSettings::intermediate(&cert, &key).map_err(io::Error::other)?;
+    settings.enable_h2();
+    Ok(settings)
 }
 
 /// The sandbox as a service of this process.

@@ -24,5 +24,6 @@ mod leaks;
 mod limits;
 mod metrics;
 mod operator;
+mod protocols;
 mod support;
 mod tidy;

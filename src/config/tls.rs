@@ -1,0 +1,77 @@
+//! Certificates and keys: read and checked when the configuration is, so that no handshake finds out first.
+
+use super::reader::Item;
+use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the public listener shows of itself over TLS.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The file of the certificate and those between it and the authority, in PEM.
+    pub cert: PathBuf,
+    /// The file of its private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// Certificates of authorities, in DER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorities(pub Vec<Vec<u8>>);
+
+/// The section `server.tls`.
+pub(super) fn listener(item: &Item<'_>) -> Option<Tls> {
+    let section = item.object()?;
+    let path = |name| section.required(name).and_then(|item| path(&item));
+    let (cert, key) = (path("cert"), path("key"));
+    section.finish();
+    let tls = Tls { cert: cert?, key: key? };
+    if let Err(why) = check(&tls) {
+        item.refuse(why);
+        return None;
+    }
+    Some(tls)
+}
+
+/// A file name, taken from the folder of the configuration.
+fn path(item: &Item<'_>) -> Option<PathBuf> {
+    Some(item.reader.folder.join(item.text()?))
+}
+
+/// The certificate and the key are what they should be, and belong together.
+fn check(tls: &Tls) -> Result<(), String> {
+    let told = |path: &PathBuf, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let certs = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certs = certs.map_err(|e| told(&tls.cert, &e))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|e| told(&tls.key, &e))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let checked = config.and_then(|config| config.with_no_client_auth().with_single_cert(certs, key));
+    checked.map(drop).map_err(|e| format!("certificate and key cannot be used: {e}"))
+}
+
+/// The authorities that a channel's certificate has to come from, instead of the usual ones.
+pub(super) fn authorities(item: &Item<'_>) -> Option<Authorities> {
+    let path = path(item)?;
+    let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certs = match read {
+        Ok(certs) if !certs.is_empty() => certs,
+        Ok(_) => {
+            item.refuse(format!("{} has no certificate", path.display()));
+            return None;
+        }
+        Err(e) => {
+            item.refuse(format!("{}: {e}", path.display()));
+            return None;
+        }
+    };
+    let mut store = RootCertStore::empty();
+    for cert in &certs {
+        if let Err(e) = store.add(cert.clone()) {
+            item.refuse(format!("{} has a certificate that cannot be used: {e}", path.display()));
+            return None;
+        }
+    }
+    Some(Authorities(certs.iter().map(|cert| cert.to_vec()).collect()))
+}
