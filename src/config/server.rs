@@ -21,6 +21,7 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
         listen: get("listen").map_or_else(|| vec![loopback(8080)], |item| addresses(&item)),
         listen_h2c: get("listen_h2c").map(|item| addresses(&item)).unwrap_or_default(),
         tls: get("tls").and_then(|item| tls::listener(&item)),
+        seal_key: get("seal_key").and_then(|item| secret::read(&item)),
         health_path: get("health_path").and_then(|item| path(&item)),
         threads: get("threads")
             .and_then(|item| item.number(1..=1024))

@@ -46,6 +46,8 @@ pub struct Server {
     pub health_path: Option<String>,
     /// Threads that serve clients.
     pub threads: usize,
+    /// What the key of sealed ids is made of; without it they open as long as the process lives.
+    pub seal_key: Option<Secret>,
     /// The largest request body, in bytes, also after decompression.
     pub body_max: usize,
     /// The whole time a client may take to send a body.

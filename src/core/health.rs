@@ -80,6 +80,15 @@ pub struct ChannelLimits {
     pub rpm: Option<u32>,
 }
 
+/// Which credential a request uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The next that is well, from this number of a count of requests on.
+    Next(usize),
+    /// This one and no other.
+    Only(usize),
+}
+
 /// What a request holds while it is at a channel; dropped without a verdict, it gives the claims of probes back.
 #[derive(Debug)]
 #[must_use = "a visit that is dropped at once bounds nothing"]
@@ -182,10 +191,10 @@ impl ChannelHealth {
         free && self.requests.as_ref().is_none_or(|rate| rate.standing(now).remaining > 0)
     }
 
-    /// Lets one request in, with a credential; `None` if another one was faster. `turn` counts requests, so that
-    /// credentials are used in turn.
+    /// Lets one request in, with a credential; `None` if another one was faster. `turn` says
+    /// which credential.
     #[must_use]
-    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: usize, now: u64) -> Option<Visit> {
+    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn, now: u64) -> Option<Visit> {
         let permit = match &self.concurrency {
             None => None,
             Some(permits) => Some(permits.try_acquire()?),
@@ -209,8 +218,15 @@ impl ChannelHealth {
     }
 
     /// The next credential that may be used, if the channel has any.
-    fn credential(&self, turn: usize, now: u64) -> Option<(Option<usize>, Entry)> {
+    fn credential(&self, turn: Turn, now: u64) -> Option<(Option<usize>, Entry)> {
         let count = self.credentials.len();
+        let turn = match turn {
+            Turn::Only(index) => {
+                let entry = self.credentials.get(index)?.try_enter(now)?;
+                return Some((Some(index), entry));
+            }
+            Turn::Next(turn) => turn,
+        };
         if count == 0 {
             return Some((None, Entry::Plain));
         }

@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub group: Option<&'a str>,
     /// A context window that has proved too small: only a declared larger one will do (spec 3.2).
     pub larger_than: Option<u64>,
+    /// The only channel that will do, because what the request goes on from is stored there.
+    pub pinned: Option<ChannelId>,
     /// Requests with the same number go to the same channel while it is well (spec 9.6).
     pub affinity: Option<u64>,
 }
@@ -62,7 +64,9 @@ impl Wanted<'_> {
     /// Why a candidate cannot serve the request, whatever its health; `None` if it can.
     #[must_use]
     pub fn mismatch(&self, candidate: &Candidate) -> Option<&'static str> {
-        if candidate.weight == 0 {
+        if self.pinned.is_some_and(|channel| channel != candidate.channel) {
+            Some("pinned elsewhere")
+        } else if candidate.weight == 0 && self.pinned.is_none() {
             Some("draining")
         } else if !candidate.apis.contains(self.api) {
             Some("api")

@@ -4,7 +4,8 @@ use crate::core::catalog::tiers;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-const CHAT: Wanted<'_> = Wanted { api: Api::Chat, group: None, larger_than: None, affinity: None };
+const CHAT: Wanted<'_> =
+    Wanted { api: Api::Chat, group: None, larger_than: None, pinned: None, affinity: None };
 
 /// A view in which all is well, but for some channels.
 struct Still(Vec<usize>);

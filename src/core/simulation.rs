@@ -13,7 +13,8 @@ use std::collections::BinaryHeap;
 const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
 const ATTEMPTS_MAX: usize = 3;
-const CHAT: Wanted<'_> = Wanted { api: Api::Chat, group: None, larger_than: None, affinity: None };
+const CHAT: Wanted<'_> =
+    Wanted { api: Api::Chat, group: None, larger_than: None, pinned: None, affinity: None };
 
 /// How a channel answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -153,7 +154,9 @@ impl World {
         }
         let index = candidate.channel.index();
         let health = Arc::clone(self.board.channel(candidate.channel).unwrap());
-        let visit = health.try_enter(0, self.attempts as usize, now).expect("in one thread nobody is faster");
+        let visit = health
+            .try_enter(0, Turn::Next(self.attempts as usize), now)
+            .expect("in one thread nobody is faster");
         if !tried.is_empty() && !self.budget.try_spend(now) {
             return;
         }
@@ -363,9 +366,9 @@ fn callers_move_nothing() {
         Class::TooLargeForTier,
     ] {
         for now in 0..50 {
-            let visit = health.try_enter(0, 0, now).unwrap();
+            let visit = health.try_enter(0, Turn::Next(0), now).unwrap();
             world.board.failed(&world.catalog, &candidate, visit, &Verdict::new(class, "caller"), now, 7);
-            drop(health.try_enter(0, 0, now).unwrap());
+            drop(health.try_enter(0, Turn::Next(0), now).unwrap());
         }
     }
     assert_eq!((health.standing(0, 50), health.load.in_flight()), (Standing::Up, 0));
@@ -381,10 +384,10 @@ fn credentials_rest_by_themselves() {
     let health = Arc::new(ChannelHealth::new(1, 3, ChannelLimits::default()));
     let board = Board::new(vec![Arc::clone(&health)], Times::default());
     let candidate = world.candidates()[0].clone();
-    let used = |turn| health.try_enter(0, turn, 0).and_then(|visit| visit.credential);
+    let used = |turn| health.try_enter(0, Turn::Next(turn), 0).and_then(|visit| visit.credential);
     assert_eq!([0, 1, 2, 3].map(used), [Some(0), Some(1), Some(2), Some(0)]);
     let refuse = |turn, class| {
-        let visit = health.try_enter(0, turn, 0).unwrap();
+        let visit = health.try_enter(0, Turn::Next(turn), 0).unwrap();
         board.failed(&world.catalog, &candidate, visit, &Verdict::new(class, "rule"), 0, 0);
     };
     refuse(1, Class::CredentialRefused);
@@ -400,9 +403,17 @@ fn credentials_rest_by_themselves() {
 fn full_channels_are_passed_by() {
     let limits = ChannelLimits { concurrency: Some(2), rpm: Some(3) };
     let health = Arc::new(ChannelHealth::new(1, 0, limits));
-    let (one, two) = (health.try_enter(0, 0, 0), health.try_enter(0, 0, 0));
-    assert!(one.is_some() && two.is_some() && health.try_enter(0, 0, 0).is_none() && !health.has_room(0));
+    let (one, two) = (health.try_enter(0, Turn::Next(0), 0), health.try_enter(0, Turn::Next(0), 0));
+    assert!(
+        one.is_some()
+            && two.is_some()
+            && health.try_enter(0, Turn::Next(0), 0).is_none()
+            && !health.has_room(0)
+    );
     drop((one, two));
-    assert!(health.try_enter(0, 0, 0).is_some() && health.try_enter(0, 0, 0).is_none(), "three a minute");
+    assert!(
+        health.try_enter(0, Turn::Next(0), 0).is_some() && health.try_enter(0, Turn::Next(0), 0).is_none(),
+        "three a minute"
+    );
     assert_eq!((health.standing(0, 0), health.load.in_flight()), (Standing::Up, 0));
 }

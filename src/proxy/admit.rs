@@ -4,17 +4,18 @@
 //! it.
 
 use super::{Ctx, Downstream, body, clock};
-use crate::core::id::ModelId;
+use crate::core::id::{ChannelId, ModelId};
 use crate::core::key::Key;
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::endpoint::{Call, Endpoint, Route, route};
 use crate::wire::envelope::{Envelope, Places};
-use crate::wire::{credential, encoding};
+use crate::wire::{credential, encoding, seal, splice};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use pingora::http::RequestHeader;
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,8 +48,23 @@ pub(super) struct AdmittedCall {
     pub(super) stream: bool,
     /// Requests with the same number belong together (spec 9.6).
     pub(super) affinity: Option<u64>,
+    /// Where the response is stored that this one goes on from.
+    pub(super) pin: Option<Pin>,
+    /// Who asks.
+    pub(super) account: Arc<str>,
     pub(super) body: Bytes,
     pub(super) places: Places,
+}
+
+/// A stored response that a request goes on from (spec 1.5): it is at one channel, under one credential.
+pub(super) struct Pin {
+    pub(super) channel: ChannelId,
+    pub(super) credential: Option<usize>,
+    /// Its id there, as JSON.
+    pub(super) upstream_id: Bytes,
+    /// Its id as the client knows it, as JSON, and where it stands in the body.
+    pub(super) known_as: Bytes,
+    pub(super) place: Range<usize>,
 }
 
 /// Why a request goes no further.
@@ -112,10 +128,16 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     check_media_type(&session.req_header().headers)?;
     let body = read_body(session, ctx).await?;
     let key = generation.keys.key(key).ok_or(Refusal::InvalidKey)?;
-    let (envelope_model, stream, affinity, places) = {
+    let account =
+        generation.keys.account(key.account).map(|account| Arc::clone(&account.id)).unwrap_or_default();
+    let (envelope_model, stream, affinity, pin, places) = {
         let envelope = Envelope::parse(&body)?;
         let affinity = affinity(&session.req_header().headers, key, &envelope);
-        (envelope.model.into_owned(), envelope.stream, affinity, envelope.places)
+        let pin = match call {
+            Call::Responses => pin(ctx, &account, &envelope)?,
+            _ => None,
+        };
+        (envelope.model.into_owned(), envelope.stream, affinity, pin, envelope.places)
     };
     ctx.record.stream = stream && call.can_stream();
     let (model, entry) = generation
@@ -134,6 +156,8 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         group: generation.keys.group(key).map(Into::into),
         stream: ctx.record.stream,
         affinity,
+        pin,
+        account,
         body,
         places,
     })))
@@ -147,6 +171,36 @@ fn affinity(headers: &HeaderMap, key: &Key, envelope: &Envelope<'_>) -> Option<u
     let mut hasher = std::hash::DefaultHasher::new();
     (key.account.index(), &*envelope.model, what).hash(&mut hasher);
     Some(hasher.finish())
+}
+
+/// Where the response is stored that a request goes on from; an id that is not the gateway's is the upstream's business.
+fn pin(ctx: &Ctx, account: &str, envelope: &Envelope<'_>) -> Result<Option<Pin>, Refusal> {
+    let Some((raw, place)) = &envelope.previous else { return Ok(None) };
+    let Ok(id) = serde_json::from_str::<String>(raw) else { return Ok(None) };
+    if !id.starts_with(seal::PREFIX) {
+        return Ok(None);
+    }
+    let unknown = Refusal::InvalidValue {
+        param: "previous_response_id",
+        why: "names no response that can be gone on from",
+    };
+    let stored = ctx.shared.sealer.open(&id, account).ok_or(unknown.clone())?;
+    let channels = ctx.generation.channels.iter().enumerate();
+    let (index, channel) = channels
+        .filter(|(_, channel)| channel.settings.enabled)
+        .find(|(_, channel)| channel.sealed_name == stored.channel)
+        .ok_or(unknown.clone())?;
+    let credential = channel.credential_of(stored.credential);
+    if credential.is_none() && stored.credential != 0 {
+        return Err(unknown);
+    }
+    Ok(Some(Pin {
+        channel: ChannelId::new(index),
+        credential,
+        upstream_id: splice::json_string(&stored.upstream_id).into(),
+        known_as: Bytes::copy_from_slice(raw.as_bytes()),
+        place: place.clone(),
+    }))
 }
 
 /// Bounds and form of the request head (spec 15.1, 15.2).

@@ -116,6 +116,10 @@ async fn large(
     identity: Identity,
 ) -> Result<(), Cut> {
     begin(session, ctx, "application/json").await?;
+    let mut identity = identity;
+    if let Some(id) = identity.awaits_id().then(|| answer::id_of(beginning)).flatten() {
+        identity.found_id(&id);
+    }
     let (mut rewriter, mut out) = (identity.rewriter(), BytesMut::with_capacity(beginning.len() + 256));
     rewriter.push(beginning, &mut out);
     loop {

@@ -114,7 +114,7 @@ impl Inspector {
 
 fn explain(generation: &Generation, model: &Model, key: Option<&Key>, api: Api, now: u64) -> Explanation {
     let group = key.and_then(|key| generation.keys.group(key));
-    let wanted = Wanted { api, group, larger_than: None, affinity: None };
+    let wanted = Wanted { api, group, larger_than: None, pinned: None, affinity: None };
     let view = Now { board: &generation.board, now };
     let usable = |candidate: &&Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
     let first = model.candidates().find(usable).map(|candidate| candidate.priority);

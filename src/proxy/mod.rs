@@ -25,7 +25,7 @@ mod resolver;
 mod search;
 mod upstream;
 
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::core::refusal::Failure;
 use crate::core::retry::Budget;
 use crate::telemetry::access_log::AccessLog;
@@ -34,6 +34,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::End;
 use crate::telemetry::request_id;
 use crate::wire::error::Dialect;
+use crate::wire::seal::Sealer;
 use admit::{Admitted, Stop};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     log: Option<AccessLog>,
     connector: Arc<Connector>,
     budget: Budget,
+    sealer: Arc<Sealer>,
     clock: Clock,
 }
 
@@ -176,6 +178,7 @@ impl Builder {
             failures: Arc::clone(&failures),
             log: log.clone(),
             connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
+            sealer: Arc::new(sealer(self.config.server.seal_key.as_ref())?),
             budget: Budget::new(self.config.retry.budget_ratio),
             clock: Clock::start(),
         });
@@ -188,6 +191,19 @@ impl Builder {
             log,
         })
     }
+}
+
+/// The sealer of response ids, under the configured key or one of this process.
+fn sealer(key: Option<&Secret>) -> io::Result<Sealer> {
+    let sealer = match key {
+        Some(key) => Sealer::new(key.expose().as_bytes()),
+        None => {
+            let mut random = [0; 32];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            Sealer::new(&random)
+        }
+    };
+    sealer.map_err(|_| io::Error::other("no key for response ids"))
 }
 
 #[async_trait]

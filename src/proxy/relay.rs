@@ -9,13 +9,15 @@ use super::attempt::{self, Answer, Failed, Plan};
 use super::exchange::Deadlines;
 use super::forward::{Forward, forward};
 use super::search::{Search, Turn, commit_by};
+use super::upstream::Channel;
 use super::{Ctx, Cut, Downstream, clock, head, reply};
 use crate::core::catalog::Candidate;
 use crate::core::failure::{Class, Verdict};
 use crate::core::health::{Change, Visit};
 use crate::telemetry::record::{Attempt, End, Outcome};
-use crate::wire::answer::Identity;
+use crate::wire::answer::{Identity, Sealing};
 use crate::wire::endpoint::Call;
+use crate::wire::seal::Stored;
 use crate::wire::splice;
 use crate::wire::stream::{EventStream, StreamOptions};
 use std::sync::Arc;
@@ -55,7 +57,7 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
         };
         let _at_channel = generation.labels.begin_attempt(candidate.channel);
         let channel = generation.channel(candidate.channel).ok_or(Cut::Defect)?;
-        let identity = if channel.settings.trusted { identity.clone().unchanged() } else { identity.clone() };
+        let identity = identity_at(ctx, call, channel, &visit, &identity);
         match attempt(session, ctx, call, candidate, &visit, &identity).await? {
             Tried::Answered(answer) => {
                 let timeouts = channel.settings.timeouts;
@@ -75,6 +77,35 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
         }
     }
     reply::refuse(session, ctx, &search.failure()).await
+}
+
+/// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.
+fn identity_at(
+    ctx: &Ctx,
+    call: &AdmittedCall,
+    channel: &Channel,
+    visit: &Visit,
+    plain: &Identity,
+) -> Identity {
+    if channel.settings.trusted {
+        return plain.clone().unchanged();
+    }
+    let mut nonce = [0; 12];
+    // Without randomness there is no sealed id; the plain one cannot be gone on from.
+    if call.call != Call::Responses || getrandom::fill(&mut nonce).is_err() {
+        return plain.clone();
+    }
+    plain.clone().sealed(Sealing {
+        sealer: Arc::clone(&ctx.shared.sealer),
+        stored: Stored {
+            channel: channel.sealed_name,
+            credential: channel.sealed_credential(visit.credential),
+            upstream_id: String::new(),
+        },
+        account: Arc::clone(&call.account),
+        nonce,
+        previous: call.pin.as_ref().map(|pin| pin.known_as.clone()),
+    })
 }
 
 /// Waits while watching whether the client is still there.
@@ -173,7 +204,9 @@ fn plan<'a>(
     let channel = ctx.generation.channel(candidate.channel).ok_or(Cut::Defect)?;
     let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
     let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
-    let body = splice::splice(&call.body, splice::upstream_edits(&call.places, rename, ask_usage));
+    let mut edits = splice::upstream_edits(&call.places, rename, ask_usage);
+    edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
+    let body = splice::splice(&call.body, edits);
     let client = &session.req_header().headers;
     let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
         .map_err(|_| Cut::Defect)?;

@@ -6,10 +6,11 @@
 use super::Ctx;
 use super::admit::AdmittedCall;
 use super::generation::Generation;
+use super::upstream::Channel;
 use crate::config::Timeouts;
 use crate::core::catalog::{Candidate, Model};
 use crate::core::failure::{Class, Next, Verdict};
-use crate::core::health::{Now, Visit};
+use crate::core::health::{self, Now, Visit};
 use crate::core::id::ChannelId;
 use crate::core::refusal::Failure;
 use crate::core::select::{Nothing, Wanted, select};
@@ -69,6 +70,7 @@ impl<'a> Search<'a> {
             api: self.call.call.api(),
             group: self.call.group.as_deref(),
             larger_than: self.larger_than,
+            pinned: self.call.pin.as_ref().map(|pin| pin.channel),
             affinity: self.call.affinity,
         }
     }
@@ -94,7 +96,7 @@ impl<'a> Search<'a> {
                 self.excluded.push(candidate.channel);
                 continue;
             }
-            let Some(visit) = channel.health.try_enter(candidate.slot, channel.next_turn(), now) else {
+            let Some(visit) = channel.health.try_enter(candidate.slot, self.turn(channel), now) else {
                 continue;
             };
             if self.attempts > 0 && !ctx.shared.budget.try_spend(now) {
@@ -104,6 +106,14 @@ impl<'a> Search<'a> {
             return Turn::Try(candidate, visit);
         }
         Turn::End
+    }
+
+    /// The credential: the one under which what the request goes on from is stored, or the next.
+    fn turn(&self, channel: &Channel) -> health::Turn {
+        match self.call.pin.as_ref().and_then(|pin| pin.credential) {
+            Some(index) => health::Turn::Only(index),
+            None => health::Turn::Next(channel.next_turn()),
+        }
     }
 
     /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).

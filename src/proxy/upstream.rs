@@ -6,6 +6,7 @@
 use crate::config::{self, Authorities, Provider};
 use crate::core::health::ChannelHealth;
 use crate::wire::endpoint::Call;
+use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
 use pingora::protocols::TcpKeepalive;
@@ -41,6 +42,9 @@ pub(crate) struct Channel {
     peers: ArcSwap<Vec<Arc<HttpPeer>>>,
     next_peer: AtomicUsize,
     authorities: Option<Arc<[WrappedX509]>>,
+    /// Its name in sealed ids, and the names of its credentials.
+    pub(crate) sealed_name: u64,
+    sealed_credentials: Vec<u64>,
     /// A number that channels with other authorities do not have.
     group: u64,
 }
@@ -64,6 +68,12 @@ impl Channel {
             next_credential: AtomicUsize::new(0),
             peers: ArcSwap::default(),
             next_peer: AtomicUsize::new(0),
+            sealed_name: short_digest(&settings.id),
+            sealed_credentials: settings
+                .credentials
+                .iter()
+                .map(|secret| short_digest(secret.expose()))
+                .collect(),
             authorities: settings.ca.as_ref().map(authorities),
             group: settings.ca.as_ref().map_or(0, group),
             settings,
@@ -96,6 +106,16 @@ impl Channel {
     /// A credential, as a header field.
     pub(crate) fn credential(&self, index: Option<usize>) -> Option<&(HeaderName, HeaderValue)> {
         self.credentials.get(index?)
+    }
+
+    /// The name of a credential in sealed ids; 0 for none.
+    pub(crate) fn sealed_credential(&self, index: Option<usize>) -> u64 {
+        index.and_then(|index| self.sealed_credentials.get(index)).copied().unwrap_or(0)
+    }
+
+    /// The credential of a name in sealed ids.
+    pub(crate) fn credential_of(&self, sealed: u64) -> Option<usize> {
+        self.sealed_credentials.iter().position(|name| *name == sealed)
     }
 
     /// The path of a call at this channel.

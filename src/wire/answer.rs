@@ -4,6 +4,7 @@
 use super::endpoint::Call;
 use super::envelope::Text;
 use super::rewrite::{Action, Rewriter};
+use super::seal::{Sealer, Stored};
 use super::splice::json_string;
 use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a complete answer consists of, as far as success can be told from failure by it.
 #[derive(Deserialize)]
@@ -192,6 +194,28 @@ pub struct Identity {
     id: Bytes,
     model: Bytes,
     unchanged: bool,
+    sealing: Option<Sealing>,
+}
+
+/// By what the id of a stored response is made of the upstream's (spec 1.5).
+#[derive(Clone)]
+pub struct Sealing {
+    /// The key.
+    pub sealer: Arc<Sealer>,
+    /// Where the response is stored; its id there is not known yet.
+    pub stored: Stored,
+    /// Whose it is.
+    pub account: Arc<str>,
+    /// Random, for this one id.
+    pub nonce: [u8; 12],
+    /// The id of the response before it, as the client knows it.
+    pub previous: Option<Bytes>,
+}
+
+impl fmt::Debug for Sealing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealing").finish_non_exhaustive()
+    }
 }
 
 impl Identity {
@@ -209,7 +233,7 @@ impl Identity {
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
-        Self { id: json_string(id).into(), model: json_string(model).into(), unchanged: false }
+        Self { id: json_string(id).into(), model: json_string(model).into(), unchanged: false, sealing: None }
     }
 
     /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
@@ -219,6 +243,29 @@ impl Identity {
         self
     }
 
+    /// The same, but its id is made of the upstream's once that is known.
+    #[must_use]
+    pub fn sealed(mut self, sealing: Sealing) -> Self {
+        self.sealing = Some(sealing);
+        self
+    }
+
+    /// Whether the upstream's id has still to be found.
+    #[must_use]
+    pub fn awaits_id(&self) -> bool {
+        !self.unchanged && self.sealing.as_ref().is_some_and(|sealing| sealing.stored.upstream_id.is_empty())
+    }
+
+    /// Makes the id of the upstream's.
+    pub fn found_id(&mut self, upstream_id: &str) {
+        if let Some(sealing) = &mut self.sealing {
+            upstream_id.clone_into(&mut sealing.stored.upstream_id);
+            if let Some(id) = sealing.sealer.seal(&sealing.stored, &sealing.account, sealing.nonce) {
+                self.id = json_string(&id).into();
+            }
+        }
+    }
+
     /// What happens to a top-level member of an answer.
     #[must_use]
     pub fn action(&self, name: &str) -> Action {
@@ -226,6 +273,12 @@ impl Identity {
             _ if self.unchanged => Action::Pass,
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
+            "previous_response_id" => {
+                match self.sealing.as_ref().and_then(|sealing| sealing.previous.clone()) {
+                    Some(previous) => Action::Replace(previous),
+                    None => Action::Pass,
+                }
+            }
             _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
             _ => Action::Pass,
         }
@@ -249,9 +302,51 @@ impl Identity {
     }
 }
 
+/// The id that an answer, or its beginning, has.
+#[must_use]
+pub fn id_of(answer: &[u8]) -> Option<String> {
+    let mut found = None;
+    // The error is the end of what has arrived, or the wish to read no further.
+    let _ = Named(&mut found).deserialize(&mut serde_json::Deserializer::from_slice(answer));
+    found
+}
+
+/// Reads members up to the id.
+struct Named<'a>(&'a mut Option<String>);
+
+impl<'de> Visitor<'de> for Named<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Text(name)) = map.next_key()? {
+            if name == "id" {
+                *self.0 = Some(map.next_value::<Text<'_>>()?.0.into_owned());
+                return Err(serde::de::Error::custom("found"));
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Named<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
 /// Rewrites a complete JSON answer; the second value is its `usage` member as it stood.
 #[must_use]
-pub fn rewrite(body: &[u8], identity: Identity) -> (Bytes, Option<Bytes>) {
+pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
+    if let Some(id) = identity.awaits_id().then(|| id_of(body)).flatten() {
+        identity.found_id(&id);
+    }
     let mut rewriter = identity.rewriter();
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);

@@ -28,6 +28,8 @@ pub struct Envelope<'a> {
     pub stream: bool,
     /// What says that requests belong together, as it stands (spec 9.6).
     pub affinity: Option<&'a str>,
+    /// The response that this one goes on from, as it stands, and where (Responses).
+    pub previous: Option<(&'a str, Range<usize>)>,
     /// Where to edit.
     pub places: Places,
 }
@@ -94,6 +96,7 @@ struct Governed<'a> {
     misspelled: Option<&'static str>,
     cache_key: Option<&'a RawValue>,
     user: Option<&'a RawValue>,
+    previous: Option<&'a RawValue>,
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
@@ -130,7 +133,8 @@ impl<'a> Governed<'a> {
         }
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
         let affinity = self.cache_key.or(self.user).map(RawValue::get);
-        Ok(Envelope { model, stream, affinity, places: Places { model: place, usage } })
+        let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
+        Ok(Envelope { model, stream, affinity, previous, places: Places { model: place, usage } })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -180,6 +184,8 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.record(index, map.next_value()?);
             } else if name == "prompt_cache_key" {
                 self.cache_key = map.next_value()?;
+            } else if name == "previous_response_id" {
+                self.previous = map.next_value()?;
             } else if name == "user" {
                 self.user = map.next_value()?;
             } else {

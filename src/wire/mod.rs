@@ -19,6 +19,7 @@ pub mod rewrite;
 pub mod rule;
 pub mod rules;
 pub mod sanitize;
+pub mod seal;
 pub mod splice;
 pub mod sse;
 pub mod stream;

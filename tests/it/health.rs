@@ -308,3 +308,61 @@ fn explain_tells_what_comes() {
     );
     gateway.finish();
 }
+
+/// Goal: a response's id says nothing and still finds its way back: what goes on from it is sent to the same channel under
+/// the same credential, with the id that the upstream knows; for another account it is nothing (spec 1.5).
+#[test]
+fn stored_responses_are_found_again() {
+    let upstream = |name: &'static str| {
+        scripted::start(move |asked| {
+            let body: Value = serde_json::from_slice(&asked.body).unwrap();
+            let credential = asked.head.lines().find_map(|line| line.strip_prefix("authorization: bearer "));
+            let before = body["previous_response_id"].as_str();
+            let text = format!("{name} {} {}", credential.unwrap(), before.unwrap_or("-"));
+            let answer = serde_json::json!({"id": format!("resp_{name}_1"), "object": "response", "status": "completed", "model": "x",
+                "previous_response_id": before, "output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}]});
+            if body["stream"] == true {
+                let event = serde_json::json!({"type": "response.completed", "sequence_number": 0, "response": answer});
+                let events = [scripted::chunk(format!("data: {event}\n\n").as_bytes()), scripted::chunk(b"")];
+                return [scripted::chunked(200, &[])].into_iter().chain(events).collect();
+            }
+            scripted::whole(200, &[], answer.to_string().as_bytes())
+        })
+    };
+    let mut config = Config::default().model("m/x", "chat");
+    for name in ["one", "two"] {
+        config = config.channel(name, upstream(name), &[("m/x", "x")], "");
+        let channel = config.channels.last_mut().unwrap();
+        *channel = channel.replace("}],", "}, { value: second }, { value: third }],");
+    }
+    let gateway = config.start();
+    let ask = |before: &str, stream: bool| {
+        let before =
+            if before.is_empty() { String::new() } else { format!(r#","previous_response_id":"{before}""#) };
+        gateway.post("/v1/responses", &format!(r#"{{"model":"m/x","input":"hi","stream":{stream}{before}}}"#))
+    };
+    let text = |answer: &Value| answer["output"][0]["content"][0]["text"].as_str().unwrap().to_owned();
+    for round in 0..12 {
+        let first = ask("", false).json();
+        let id = first["id"].as_str().unwrap();
+        assert!(id.starts_with("resp-gate-") && !id.contains("one") && !id.contains("two"), "{id}");
+        let place = text(&first).rsplit_once(' ').unwrap().0.to_owned();
+        let name = place.split(' ').next().unwrap();
+        let reply = ask(id, round % 2 == 1);
+        let second = match round % 2 {
+            0 => reply.json(),
+            _ => serde_json::from_str::<Value>(reply.text().split("data: ").nth(1).unwrap()).unwrap()["response"].clone(),
+        };
+        assert_eq!(text(&second), format!("{place} resp_{name}_1"), "the same channel, credential and id");
+        assert_eq!(second["previous_response_id"], id);
+        assert_ne!(second["id"], id);
+    }
+    for id in ["resp-gate-AAAA", "resp-gate-1700000000-abcdef"] {
+        let reply = ask(id, false);
+        assert_eq!(
+            (reply.status, reply.json()["error"]["param"].as_str()),
+            (400, Some("previous_response_id"))
+        );
+    }
+    gateway.finish();
+}

@@ -6,6 +6,7 @@
 
 use super::{Fault, Language, Shell, StreamOptions};
 use crate::core::usage::Usage;
+use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::rewrite::{Action, Rewriter};
@@ -78,6 +79,13 @@ impl Language for Responses {
         let kind = &*view.kind.0;
         if let Some(number) = view.sequence_number {
             self.next_number = number.saturating_add(1);
+        }
+        if let Some(id) = view
+            .response
+            .filter(|_| self.options.identity.awaits_id())
+            .and_then(|r| id_of(r.get().as_bytes()))
+        {
+            self.options.identity.found_id(&id);
         }
         let finishes = matches!(kind, "response.completed" | "response.incomplete");
         let content = match kind {
