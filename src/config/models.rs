@@ -29,8 +29,16 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let kind = object.get("kind").map_or(Some(ModelKind::Chat), |item| item.one_of(&KINDS));
     let verification = object.get("verification").map(|item| item.one_of(&[("telegram", ())]));
     let (context_window, output_max) = (count("context_window"), count("output_max"));
+    let hedge = object.get("hedge").map_or(Some(false), |item| item.flag());
     object.finish();
-    Some(Model { id: id?, kind: kind?, context_window, output_max, verification: verification.is_some() })
+    Some(Model {
+        hedge: hedge?,
+        id: id?,
+        kind: kind?,
+        context_window,
+        output_max,
+        verification: verification.is_some(),
+    })
 }
 
 fn id(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<String> {

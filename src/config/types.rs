@@ -113,6 +113,8 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// Output tokens of one answer.
     pub output_max: Option<u64>,
+    /// Whether slow requests are tried at a second channel beside the first.
+    pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
     pub verification: bool,
 }

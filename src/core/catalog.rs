@@ -18,6 +18,8 @@ pub struct Model {
     pub kind: ModelKind,
     /// Whether only verified accounts may call it (spec 5.3).
     pub verification: bool,
+    /// Whether slow requests are tried at a second channel beside the first.
+    pub hedge: bool,
     /// Enabled channels that serve it, lowest priority number first.
     pub tiers: Vec<Tier>,
 }

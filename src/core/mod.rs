@@ -13,6 +13,7 @@ pub mod key;
 pub mod limit;
 pub mod load;
 pub mod permit;
+pub mod quantile;
 pub mod refusal;
 pub mod retry;
 pub mod select;

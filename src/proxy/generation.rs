@@ -7,12 +7,14 @@ use crate::config::{self, Config};
 use crate::core::api::ApiSet;
 use crate::core::catalog::{Candidate, Catalog, Model, tiers};
 use crate::core::health::Board;
-use crate::core::id::{AccountId, ChannelId};
+use crate::core::id::{AccountId, ChannelId, ModelId};
 use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
 use crate::core::permit::Permits;
+use crate::core::quantile::Latencies;
 use crate::telemetry::metrics::{Labels, Metrics};
 use crate::wire::custom::CustomRow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything a request needs to know of the configuration.
 pub(crate) struct Generation {
@@ -36,6 +38,8 @@ pub(crate) struct Generation {
     pub(crate) classify: Vec<CustomRow>,
     /// The health of the channels.
     pub(crate) board: Board,
+    /// Times to first content of each model.
+    pub(crate) latencies: Vec<Latencies>,
     /// Bounds of failover.
     pub(crate) retry: config::Retry,
     /// Names and resolved metrics.
@@ -62,10 +66,18 @@ impl Generation {
                 channels.iter().map(|channel| Arc::clone(&channel.health)).collect(),
                 config.retry.times,
             ),
+            latencies: config.models.iter().map(|_| Latencies::default()).collect(),
             retry: config.retry,
             labels: metrics.labels(&model_names, &channel_names),
             channels,
         }
+    }
+
+    /// After which time without an answer a second attempt is made beside the first; `None` for models that do not ask
+    /// for it, or of which too little is known.
+    pub(crate) fn hedge_after(&self, model: ModelId) -> Option<Duration> {
+        let hedges = self.catalog.model(model)?.hedge;
+        hedges.then(|| self.latencies.get(model.index())?.p95()).flatten()
     }
 
     /// The channel of an id.
@@ -81,6 +93,7 @@ fn catalog_model(model: &config::Model, config: &Config) -> Model {
         id: model.id.as_str().into(),
         kind: model.kind,
         verification: model.verification,
+        hedge: model.hedge,
         tiers: tiers(candidates),
     }
 }

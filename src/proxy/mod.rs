@@ -19,6 +19,7 @@ mod generation;
 mod head;
 mod inspect;
 mod models;
+mod race;
 mod relay;
 mod reply;
 mod resolver;

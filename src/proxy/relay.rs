@@ -5,16 +5,18 @@
 //! own ends the search.
 
 use super::admit::AdmittedCall;
-use super::attempt::{self, Answer, Failed, Plan};
+use super::attempt::{self, Answer, Plan};
 use super::exchange::Deadlines;
 use super::forward::{Forward, forward};
+use super::generation::Generation;
+use super::race::{Runner, race};
 use super::search::{Search, Turn, commit_by};
 use super::upstream::Channel;
-use super::{Ctx, Cut, Downstream, clock, head, reply};
+use super::{Ctx, Cut, Downstream, Shared, clock, head, reply};
 use crate::core::catalog::Candidate;
 use crate::core::failure::{Class, Verdict};
 use crate::core::health::{Change, Visit};
-use crate::telemetry::record::{Attempt, End, Outcome};
+use crate::telemetry::record::End;
 use crate::wire::answer::{Identity, Sealing};
 use crate::wire::endpoint::Call;
 use crate::wire::seal::Stored;
@@ -24,11 +26,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What came of one attempt.
-enum Tried {
-    Answered(Answer),
-    Failed(Verdict),
-    ClientGone,
+/// What all attempts of one request have in common.
+pub(super) struct Scene<'a> {
+    generation: &'a Generation,
+    shared: &'a Shared,
+    call: &'a AdmittedCall,
+    /// The names of the answer, whichever channel gives it.
+    identity: Identity,
 }
 
 /// Relays an admitted call: sends the answer of a channel, or the error that the failures amount to.
@@ -42,10 +46,11 @@ enum Tried {
 /// Dropping it cancels the upstream; the client's connection cannot be used afterwards.
 pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &AdmittedCall) -> Result<(), Cut> {
     ctx.record.overhead = ctx.started.elapsed().saturating_sub(ctx.waited_for_client);
-    let generation = Arc::clone(&ctx.generation);
+    let (generation, shared) = (Arc::clone(&ctx.generation), Arc::clone(&ctx.shared));
     let identity = attempt::identity(call.call, clock::unix().as_secs(), &call.public_model);
+    let scene = Scene { generation: &generation, shared: &shared, call, identity };
     let mut search = Search::new(&generation, call).ok_or(Cut::Defect)?;
-    ctx.shared.budget.deposit();
+    shared.budget.deposit();
     loop {
         let (candidate, visit) = match search.next(ctx) {
             Turn::Try(candidate, visit) => (candidate, visit),
@@ -55,57 +60,128 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             }
             Turn::End => break,
         };
-        let _at_channel = generation.labels.begin_attempt(candidate.channel);
-        let channel = generation.channel(candidate.channel).ok_or(Cut::Defect)?;
-        let identity = identity_at(ctx, call, channel, &visit, &identity);
-        match attempt(session, ctx, call, candidate, &visit, &identity).await? {
-            Tried::Answered(answer) => {
-                let timeouts = channel.settings.timeouts;
-                let total = Instant::from_std(ctx.started) + timeouts.total;
-                let what = Forward { answer, identity, total, idle: timeouts.idle };
-                let forwarded = forward(session, ctx, what).await;
-                settle_health(ctx, candidate, visit);
-                return forwarded;
-            }
-            Tried::Failed(verdict) => {
-                note_failure(ctx, candidate, visit, &verdict);
-                if search.ends_with(candidate, verdict) {
-                    break;
-                }
-            }
-            Tried::ClientGone => return Err(Cut::ClientGone),
+        let first = scene.begin(session, ctx, candidate, visit)?;
+        let raced =
+            race(session, ctx, &scene, &mut search, first, generation.hedge_after(call.model)).await?;
+        let mut ends = false;
+        for (runner, verdict) in raced.failed {
+            note_failure(ctx, runner.candidate, runner.visit, &verdict);
+            ends |= search.ends_with(runner.candidate, verdict);
+        }
+        if raced.client_gone {
+            return Err(Cut::ClientGone);
+        }
+        if let Some((runner, answer, used_up)) = raced.answered {
+            scene.note_answer(ctx, &runner, used_up);
+            return scene.deliver(session, ctx, runner, answer).await;
+        }
+        if ends {
+            break;
         }
     }
     reply::refuse(session, ctx, &search.failure()).await
 }
 
-/// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.
-fn identity_at(
-    ctx: &Ctx,
-    call: &AdmittedCall,
-    channel: &Channel,
-    visit: &Visit,
-    plain: &Identity,
-) -> Identity {
-    if channel.settings.trusted {
-        return plain.clone().unchanged();
+impl<'a> Scene<'a> {
+    /// Makes ready an attempt at a channel where a place was taken.
+    pub(super) fn begin(
+        &self,
+        session: &Downstream,
+        ctx: &Ctx,
+        candidate: &'a Candidate,
+        visit: Visit,
+    ) -> Result<(Runner<'a>, Option<EventStream>), Cut> {
+        let channel = self.generation.channel(candidate.channel).ok_or(Cut::Defect)?;
+        let identity = self.identity_at(channel, &visit);
+        let plan = self.plan(session, ctx, channel, candidate, &visit)?;
+        let stream =
+            self.call.stream.then(|| EventStream::new(stream_options(self.call, &identity, plan.now)));
+        let at_channel = self.generation.labels.begin_attempt(candidate.channel);
+        let began = Instant::now();
+        Ok((Runner { candidate, channel, visit, identity, plan, began, at_channel }, stream))
     }
-    let mut nonce = [0; 12];
-    // Without randomness there is no sealed id; the plain one cannot be gone on from.
-    if call.call != Call::Responses || getrandom::fill(&mut nonce).is_err() {
-        return plain.clone();
+
+    /// Tells health and load of an answer that has begun.
+    fn note_answer(&self, ctx: &Ctx, runner: &Runner<'_>, used_up: Option<Duration>) {
+        let (board, catalog) = (&self.generation.board, &self.generation.catalog);
+        board.answered(&runner.visit, runner.began.elapsed());
+        if let Some(latencies) = self.generation.latencies.get(self.call.model.index()) {
+            latencies.record(runner.began.elapsed());
+        }
+        if let Some(left) = used_up {
+            board.paced(catalog, runner.candidate, &runner.visit, left, ctx.shared.clock.nanos());
+        }
     }
-    plain.clone().sealed(Sealing {
-        sealer: Arc::clone(&ctx.shared.sealer),
-        stored: Stored {
-            channel: channel.sealed_name,
-            credential: channel.sealed_credential(visit.credential),
-            upstream_id: String::new(),
-        },
-        account: Arc::clone(&call.account),
-        nonce,
-        previous: call.pin.as_ref().map(|pin| pin.known_as.clone()),
-    })
+
+    /// Sends the winner's answer to its end.
+    async fn deliver(
+        &self,
+        session: &mut Downstream,
+        ctx: &mut Ctx,
+        runner: Runner<'a>,
+        answer: Answer,
+    ) -> Result<(), Cut> {
+        let Runner { candidate, channel, visit, identity, at_channel, .. } = runner;
+        let timeouts = channel.settings.timeouts;
+        let total = Instant::from_std(ctx.started) + timeouts.total;
+        let forwarded = forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
+        settle_health(ctx, candidate, visit);
+        drop(at_channel);
+        forwarded
+    }
+
+    fn plan(
+        &self,
+        session: &Downstream,
+        ctx: &Ctx,
+        channel: &'a Channel,
+        candidate: &'a Candidate,
+        visit: &Visit,
+    ) -> Result<Plan<'a>, Cut> {
+        let call = self.call;
+        let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
+        let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
+        let mut edits = splice::upstream_edits(&call.places, rename, ask_usage);
+        edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
+        let body = splice::splice(&call.body, edits);
+        let client = &session.req_header().headers;
+        let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
+            .map_err(|_| Cut::Defect)?;
+        let timeouts = channel.settings.timeouts;
+        let deadlines = Deadlines {
+            // A JSON answer may take its time: reasoning and images send no header for minutes (spec 10.2).
+            first_byte: if call.stream { timeouts.first_byte } else { timeouts.total },
+            idle: if call.stream { timeouts.idle } else { timeouts.total },
+            commit: commit_by(ctx, &timeouts, call.stream),
+        };
+        let (connector, now) = (&self.shared.connector, clock::unix().as_secs());
+        let (upstream_model, classify) = (&*candidate.upstream_model, &*self.generation.classify);
+        Ok(Plan { connector, channel, call, upstream_model, head, body, deadlines, classify, now })
+    }
+
+    /// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.
+    fn identity_at(&self, channel: &Channel, visit: &Visit) -> Identity {
+        let plain = self.identity.clone();
+        if channel.settings.trusted {
+            return plain.unchanged();
+        }
+        let mut nonce = [0; 12];
+        // Without randomness there is no sealed id; the plain one cannot be gone on from.
+        if self.call.call != Call::Responses || getrandom::fill(&mut nonce).is_err() {
+            return plain;
+        }
+        plain.sealed(Sealing {
+            sealer: Arc::clone(&self.shared.sealer),
+            stored: Stored {
+                channel: channel.sealed_name,
+                credential: channel.sealed_credential(visit.credential),
+                upstream_id: String::new(),
+            },
+            account: Arc::clone(&self.call.account),
+            nonce,
+            previous: self.call.pin.as_ref().map(|pin| pin.known_as.clone()),
+        })
+    }
 }
 
 /// Waits while watching whether the client is still there.
@@ -145,91 +221,6 @@ fn note_change(ctx: &Ctx, candidate: &Candidate, change: Option<Change>) {
             log::warn!("channel {channel}: {}", change.as_str());
         }
     }
-}
-
-/// One attempt, while watching whether the client is still there (spec 10.5).
-async fn attempt(
-    session: &mut Downstream,
-    ctx: &mut Ctx,
-    call: &AdmittedCall,
-    candidate: &Candidate,
-    visit: &Visit,
-    identity: &Identity,
-) -> Result<Tried, Cut> {
-    let began = Instant::now();
-    let plan = plan(session, ctx, call, candidate, visit)?;
-    let stream = call.stream.then(|| EventStream::new(stream_options(call, identity, plan.now)));
-    let tried = tokio::select! {
-        biased;
-        tried = plan.run(stream) => Some(tried),
-        _gone = session.read_body_or_idle(true) => None,
-    };
-    let record = |outcome| Attempt {
-        channel: candidate.channel,
-        upstream_status: Some(200),
-        outcome,
-        elapsed: began.elapsed(),
-        words: String::new(),
-    };
-    Ok(match tried {
-        Some(Ok((answer, used_up))) => {
-            let (board, catalog) = (&ctx.generation.board, &ctx.generation.catalog);
-            board.answered(visit, began.elapsed());
-            if let Some(left) = used_up {
-                board.paced(catalog, candidate, visit, left, ctx.shared.clock.nanos());
-            }
-            ctx.record.attempts.push(record(Outcome::Success));
-            Tried::Answered(answer)
-        }
-        Some(Err(Failed { verdict, status, words })) => {
-            let failed = Attempt::failed(candidate.channel, status, &verdict, began.elapsed(), words);
-            ctx.record.attempts.push(failed);
-            Tried::Failed(verdict)
-        }
-        None => {
-            ctx.record.attempts.push(Attempt { upstream_status: None, ..record(Outcome::Abandoned) });
-            ctx.record.end = End::ClientGone;
-            Tried::ClientGone
-        }
-    })
-}
-
-fn plan<'a>(
-    session: &Downstream,
-    ctx: &'a Ctx,
-    call: &'a AdmittedCall,
-    candidate: &'a Candidate,
-    visit: &Visit,
-) -> Result<Plan<'a>, Cut> {
-    let channel = ctx.generation.channel(candidate.channel).ok_or(Cut::Defect)?;
-    let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
-    let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
-    let mut edits = splice::upstream_edits(&call.places, rename, ask_usage);
-    edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
-    let body = splice::splice(&call.body, edits);
-    let client = &session.req_header().headers;
-    let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
-        .map_err(|_| Cut::Defect)?;
-    let timeouts = channel.settings.timeouts;
-    let deadlines = Deadlines {
-        // A JSON answer may take its time: reasoning and images send no header for minutes (spec 10.2).
-        first_byte: if call.stream { timeouts.first_byte } else { timeouts.total },
-        idle: if call.stream { timeouts.idle } else { timeouts.total },
-        commit: commit_by(ctx, &timeouts, call.stream),
-    };
-    let upstream_model = &candidate.upstream_model;
-    let (connector, now) = (&ctx.shared.connector, clock::unix().as_secs());
-    Ok(Plan {
-        connector,
-        channel,
-        call,
-        upstream_model,
-        head,
-        body,
-        deadlines,
-        classify: &ctx.generation.classify,
-        now,
-    })
 }
 
 /// Whether streams of this call report usage only when asked to (spec 1.6).

@@ -130,6 +130,11 @@ impl<'a> Search<'a> {
         Turn::Wait(wait)
     }
 
+    /// A channel that is being tried is not drawn for a second attempt beside it.
+    pub(super) fn exclude(&mut self, candidate: &Candidate) {
+        self.excluded.push(candidate.channel);
+    }
+
     /// Remembers a failure; whether it ends the search.
     pub(super) fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
         let next = verdict.next;

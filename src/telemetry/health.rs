@@ -8,6 +8,7 @@ use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 pub struct HealthMetrics {
     changes: IntCounterVec,
     state: IntGaugeVec,
+    hedges: IntCounterVec,
     budget: IntGauge,
     spent: IntCounter,
 }
@@ -28,6 +29,11 @@ impl HealthMetrics {
                 "1 for the state that a channel is in: up, cooling, missing, ejected, out or probing.",
                 &["channel", "state"],
             )?,
+            hedges: new.counters(
+                "tidegate_hedges_total",
+                "Second attempts beside a slow first one: they won, they lost, or both failed.",
+                &["outcome"],
+            )?,
             budget: new.gauge(
                 "tidegate_retry_budget_attempts",
                 "Further attempts that the budget over all traffic would allow now.",
@@ -47,6 +53,11 @@ impl HealthMetrics {
         for word in Standing::WORDS {
             self.state.with_label_values(&[channel, word]).set(i64::from(word == state));
         }
+    }
+
+    /// Counts a second attempt by its outcome.
+    pub fn hedge(&self, outcome: &str) {
+        self.hedges.with_label_values(&[outcome]).inc();
     }
 
     /// Shows the retry budget: what is left, and what has been spent so far.

@@ -288,7 +288,7 @@ pub fn series_max(models: usize, channels: usize) -> usize {
         + codes * 2
         + histogram(OVERHEAD_BUCKETS.len())
         + histogram(GATE_BUCKETS.len())
-        + 18
+        + 21
 }
 
 /// Names and resolved children of one configuration generation.

@@ -366,3 +366,79 @@ fn stored_responses_are_found_again() {
     }
     gateway.finish();
 }
+
+/// Goal: a request that is slower than 95 of 100 is tried at a second channel beside the first; the first answer wins, the
+/// other attempt is cancelled upstream at once, and nothing of it reaches the client. Without `hedge` nothing of the kind.
+#[test]
+fn slow_requests_are_hedged() {
+    let upstream = Upstream::start();
+    let (slow, stalled) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now_slow, count) = (Arc::clone(&slow), Arc::clone(&stalled));
+    let sometimes = scripted::start(move |_| {
+        let mut acts = scripted::whole(200, &[], GOOD.as_bytes());
+        if now_slow.load(Ordering::Relaxed) == 1 {
+            count.fetch_add(1, Ordering::Relaxed);
+            acts.insert(0, Act::Wait(Duration::from_secs(3)));
+        }
+        acts
+    });
+    let gateway = Config::default()
+        .model("m/hedged", "chat, hedge: true")
+        .model("m/plain", "chat")
+        .channel("first", sometimes, &[("m/hedged", "x"), ("m/plain", "x")], "")
+        .channel("second", upstream.addr, &[("m/hedged", "gpt"), ("m/plain", "gpt")], ", priority: 1")
+        .start();
+    for model in ["m/hedged", "m/plain"] {
+        (0..30).for_each(|_| assert_eq!(gateway.chat(model, false).status, 200));
+    }
+    slow.store(1, Ordering::Relaxed);
+    let began = Instant::now();
+    let reply = gateway.chat("m/hedged", false);
+    assert!(reply.status == 200 && began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let log = gateway.log_of(reply.request_id());
+    let attempts: Vec<_> = log["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (a["channel"].clone(), a["outcome"].clone()))
+        .collect();
+    assert_eq!(attempts, [("first".into(), "abandoned".into()), ("second".into(), "success".into())]);
+    assert_eq!(gateway.metrics()["tidegate_hedges_total{outcome=\"won\"}"], 1.0);
+    let began = Instant::now();
+    assert_eq!(gateway.chat("m/plain", false).status, 200);
+    assert!(began.elapsed() >= Duration::from_secs(2), "a model that does not ask for it waits");
+    assert_eq!(stalled.load(Ordering::Relaxed), 2);
+    gateway.finish();
+}
+
+/// Goal: a credential whose rate limit headers say that it is used up rests before it is refused, for a bounded time, and
+/// never where nothing else could serve; nonsense in those headers moves nothing.
+#[test]
+fn headroom_is_heeded() {
+    let used_up = |reset: &'static str| {
+        scripted::start(move |_| {
+            let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            let headers =
+                [field("x-ratelimit-remaining-requests", "0"), field("x-ratelimit-reset-requests", reset)];
+            scripted::whole(200, &headers, GOOD.as_bytes())
+        })
+    };
+    let gateway = Config::default()
+        .model("m/two", "chat")
+        .model("m/alone", "chat")
+        .model("m/odd", "chat")
+        .channel("paced", used_up("1h"), &[("m/two", "x")], "")
+        .channel("spare", told(&[], "").addr, &[("m/two", "x")], ", priority: 1")
+        .channel("alone", used_up("1h"), &[("m/alone", "x")], "")
+        .channel("odd", used_up("-7e99y"), &[("m/odd", "x")], "")
+        .channel("even", told(&[], "").addr, &[("m/odd", "x")], ", priority: 1")
+        .start();
+    for model in ["m/two", "m/alone", "m/odd"] {
+        (0..3).for_each(|_| assert_eq!(gateway.chat(model, false).status, 200, "{model}"));
+    }
+    let states = ["paced", "alone", "odd"].map(|channel| state(&gateway, channel));
+    assert_eq!(states, ["cooling", "up", "up"]);
+    let left = explain(&gateway, "m/two")["excluded"][0]["left_ms"].as_u64().unwrap();
+    assert!((5_000..=10_000).contains(&left), "{left}");
+    gateway.finish();
+}

@@ -70,10 +70,11 @@ fn upstream(acceptor: Option<TlsAcceptor>) -> SocketAddr {
                 tokio::spawn(async move {
                     match acceptor {
                         None => answer_h2(stream).await,
-                        Some(acceptor) => match acceptor.accept(stream).await {
-                            Ok(stream) => answer_h2(stream).await,
-                            Err(_) => {}
-                        },
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                answer_h2(stream).await;
+                            }
+                        }
                     }
                 });
             }
