@@ -20,6 +20,7 @@ lint: build-needs
 bench: build-needs
 	cargo build --release --bins --examples
 	cargo run --release --quiet --example bench
+	cargo run --release --quiet --example draws
 
 clients: $(CLIENTS)/node_modules/.installed $(CLIENTS)/venv/.installed
 

@@ -11,6 +11,7 @@ use super::load::Load;
 use super::permit::{Permit, Permits};
 use super::select::{Nothing, View, Wanted};
 use super::unit::{Backoff, Entry, Standing, Unit};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,17 +57,21 @@ pub struct Board {
     ejecting: Mutex<()>,
 }
 
-/// The health of one channel.
+/// The health of one channel. What every draw looks at comes first and lies together.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct ChannelHealth {
+    /// Whether anything of the channel may be other than well, so that more has to be looked at: set by whatever is not
+    /// well, taken back by the next look that finds all well.
+    troubled: AtomicBool,
+    /// How busy and quick it is.
+    pub load: Load,
     /// The channel itself.
     pub unit: Unit,
     /// The models on it, by [`Candidate::slot`].
     pub models: Vec<Unit>,
     /// Its credentials, in the order of the configuration.
     pub credentials: Vec<Unit>,
-    /// How busy and quick it is.
-    pub load: Arc<Load>,
     concurrency: Option<Arc<Permits>>,
     requests: Option<RateLimit>,
 }
@@ -100,7 +105,6 @@ pub struct Visit {
     health: Arc<ChannelHealth>,
     slot: usize,
     _permit: Option<Permit>,
-    _under_way: super::load::UnderWay,
 }
 
 impl Visit {
@@ -114,6 +118,7 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        self.health.load.end();
         for (unit, entry) in self.units() {
             unit.leave(entry);
         }
@@ -152,7 +157,8 @@ impl ChannelHealth {
             unit: Unit::default(),
             models: units(models),
             credentials: units(credentials),
-            load: Arc::default(),
+            troubled: AtomicBool::new(true),
+            load: Load::default(),
             concurrency: limits.concurrency.map(Permits::new),
             requests: limits.rpm.map(RateLimit::per_minute),
         }
@@ -182,6 +188,26 @@ impl ChannelHealth {
     pub fn overall(&self, now: u64) -> Standing {
         // No model has this slot, so none of them counts.
         self.standing(usize::MAX, now)
+    }
+
+    /// Whether it is known that nothing of it rests or is readmitted slowly, and that it has no limits.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        !self.troubled.load(Ordering::Acquire)
+    }
+
+    /// Looks whether all is well, so that the next draws need not.
+    fn calm_down(&self, now: u64) {
+        let well = |unit: &Unit| unit.standing(now) == Standing::Up && unit.share(now) >= 1.0;
+        let units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
+        if self.concurrency.is_none() && self.requests.is_none() && units.into_iter().all(well) {
+            self.troubled.store(false, Ordering::Release);
+        }
+    }
+
+    /// Something of it is about to rest: draws have to look.
+    fn trouble(&self) {
+        self.troubled.store(true, Ordering::Release);
     }
 
     /// Whether its own limits would take one more request now.
@@ -214,7 +240,8 @@ impl ChannelHealth {
             return None;
         };
         let health = Arc::clone(self);
-        Some(Visit { credential, entries, health, slot, _permit: permit, _under_way: self.load.begin() })
+        self.load.begin();
+        Some(Visit { credential, entries, health, slot, _permit: permit })
     }
 
     /// The next credential that may be used, if the channel has any.
@@ -238,6 +265,7 @@ impl ChannelHealth {
 
     /// Brings everything of the channel back.
     pub fn readmit(&self, now: u64) {
+        self.trouble();
         [&self.unit]
             .into_iter()
             .chain(&self.models)
@@ -268,6 +296,9 @@ impl Board {
     pub fn completed(&self, mut visit: Visit, now: u64) -> Option<Change> {
         let readmitted = visit.units().filter(|(unit, entry)| unit.succeeded(*entry, now)).count();
         visit.entries = [Entry::Plain; 3];
+        if !visit.health.is_calm() {
+            visit.health.calm_down(now);
+        }
         (readmitted > 0).then_some(Change::Readmitted)
     }
 
@@ -284,7 +315,27 @@ impl Board {
         let health = Arc::clone(&visit.health);
         if verdict.effect != Effect::None {
             health.load.failed();
+            // Before anything rests, so that no draw overlooks it; a flag that is taken back too early is set again below.
+            health.trouble();
         }
+        let change = self.apply(catalog, at, visit, verdict, now, jitter);
+        if verdict.effect != Effect::None {
+            health.trouble();
+        }
+        change
+    }
+
+    /// Does what a verdict says.
+    fn apply(
+        &self,
+        catalog: &Catalog,
+        at: &Candidate,
+        visit: Visit,
+        verdict: &Verdict,
+        now: u64,
+        jitter: u64,
+    ) -> Option<Change> {
+        let health = Arc::clone(&visit.health);
         if verdict.effect == Effect::CountsTowardEjection {
             return self.count(catalog, at, visit, now, jitter);
         }
@@ -323,6 +374,7 @@ impl Board {
             && (other || !self.is_last(catalog, at.channel, None, now))
         {
             unit.rest(now, Some(left), Backoff { first: left, max: PACE_MAX }, 0);
+            visit.health.trouble();
         }
     }
 
@@ -396,7 +448,9 @@ impl Board {
         for standing in fitting.map(|candidate| self.stands(candidate, now)) {
             any = true;
             missing &= matches!(standing, Standing::Missing(_));
-            soonest = match (soonest, standing.left()) {
+            // What was refused does not come back by waiting.
+            let left = standing.left().filter(|_| !matches!(standing, Standing::Out(_)));
+            soonest = match (soonest, left) {
                 (Some(before), Some(left)) => Some(before.min(left)),
                 (before, left) => before.or(left),
             };
@@ -420,7 +474,8 @@ pub struct Now<'a> {
 impl View for Now<'_> {
     fn is_usable(&self, candidate: &Candidate) -> bool {
         self.board.channel(candidate.channel).is_some_and(|health| {
-            health.standing(candidate.slot, self.now).is_usable() && health.has_room(self.now)
+            health.is_calm()
+                || health.standing(candidate.slot, self.now).is_usable() && health.has_room(self.now)
         })
     }
 
@@ -430,6 +485,9 @@ impl View for Now<'_> {
 
     fn share(&self, candidate: &Candidate) -> f64 {
         self.board.channel(candidate.channel).map_or(1.0, |health| {
+            if health.is_calm() {
+                return 1.0;
+            }
             let of_model = health.models.get(candidate.slot).map_or(1.0, |unit| unit.share(self.now));
             health.unit.share(self.now).min(of_model)
         })

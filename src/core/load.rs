@@ -1,6 +1,5 @@
 //! How busy and how quick a channel is: what two drawn candidates are compared by (spec 9.1).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,11 +16,6 @@ pub struct Load {
     success: AtomicU64,
 }
 
-/// A request under way at a channel; it ends when dropped.
-#[derive(Debug)]
-#[must_use = "dropped at once, it counts for nothing"]
-pub struct UnderWay(Arc<Load>);
-
 impl Default for Load {
     fn default() -> Self {
         let one = AtomicU64::new(1f64.to_bits());
@@ -30,10 +24,14 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Counts a request until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> UnderWay {
+    /// A request begins.
+    pub fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        UnderWay(Arc::clone(self))
+    }
+
+    /// A request that began has ended.
+    pub fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Requests under way.
@@ -76,12 +74,6 @@ impl Load {
     }
 }
 
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Takes a sample into an average that is kept as bits; the first one is the average.
 fn average(cell: &AtomicU64, sample: f64) {
     let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
@@ -95,16 +87,18 @@ fn average(cell: &AtomicU64, sample: f64) {
 mod tests {
     use super::*;
 
-    /// Goal: slow, busy and failing channels cost more, and a guard always ends.
+    /// Goal: slow, busy and failing channels cost more.
     #[test]
     fn cost_follows_what_is_seen() {
-        let load = Arc::new(Load::default());
+        let load = Load::default();
         assert_eq!((load.cost(1), load.latency()), (0.0, None));
         load.succeeded(Duration::from_secs(1));
         let quiet = load.cost(1);
-        let guards = [load.begin(), load.begin()];
+        load.begin();
+        load.begin();
         assert!(load.cost(1) > 2.9 * quiet && load.cost(10) < 1.3 * quiet);
-        drop(guards);
+        load.end();
+        load.end();
         assert_eq!((load.in_flight(), load.cost(1)), (0, quiet));
         load.failed();
         assert!(load.cost(1) > quiet);

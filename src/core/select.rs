@@ -65,7 +65,7 @@ impl Wanted<'_> {
     #[must_use]
     pub fn mismatch(&self, candidate: &Candidate) -> Option<&'static str> {
         if self.pinned.is_some_and(|channel| channel != candidate.channel) {
-            Some("pinned elsewhere")
+            Some("pinned_elsewhere")
         } else if candidate.weight == 0 && self.pinned.is_none() {
             Some("draining")
         } else if !candidate.apis.contains(self.api) {

@@ -21,6 +21,8 @@ use std::time::Instant;
 
 /// Headers by which clients name a session.
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "x-session-affinity"];
+/// Members of requests whose answers may carry thoughts that belong to one account.
+const THOUGHTS: [&[u8]; 3] = [b"\"thinking\"", b"\"reasoning\"", b"\"encrypted_content\""];
 /// Header fields that a request may have.
 const FIELDS_MAX: usize = 128;
 
@@ -132,7 +134,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         generation.keys.account(key.account).map(|account| Arc::clone(&account.id)).unwrap_or_default();
     let (envelope_model, stream, affinity, pin, places) = {
         let envelope = Envelope::parse(&body)?;
-        let affinity = affinity(&session.req_header().headers, key, &envelope);
+        let affinity = affinity(&session.req_header().headers, key, &envelope, &body);
         let pin = match call {
             Call::Responses => pin(ctx, &account, &envelope)?,
             _ => None,
@@ -165,9 +167,14 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
 
 /// What a request belongs to: a session that a header names, the prompt cache's key, or the end user. It is bound to the
 /// account, and nothing is remembered: the same number draws the same channel (spec 9.6).
-fn affinity(headers: &HeaderMap, key: &Key, envelope: &Envelope<'_>) -> Option<u64> {
+///
+/// Thoughts that a provider signs or encrypts can be read under the account alone that made them. So a conversation with
+/// thoughts stays together by its first message, where nothing else says that it does.
+fn affinity(headers: &HeaderMap, key: &Key, envelope: &Envelope<'_>, body: &[u8]) -> Option<u64> {
     let session = SESSION_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
-    let what = session.or(envelope.affinity.map(str::as_bytes))?;
+    let thinks = || THOUGHTS.iter().any(|name| memchr::memmem::find(body, name).is_some());
+    let opening = || envelope.opening.filter(|_| thinks()).map(str::as_bytes);
+    let what = session.or(envelope.affinity.map(str::as_bytes)).or_else(opening)?;
     let mut hasher = std::hash::DefaultHasher::new();
     (key.account.index(), &*envelope.model, what).hash(&mut hasher);
     Some(hasher.finish())

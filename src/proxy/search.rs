@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
             let view = Now { board: &self.generation.board, now };
             let drawn =
                 select(&self.model.tiers, self.wanted(), &self.excluded, &view, &mut || fastrand::u64(..));
-            let Some(candidate) = drawn else { return self.wait_or_end(now) };
+            let Some(candidate) = drawn else { return self.wait_or_end(ctx, now) };
             let Some(channel) = self.generation.channel(candidate.channel) else { return Turn::End };
             let settings = &channel.settings;
             if self.attempts >= settings.attempts {
@@ -117,10 +117,11 @@ impl<'a> Search<'a> {
     }
 
     /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).
-    fn wait_or_end(&mut self, now: u64) -> Turn<'a> {
+    fn wait_or_end(&mut self, ctx: &Ctx, now: u64) -> Turn<'a> {
         let board = &self.generation.board;
         let nothing = board.nothing(self.model.candidates(), self.wanted(), &self.excluded, now);
         self.nothing = Some(nothing);
+        self.count_exclusions(ctx, now);
         let Nothing::Resting(Some(left)) = nothing else { return Turn::End };
         let wait = left + MARGIN;
         if self.waited + wait > self.generation.retry.failover_wait + MARGIN {
@@ -128,6 +129,20 @@ impl<'a> Search<'a> {
         }
         self.waited += wait;
         Turn::Wait(wait)
+    }
+
+    /// Notes why none of the channels can be tried.
+    fn count_exclusions(&self, ctx: &Ctx, now: u64) {
+        for candidate in self.model.candidates() {
+            let standing = self.generation.board.stands(candidate, now);
+            let reason = match self.wanted().mismatch(candidate) {
+                Some(mismatch) => mismatch,
+                None if self.excluded.contains(&candidate.channel) => "failed_before",
+                None if standing.is_usable() => "full",
+                None => standing.as_str(),
+            };
+            ctx.shared.metrics.health().exclusion(self.generation.labels.channel(candidate.channel), reason);
+        }
     }
 
     /// A channel that is being tried is not drawn for a second attempt beside it.

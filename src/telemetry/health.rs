@@ -9,12 +9,15 @@ pub struct HealthMetrics {
     changes: IntCounterVec,
     state: IntGaugeVec,
     hedges: IntCounterVec,
+    exclusions: IntCounterVec,
     budget: IntGauge,
     spent: IntCounter,
 }
 
 /// Series of one channel: its states, and the three kinds of change.
-pub(super) const SERIES: usize = Standing::WORDS.len() + 3;
+pub(super) const SERIES: usize = Standing::WORDS.len() + 3 + EXCLUSIONS;
+/// Reasons for which a channel is not tried: states, mismatches, a failure before, and no room.
+const EXCLUSIONS: usize = 12;
 
 impl HealthMetrics {
     pub(super) fn new(new: &Catalogue) -> Result<Self, Error> {
@@ -28,6 +31,11 @@ impl HealthMetrics {
                 "tidegate_channel_state",
                 "1 for the state that a channel is in: up, cooling, missing, ejected, out or probing.",
                 &["channel", "state"],
+            )?,
+            exclusions: new.counters(
+                "tidegate_exclusions_total",
+                "Channels that could not be tried when a request found none, by the reason.",
+                &["channel", "reason"],
             )?,
             hedges: new.counters(
                 "tidegate_hedges_total",
@@ -53,6 +61,11 @@ impl HealthMetrics {
         for word in Standing::WORDS {
             self.state.with_label_values(&[channel, word]).set(i64::from(word == state));
         }
+    }
+
+    /// Counts a channel that could not be tried when a request found none.
+    pub fn exclusion(&self, channel: &str, reason: &str) {
+        self.exclusions.with_label_values(&[channel, reason]).inc();
     }
 
     /// Counts a second attempt by its outcome.

@@ -28,6 +28,8 @@ pub struct Envelope<'a> {
     pub stream: bool,
     /// What says that requests belong together, as it stands (spec 9.6).
     pub affinity: Option<&'a str>,
+    /// Where a conversation begins, as it stands: the same in each of its requests.
+    pub opening: Option<&'a str>,
     /// The response that this one goes on from, as it stands, and where (Responses).
     pub previous: Option<(&'a str, Range<usize>)>,
     /// Where to edit.
@@ -97,6 +99,7 @@ struct Governed<'a> {
     cache_key: Option<&'a RawValue>,
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
+    conversation: Option<&'a RawValue>,
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
@@ -133,8 +136,9 @@ impl<'a> Governed<'a> {
         }
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
         let affinity = self.cache_key.or(self.user).map(RawValue::get);
+        let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
-        Ok(Envelope { model, stream, affinity, previous, places: Places { model: place, usage } })
+        Ok(Envelope { model, stream, affinity, opening, previous, places: Places { model: place, usage } })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -186,6 +190,8 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.cache_key = map.next_value()?;
             } else if name == "previous_response_id" {
                 self.previous = map.next_value()?;
+            } else if name == "messages" || name == "input" {
+                self.conversation = map.next_value()?;
             } else if name == "user" {
                 self.user = map.next_value()?;
             } else {
@@ -247,6 +253,25 @@ fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {
         serde_json::error::Category::Data => Refusal::NotARequest("must be a JSON object"),
         _ => Refusal::InvalidJson { line: e.line(), column: e.column() },
     })
+}
+
+/// The first element of a list that is known to be valid.
+fn first_element(list: &RawValue) -> Option<&str> {
+    struct First<'s, 'a>(&'s mut Option<&'a RawValue>);
+    impl<'de: 'a, 'a> Visitor<'de> for First<'_, 'a> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            *self.0 = seq.next_element()?;
+            Ok(())
+        }
+    }
+    let mut first = None;
+    // What follows is of no interest, and the reader says so by an error.
+    let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(First(&mut first));
+    first.map(RawValue::get)
 }
 
 fn usage_option(options: Option<&RawValue>, text: &str) -> Result<UsageOption, Refusal> {

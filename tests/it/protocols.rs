@@ -215,6 +215,7 @@ fn clients_speak_http2() {
         });
     };
     let plain_text = gateway(format!("  listen_h2c: [\"{h2c}\"]"));
+    plain_text.wait_for("the listener of HTTP/2", || std::net::TcpStream::connect(h2c).is_ok());
     calls(h2c, None);
     plain_text.count(3);
     plain_text.finish();
