@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use tidegate::core::api::{Api, ApiSet};
 use tidegate::core::catalog::{Candidate, tiers};
-use tidegate::core::health::{Board, ChannelHealth, ChannelLimits, Now, Times};
+use tidegate::core::channel::{ChannelHealth, ChannelLimits};
+use tidegate::core::health::{Board, Now, Times};
 use tidegate::core::id::ChannelId;
 use tidegate::core::select::{Tier, Wanted, select};
 

@@ -3,7 +3,8 @@
 pub use super::secret::Secret;
 use super::tls::{Authorities, Tls};
 use crate::core::api::{Api, ModelKind};
-use crate::core::health::{ChannelLimits, Times};
+use crate::core::channel::ChannelLimits;
+use crate::core::health::Times;
 use crate::wire::custom::CustomRow;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -4,14 +4,11 @@
 //! the last usable channel of a model from being ejected, and is the [`View`] by which channels are drawn.
 
 use super::catalog::{Candidate, Catalog};
+use super::channel::{ChannelHealth, Visit};
 use super::failure::{Class, Effect, Verdict};
 use super::id::ChannelId;
-use super::limit::RateLimit;
-use super::load::Load;
-use super::permit::{Permit, Permits};
 use super::select::{Nothing, View, Wanted};
-use super::unit::{Backoff, Entry, Standing, Unit};
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::unit::{Backoff, Entry, Standing};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,74 +54,6 @@ pub struct Board {
     ejecting: Mutex<()>,
 }
 
-/// The health of one channel. What every draw looks at comes first and lies together.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub struct ChannelHealth {
-    /// Whether anything of the channel may be other than well, so that more has to be looked at: set by whatever is not
-    /// well, taken back by the next look that finds all well.
-    troubled: AtomicBool,
-    /// How busy and quick it is.
-    pub load: Load,
-    /// The channel itself.
-    pub unit: Unit,
-    /// The models on it, by [`Candidate::slot`].
-    pub models: Vec<Unit>,
-    /// Its credentials, in the order of the configuration.
-    pub credentials: Vec<Unit>,
-    concurrency: Option<Arc<Permits>>,
-    requests: Option<RateLimit>,
-}
-
-/// Limits of a channel's own (spec 6.6).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ChannelLimits {
-    /// Requests at a time.
-    pub concurrency: Option<u32>,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-}
-
-/// Which credential a request uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// The next that is well, from this number of a count of requests on.
-    Next(usize),
-    /// This one and no other.
-    Only(usize),
-}
-
-/// What a request holds while it is at a channel; dropped without a verdict, it gives the claims of probes back.
-#[derive(Debug)]
-#[must_use = "a visit that is dropped at once bounds nothing"]
-pub struct Visit {
-    /// The credential that it uses.
-    pub credential: Option<usize>,
-    /// As what it was let through by the channel, by the model on it, and by the credential.
-    entries: [Entry; 3],
-    health: Arc<ChannelHealth>,
-    slot: usize,
-    _permit: Option<Permit>,
-}
-
-impl Visit {
-    /// The units that it is at, and as what.
-    fn units(&self) -> impl Iterator<Item = (&Unit, Entry)> {
-        let of_credential = self.credential.and_then(|index| self.health.credentials.get(index));
-        let units = [Some(&self.health.unit), self.health.models.get(self.slot), of_credential];
-        units.into_iter().zip(self.entries).filter_map(|(unit, entry)| Some((unit?, entry)))
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.health.load.end();
-        for (unit, entry) in self.units() {
-            unit.leave(entry);
-        }
-    }
-}
-
 /// What an attempt did to the health of a channel, for the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -145,132 +74,6 @@ impl Change {
             Self::Kept => "kept",
             Self::Readmitted => "readmitted",
         }
-    }
-}
-
-impl ChannelHealth {
-    /// A channel that is well, with so many models and credentials.
-    #[must_use]
-    pub fn new(models: usize, credentials: usize, limits: ChannelLimits) -> Self {
-        let units = |count: usize| std::iter::repeat_with(Unit::default).take(count).collect();
-        Self {
-            unit: Unit::default(),
-            models: units(models),
-            credentials: units(credentials),
-            troubled: AtomicBool::new(true),
-            load: Load::default(),
-            concurrency: limits.concurrency.map(Permits::new),
-            requests: limits.rpm.map(RateLimit::per_minute),
-        }
-    }
-
-    /// The standing that keeps a model from this channel, or [`Standing::Up`].
-    #[must_use]
-    pub fn standing(&self, slot: usize, now: u64) -> Standing {
-        let of_model = self.models.get(slot).map_or(Standing::Up, |unit| unit.standing(now));
-        let of_channel = self.unit.standing(now);
-        if !of_channel.is_usable() {
-            return of_channel;
-        }
-        if !of_model.is_usable() {
-            return of_model;
-        }
-        let credentials = || self.credentials.iter().map(|unit| unit.standing(now));
-        if self.credentials.is_empty() || credentials().any(Standing::is_usable) {
-            return if of_channel == Standing::Up { of_model } else { of_channel };
-        }
-        // All credentials rest: the channel is back with the first of them.
-        credentials().min_by_key(|standing| standing.left().unwrap_or(Duration::MAX)).unwrap_or(Standing::Up)
-    }
-
-    /// How the channel stands as a whole: by itself, or by its credentials where all of them rest.
-    #[must_use]
-    pub fn overall(&self, now: u64) -> Standing {
-        // No model has this slot, so none of them counts.
-        self.standing(usize::MAX, now)
-    }
-
-    /// Whether it is known that nothing of it rests or is readmitted slowly, and that it has no limits.
-    #[must_use]
-    pub fn is_calm(&self) -> bool {
-        !self.troubled.load(Ordering::Acquire)
-    }
-
-    /// Looks whether all is well, so that the next draws need not.
-    fn calm_down(&self, now: u64) {
-        let well = |unit: &Unit| unit.standing(now) == Standing::Up && unit.share(now) >= 1.0;
-        let units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
-        if self.concurrency.is_none() && self.requests.is_none() && units.into_iter().all(well) {
-            self.troubled.store(false, Ordering::Release);
-        }
-    }
-
-    /// Something of it is about to rest: draws have to look.
-    fn trouble(&self) {
-        self.troubled.store(true, Ordering::Release);
-    }
-
-    /// Whether its own limits would take one more request now.
-    #[must_use]
-    pub fn has_room(&self, now: u64) -> bool {
-        let free = self.concurrency.as_ref().is_none_or(|permits| permits.used() < permits.limit());
-        free && self.requests.as_ref().is_none_or(|rate| rate.standing(now).remaining > 0)
-    }
-
-    /// Lets one request in, with a credential; `None` if another one was faster. `turn` says
-    /// which credential.
-    #[must_use]
-    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn, now: u64) -> Option<Visit> {
-        let permit = match &self.concurrency {
-            None => None,
-            Some(permits) => Some(permits.try_acquire()?),
-        };
-        let of_channel = self.unit.try_enter(now)?;
-        let entered =
-            self.models.get(slot).map_or(Some(Entry::Plain), |unit| unit.try_enter(now)).and_then(|entry| {
-                let (credential, of_credential) = self.credential(turn, now)?;
-                if self.requests.as_ref().is_some_and(|rate| rate.try_take(1, now).is_err()) {
-                    self.models.get(slot).into_iter().for_each(|unit| unit.leave(entry));
-                    return None;
-                }
-                Some((credential, [of_channel, entry, of_credential]))
-            });
-        let Some((credential, entries)) = entered else {
-            self.unit.leave(of_channel);
-            return None;
-        };
-        let health = Arc::clone(self);
-        self.load.begin();
-        Some(Visit { credential, entries, health, slot, _permit: permit })
-    }
-
-    /// The next credential that may be used, if the channel has any.
-    fn credential(&self, turn: Turn, now: u64) -> Option<(Option<usize>, Entry)> {
-        let count = self.credentials.len();
-        let turn = match turn {
-            Turn::Only(index) => {
-                let entry = self.credentials.get(index)?.try_enter(now)?;
-                return Some((Some(index), entry));
-            }
-            Turn::Next(turn) => turn,
-        };
-        if count == 0 {
-            return Some((None, Entry::Plain));
-        }
-        (0..count).map(|step| turn.wrapping_add(step) % count).find_map(|index| {
-            let entry = self.credentials.get(index)?.try_enter(now)?;
-            Some((Some(index), entry))
-        })
-    }
-
-    /// Brings everything of the channel back.
-    pub fn readmit(&self, now: u64) {
-        self.trouble();
-        [&self.unit]
-            .into_iter()
-            .chain(&self.models)
-            .chain(&self.credentials)
-            .for_each(|unit| unit.readmit(now));
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod api;
 pub mod catalog;
+pub mod channel;
 pub mod failure;
 pub mod health;
 pub mod id;

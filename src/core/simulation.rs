@@ -4,6 +4,7 @@
 use super::*;
 use crate::core::api::{Api, ApiSet, ModelKind};
 use crate::core::catalog::{Model, tiers};
+use crate::core::channel::{ChannelLimits, Turn};
 use crate::core::failure::Next;
 use crate::core::retry::{Budget, CAPACITY};
 use crate::core::select::select;

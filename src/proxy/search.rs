@@ -9,8 +9,9 @@ use super::generation::Generation;
 use super::upstream::Channel;
 use crate::config::Timeouts;
 use crate::core::catalog::{Candidate, Model};
+use crate::core::channel::{self, Visit};
 use crate::core::failure::{Class, Next, Verdict};
-use crate::core::health::{self, Now, Visit};
+use crate::core::health::Now;
 use crate::core::id::ChannelId;
 use crate::core::refusal::Failure;
 use crate::core::select::{Nothing, Wanted, select};
@@ -109,10 +110,10 @@ impl<'a> Search<'a> {
     }
 
     /// The credential: the one under which what the request goes on from is stored, or the next.
-    fn turn(&self, channel: &Channel) -> health::Turn {
+    fn turn(&self, at: &Channel) -> channel::Turn {
         match self.call.pin.as_ref().and_then(|pin| pin.credential) {
-            Some(index) => health::Turn::Only(index),
-            None => health::Turn::Next(channel.next_turn()),
+            Some(index) => channel::Turn::Only(index),
+            None => channel::Turn::Next(at.next_turn()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! addresses are kept when a resolver fails, and used in turn.
 
 use crate::config::{self, Authorities, Provider};
-use crate::core::health::ChannelHealth;
+use crate::core::channel::ChannelHealth;
 use crate::wire::endpoint::Call;
 use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
