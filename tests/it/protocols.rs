@@ -1,6 +1,7 @@
 //! TLS and HTTP/2 on either side: certificates are verified, and a call is the same call whatever carries it
 //! (spec 12.1, 15.2).
 
+use crate::support::scripted::{self, Act};
 use crate::support::{Config, KEY, free_address};
 use bytes::Bytes;
 use http::Request;
@@ -16,6 +17,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const GOOD: &str = r#"{"choices":[{"index":0,"message":{"content":"good"},"finish_reason":"stop"}]}"#;
 const STREAM: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"good\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"good\"}}]}\n\n";
 
 /// A certificate for `localhost`, and the folder in which it and its key lie.
 struct Authority {
@@ -97,7 +101,24 @@ async fn answer_h2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
                 text.extend_from_slice(&piece);
                 let _ = body.flow_control().release_capacity(piece.len());
             }
-            let streams = String::from_utf8_lossy(&text).contains("\"stream\":true");
+            let asked: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let streams = asked["stream"] == true;
+            match asked["model"].as_str() {
+                Some("header") => return respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                Some("status") => {
+                    let answer = http::Response::builder().status(500).body(()).unwrap();
+                    respond.send_response(answer, true).unwrap();
+                    return;
+                }
+                Some(at @ ("role" | "content")) => {
+                    let mut send = respond.send_response(http::Response::new(()), false).unwrap();
+                    let begun = if at == "role" { ROLE } else { CONTENT };
+                    send.send_data(Bytes::from_static(begun.as_bytes()), false).unwrap();
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    return send.send_reset(h2::Reason::INTERNAL_ERROR);
+                }
+                _ => {}
+            }
             let mut send = respond.send_response(http::Response::new(()), false).unwrap();
             send.send_data(Bytes::from_static(if streams { STREAM } else { GOOD }.as_bytes()), true).unwrap();
         });
@@ -224,6 +245,92 @@ fn clients_speak_http2() {
     calls(secure.public, Some(own.connector(&[b"h2"])));
     secure.count(3);
     secure.finish();
+}
+
+/// The same faults over HTTP/1.1.
+fn faulty_h1() -> SocketAddr {
+    scripted::start(|asked| {
+        let begun =
+            |event: &str| vec![scripted::chunked(200, &[]), scripted::chunk(event.as_bytes()), Act::Reset];
+        match asked.model().as_str() {
+            "header" => vec![Act::Close],
+            "status" => scripted::whole(500, &[], b""),
+            "role" => begun(ROLE),
+            _ => begun(CONTENT),
+        }
+    })
+}
+
+/// Where a fault happens, what the client reads, and what the operator does: rule, outcome, and the channel's state.
+const FAULTS: [(&str, u16, &str, &str, &str); 6] = [
+    ("connect", 502, "transport: connect failed", "broken", "up"),
+    ("tls", 502, "transport: TLS failed", "misconfigured", "cooling"),
+    ("header", 502, "", "broken", "up"),
+    ("status", 502, "status: 5xx", "broken", "up"),
+    ("role", 502, "", "broken", "up"),
+    ("content", 200, "", "broken_mid_stream", "up"),
+];
+
+/// Goal: each fault at each phase, with HTTP/1.1 and HTTP/2 on either side, gives the client's answer, the trace of
+/// attempts and the channel's state of the table.
+#[test]
+fn faults_are_the_same_over_every_protocol() {
+    let (h1, h2) = (faulty_h1(), upstream(None));
+    let (h2c, nobody) = (free_address(), free_address());
+    let mut config = Config::default().server(&format!("  listen_h2c: [\"{h2c}\"]"));
+    for (protocol, addr, more) in [("h1", h1, ""), ("h2", h2, ", http2: true")] {
+        for client in ["h1", "h2"] {
+            for (fault, ..) in FAULTS {
+                let (model, id) =
+                    (format!("{protocol}{client}/{fault}"), format!("{protocol}-{client}-{fault}"));
+                let (scheme, addr) = match fault {
+                    "connect" => ("http", nobody),
+                    // Nobody there speaks TLS.
+                    "tls" => ("https", h2),
+                    _ => ("http", addr),
+                };
+                config = config.model(&model, "chat");
+                config.channels.push(format!(
+                    "  - {{ id: {id}, provider: openai_compatible, base_url: \"{scheme}://{addr}/v1\", sni: localhost, credentials: [{{ value: c }}], models: {{ \"{model}\": {fault} }}, timeouts: {{ connect: 1s }}{more} }}\n"
+                ));
+            }
+        }
+    }
+    let gateway = config.start();
+    gateway.wait_for("the listener of HTTP/2", || std::net::TcpStream::connect(h2c).is_ok());
+    for protocol in ["h1", "h2"] {
+        for (fault, status, rule, outcome, state) in FAULTS {
+            let reply = gateway.chat(&format!("{protocol}h1/{fault}"), true);
+            let log = gateway.log_of(reply.request_id());
+            let (code, text) = runtime().block_on(async {
+                let connection = TcpStream::connect(h2c).await.unwrap();
+                call_h2(connection, "http", &body(&format!("{protocol}h2/{fault}"), true)).await
+            });
+            gateway.count(1);
+            for (code, text) in [(reply.status, reply.text()), (code, text)] {
+                assert_eq!(code, status, "{protocol} {fault}: {text}");
+                assert!(
+                    text.contains("Service temporarily unavailable") && !text.contains("[DONE]"),
+                    "{text}"
+                );
+                assert_eq!(text.contains("good"), fault == "content", "{text}");
+            }
+            let attempt = &log["attempts"][0];
+            assert_eq!(
+                (log["attempts"].as_array().unwrap().len(), &attempt["outcome"]),
+                (1, &outcome.into()),
+                "{log}"
+            );
+            assert!(rule.is_empty() || attempt["rule"] == rule, "{protocol} {fault}: {attempt}");
+            for client in ["h1", "h2"] {
+                let series = format!(
+                    "tidegate_channel_state{{channel=\"{protocol}-{client}-{fault}\",state=\"{state}\"}}"
+                );
+                assert_eq!(gateway.metrics()[&series], 1.0, "{series}");
+            }
+        }
+    }
+    gateway.finish();
 }
 
 /// Goal: certificates and keys that cannot work are told by `check`, with the file's name.
