@@ -78,12 +78,20 @@ pub(super) async fn race<'a>(
     hedge_after: Option<Duration>,
 ) -> Result<Raced<'a>, Cut> {
     let (first, stream) = first;
+    let Some(hedge_after) = hedge_after else {
+        let ran = tokio::select! {
+            biased;
+            ran = first.run(stream) => Some(ran),
+            _gone = session.read_body_or_idle(true) => None,
+        };
+        return Ok(alone(ctx, first, ran));
+    };
     let mut one = Box::pin(first.run(stream));
     let early = tokio::select! {
         biased;
         ran = &mut one => Some(Some(ran)),
         _gone = session.read_body_or_idle(true) => Some(None),
-        () = after(hedge_after) => None,
+        () = sleep(hedge_after) => None,
     };
     if let Some(ran) = early {
         drop(one);
@@ -123,13 +131,6 @@ pub(super) async fn race<'a>(
         None => "failed",
     });
     Ok(raced)
-}
-
-async fn after(time: Option<Duration>) {
-    match time {
-        Some(time) => sleep(time).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The outcome of an attempt that had no second one beside it; `None` if the client left.
