@@ -187,8 +187,8 @@ pub(super) fn search_time(timeouts: &Timeouts, stream: bool) -> Duration {
     if stream { timeouts.failover } else { timeouts.total }
 }
 
-/// When the attempt has to be decided: in its own time, and in the client's (spec 10.4).
+/// When an attempt has to be decided. The client's own time does not end one that runs, since that would be held against
+/// the channel: it only keeps the next from being begun (spec 10.4), and a client that leaves cancels it (spec 10.5).
 pub(super) fn commit_by(ctx: &Ctx, timeouts: &Timeouts, stream: bool) -> Instant {
-    let own = Instant::from_std(ctx.started) + search_time(timeouts, stream);
-    ctx.client_deadline.map_or(own, |deadline| own.min(Instant::from_std(deadline)))
+    Instant::from_std(ctx.started) + search_time(timeouts, stream)
 }

@@ -269,6 +269,27 @@ fn the_clients_patience_is_heeded() {
     gateway.finish();
 }
 
+/// Goal: a client in a hurry cannot take a channel out: an answer that comes after its time is no failure (spec 10.4).
+#[test]
+fn a_hurried_client_takes_nothing_out() {
+    let late = scripted::start(|_| {
+        let body = r#"{"choices":[{"index":0,"message":{"content":"late"},"finish_reason":"stop"}]}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        vec![Act::Wait(Duration::from_millis(200)), Act::Write(format!("{head}{body}").into_bytes())]
+    });
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("a", late, &[("m/x", "x")], "")
+        .channel("b", late, &[("m/x", "x")], "")
+        .start();
+    let body = crate::support::chat_body("m/x", false);
+    for _ in 0..8 {
+        let hurried = gateway.post_with("/v1/chat/completions", &body, "x-stainless-timeout: 0.05\r\n");
+        assert_eq!(hurried.status, 200, "{}", hurried.text());
+    }
+    gateway.finish();
+}
+
 /// Goal: what `explain` says is what a request then sees, in words for people, too; and it claims nothing.
 #[test]
 fn explain_tells_what_comes() {
