@@ -160,23 +160,17 @@ impl ChannelHealth {
             None => None,
             Some(permits) => Some(permits.try_acquire()?),
         };
-        let of_channel = self.unit.try_enter(now)?;
-        let entered =
-            self.models.get(slot).map_or(Some(Entry::Plain), |unit| unit.try_enter(now)).and_then(|entry| {
-                let (credential, of_credential) = self.credential(turn, now)?;
-                if self.requests.as_ref().is_some_and(|rate| rate.try_take(1, now).is_err()) {
-                    self.models.get(slot).into_iter().for_each(|unit| unit.leave(entry));
-                    return None;
-                }
-                Some((credential, [of_channel, entry, of_credential]))
-            });
-        let Some((credential, entries)) = entered else {
-            self.unit.leave(of_channel);
-            return None;
-        };
-        let health = Arc::clone(self);
+        // From here on the guard gives back what was claimed, wherever it ends.
         self.load.begin();
-        Some(Visit { credential, entries, health, slot, _permit: permit })
+        let entries = [Entry::Plain; 3];
+        let mut visit = Visit { credential: None, entries, health: Arc::clone(self), slot, _permit: permit };
+        visit.entries[0] = self.unit.try_enter(now)?;
+        if let Some(of_model) = self.models.get(slot) {
+            visit.entries[1] = of_model.try_enter(now)?;
+        }
+        (visit.credential, visit.entries[2]) = self.credential(turn, now)?;
+        let taken = self.requests.as_ref().is_none_or(|rate| rate.try_take(1, now).is_ok());
+        taken.then_some(visit)
     }
 
     /// The next credential that may be used, if the channel has any.
@@ -206,5 +200,30 @@ impl ChannelHealth {
             .chain(&self.models)
             .chain(&self.credentials)
             .for_each(|unit| unit.readmit(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000_000_000;
+
+    /// Goal: who finds no credential, or no room, keeps no probe from the next one (spec 9.4).
+    #[test]
+    fn what_cannot_be_entered_claims_no_probe() {
+        let limits = ChannelLimits { rpm: Some(1), ..ChannelLimits::default() };
+        let health = Arc::new(ChannelHealth::new(1, 2, limits));
+        for unit in [&health.unit, &health.models[0], &health.credentials[0]] {
+            unit.eject(0, Duration::from_secs(1), 0);
+        }
+        health.credentials[1].take_out(0, Duration::from_secs(3600), 0);
+        assert!(health.try_enter(0, Turn::Only(1), MINUTE).is_none(), "this credential is out");
+        let probe = health.try_enter(0, Turn::Only(0), MINUTE).expect("the probes are free");
+        assert_eq!(probe.entries, [Entry::Probe; 3]);
+        drop(probe);
+        assert!(health.try_enter(0, Turn::Only(0), MINUTE).is_none(), "the minute is used up");
+        let units = [&health.unit, &health.models[0], &health.credentials[0]];
+        assert!(units.iter().all(|unit| unit.try_enter(MINUTE) == Some(Entry::Probe)));
     }
 }
