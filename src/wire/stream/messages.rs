@@ -7,9 +7,8 @@ use super::{Fault, Language, Shell, StreamOptions};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::rewrite::{Action, Rewriter};
 use crate::wire::usage;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -54,23 +53,8 @@ impl Messages {
         }
     }
 
-    /// Writes an event with its name; the message inside it gets the gateway's names.
     fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut Shell) {
-        let identity = &self.options.identity;
-        let renamed = message.map(|message| {
-            let mut renamed = BytesMut::with_capacity(message.get().len() + 32);
-            identity.clone().rewriter().push(message.get().as_bytes(), &mut renamed);
-            renamed.freeze()
-        });
-        out.out.extend_from_slice(b"event: ");
-        out.out.extend_from_slice(kind.as_bytes());
-        out.out.extend_from_slice(b"\ndata: ");
-        let mut rewriter = Rewriter::new(|name: &str| match (name, &renamed) {
-            ("message", Some(renamed)) => Action::Replace(renamed.clone()),
-            _ => identity.action(name),
-        });
-        rewriter.push(data, &mut out.out);
-        out.out.extend_from_slice(b"\n\n");
+        out.write_named(&self.options.identity, kind, data, ("message", message));
     }
 }
 

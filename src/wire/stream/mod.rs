@@ -13,9 +13,11 @@ pub mod responses;
 use super::answer::Identity;
 use super::endpoint::Call;
 use super::error::PublicError;
+use super::rewrite::{Action, Rewriter};
 use super::sse::{Frame, Framer};
 use crate::core::usage::Usage;
 use bytes::{Bytes, BytesMut};
+use serde_json::value::RawValue;
 
 /// Events that may be held back before the commit point.
 const HELD_EVENTS_MAX: usize = 64;
@@ -97,6 +99,32 @@ struct Shell {
     progress: u64,
     /// An error event that came after everything was finished (spec 2.6).
     late_error: bool,
+}
+
+impl Shell {
+    /// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.
+    fn write_named(
+        &mut self,
+        identity: &Identity,
+        kind: &str,
+        data: &[u8],
+        (member, object): (&str, Option<&RawValue>),
+    ) {
+        let renamed = object.map(|object| {
+            let mut renamed = BytesMut::with_capacity(object.get().len() + 32);
+            identity.clone().rewriter().push(object.get().as_bytes(), &mut renamed);
+            renamed.freeze()
+        });
+        self.out.extend_from_slice(b"event: ");
+        self.out.extend_from_slice(kind.as_bytes());
+        self.out.extend_from_slice(b"\ndata: ");
+        let mut rewriter = Rewriter::new(|name: &str| match &renamed {
+            Some(renamed) if name == member => Action::Replace(renamed.clone()),
+            _ => identity.action(name),
+        });
+        rewriter.push(data, &mut self.out);
+        self.out.extend_from_slice(b"\n\n");
+    }
 }
 
 /// One stream under way.

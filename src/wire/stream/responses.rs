@@ -9,9 +9,8 @@ use crate::core::usage::Usage;
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::rewrite::{Action, Rewriter};
 use crate::wire::usage;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -50,21 +49,7 @@ impl Responses {
     }
 
     fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut Shell) {
-        let identity = &self.options.identity;
-        let renamed = response.map(|response| {
-            let mut renamed = BytesMut::with_capacity(response.get().len() + 32);
-            identity.clone().rewriter().push(response.get().as_bytes(), &mut renamed);
-            renamed.freeze()
-        });
-        out.out.extend_from_slice(b"event: ");
-        out.out.extend_from_slice(kind.as_bytes());
-        out.out.extend_from_slice(b"\ndata: ");
-        let mut rewriter = Rewriter::new(|name: &str| match (name, &renamed) {
-            ("response", Some(renamed)) => Action::Replace(renamed.clone()),
-            _ => identity.action(name),
-        });
-        rewriter.push(data, &mut out.out);
-        out.out.extend_from_slice(b"\n\n");
+        out.write_named(&self.options.identity, kind, data, ("response", response));
     }
 }
 
