@@ -73,10 +73,11 @@ impl Judge<'_> {
     /// Judges a 2xx that is a failure for the reason `row`.
     #[must_use]
     pub fn failed_success(&self, row: &Row, answer: Answer<'_>) -> Verdict {
-        let told = self.classify(answer);
-        let says_nothing = told.rule == ERROR_IN_SUCCESS.name;
-        if row.name == ERROR_IN_SUCCESS.name || row.name == rules::NO_CONTENT.name && !says_nothing {
-            return told;
+        if [ERROR_IN_SUCCESS.name, rules::NO_CONTENT.name].contains(&row.name) {
+            let told = self.classify(answer);
+            if row.name == ERROR_IN_SUCCESS.name || told.rule != ERROR_IN_SUCCESS.name {
+                return told;
+            }
         }
         let mut verdict = Verdict::new(row.class, row.name);
         (verdict.effect, verdict.next) = (row.its_effect(), row.its_next());
