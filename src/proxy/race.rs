@@ -128,6 +128,7 @@ pub(super) async fn race<'a>(
     ctx.shared.metrics.health().hedge(match &raced.answered {
         Some((winner, ..)) if winner.candidate.channel == candidate.channel => "won",
         Some(_) => "lost",
+        None if gone => "abandoned",
         None => "failed",
     });
     Ok(raced)
