@@ -18,6 +18,7 @@ const OVERLOAD: Duration = Duration::from_secs(1);
 const CHANNEL: Duration = Duration::from_secs(5);
 /// The longest rest on the word of a rate limit header.
 const PACE_MAX: Duration = Duration::from_secs(10);
+
 /// How long what takes no traffic takes none; zero switches a kind of rest off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
