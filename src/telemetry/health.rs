@@ -39,7 +39,7 @@ impl HealthMetrics {
             )?,
             hedges: new.counters(
                 "tidegate_hedges_total",
-                "Second attempts beside a slow first one: they won, they lost, or both failed.",
+                "Second attempts beside a slow first one: they won, they lost, both failed, or the client left.",
                 &["outcome"],
             )?,
             budget: new.gauge(
