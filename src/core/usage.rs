@@ -1,34 +1,30 @@
 //! Token usage of one call, in the parts that are counted and priced apart.
 
-/// Tokens of one finished call (spec 7.1). `cached` and `cache_write` are parts of `input`, `reasoning` is a part of
-/// `output`; a provider that reports them apart is normalised before it gets here.
+/// Tokens of one finished call (spec 7.1), and what else of it is priced.
+///
+/// A part never adds to its whole: a provider that reports them apart is normalised before it gets here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// All input tokens, cached ones included.
+    /// All input tokens: fresh, read from a cache and written to one.
     pub input: u64,
     /// All output tokens, reasoning included.
     pub output: u64,
     /// Input tokens that were read from the provider's cache.
     pub cached: u64,
-    /// Input tokens that were written to the provider's cache.
+    /// Input tokens that were written to the provider's cache, for whatever time.
     pub cache_write: u64,
+    /// Of those, the ones that were written for an hour.
+    pub cache_write_1h: u64,
+    /// Input tokens that stand for images.
+    pub image_input: u64,
+    /// Output tokens that stand for images.
+    pub image_output: u64,
     /// Output tokens spent on reasoning.
     pub reasoning: u64,
-}
-
-impl Usage {
-    /// These figures with later ones of the same answer: what was reported last counts, and what was not stays.
-    #[must_use]
-    pub fn merged(self, later: Self) -> Self {
-        let last = |before: u64, after: u64| if after == 0 { before } else { after };
-        Self {
-            input: last(self.input, later.input),
-            output: last(self.output, later.output),
-            cached: last(self.cached, later.cached),
-            cache_write: last(self.cache_write, later.cache_write),
-            reasoning: last(self.reasoning, later.reasoning),
-        }
-    }
+    /// Images made.
+    pub images: u64,
+    /// Seconds of video made.
+    pub seconds: u64,
 }
 
 /// Where the figures of a [`Usage`] come from.
