@@ -1,36 +1,49 @@
-//! Rate limits: the generic cell rate algorithm with refund (spec 6.1, 6.2, 6.4).
+//! Rate limits, for requests and for tokens: a bucket that refills evenly (spec 6.1, 6.2, 6.4).
 //!
-//! A [`RateLimit`] of L per minute admits a burst of L and refills evenly, L a minute. Its whole state is one atomic
-//! word, the *theoretical arrival time*, so admission is exact under any number of simultaneous requests and takes no
-//! lock. Time is an argument: nanoseconds since an origin the caller chose, never going back.
+//! A limit of L per minute admits a burst of L and refills L a minute. A [`Bucket`] is the plain value, a [`RateLimit`]
+//! one that many requests share. Time is an argument: nanoseconds since an origin the caller chose; a time before one
+//! that was seen already counts as that one, so threads that read the clock in another order than they come are fine.
+//!
+//! Nothing is rounded, so nothing drifts. What is missing from a bucket is counted in parts: one unit is as many parts as
+//! a minute has nanoseconds, so that a nanosecond refills exactly L parts, whatever the limit is. An interval per unit
+//! would fit into one atomic word, but in whole nanoseconds it is off by more than a hundredth for limits near a billion.
+//! Only what is shown is rounded: units down, times up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::sync::{Mutex, MutexGuard};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-const MINUTE_NANOS: u64 = 60_000_000_000;
+/// Nanoseconds of a minute, and so the parts of one unit.
+const MINUTE: u128 = 60_000_000_000;
+/// How far charges may take a bucket below empty, in minutes of its refill: no report of usage locks longer than that.
+const DEBT_MINUTES_MAX: u128 = 10;
 
-/// A limit of so many units a minute.
-#[derive(Debug)]
-pub struct RateLimit {
-    limit: u32,
-    /// Time that one unit takes to refill, rounded up so that never more than the limit is admitted in a minute.
-    interval: u64,
-    /// When the bucket will be full again.
-    full_at: AtomicU64,
+/// A bucket of so many units a minute; full when new.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    limit: u64,
+    /// Parts that were missing at `seen`; more than the whole bucket while it is in debt.
+    missing: u128,
+    /// The latest time at which anything was taken.
+    seen: u64,
 }
+
+/// A bucket that many requests share.
+#[derive(Debug)]
+pub struct RateLimit(Mutex<Bucket>);
 
 /// How a limit stands after an admission or a refusal; the numbers of the `x-ratelimit-*` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// Units a minute.
-    pub limit: u32,
+    pub limit: u64,
     /// Units that would be admitted at once now.
-    pub remaining: u32,
+    pub remaining: u64,
     /// Until the bucket is full again.
     pub reset: Duration,
 }
 
-/// A denial by a [`RateLimit`].
+/// A denial by a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
     /// Until the same request would be admitted, if nothing else comes; `None` means never, it is larger than the limit.
@@ -39,11 +52,25 @@ pub struct Denied {
     pub standing: Standing,
 }
 
-impl RateLimit {
+impl Bucket {
     /// A full bucket of `limit` units a minute; zero admits nothing.
     #[must_use]
-    pub fn per_minute(limit: u32) -> Self {
-        Self { limit, interval: MINUTE_NANOS.div_ceil(u64::from(limit.max(1))), full_at: AtomicU64::new(0) }
+    pub fn per_minute(limit: u64) -> Self {
+        Self { limit, missing: 0, seen: 0 }
+    }
+
+    /// Whether `units` could be taken at `now`; takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] when fewer than `units` are left.
+    pub fn check(&self, units: u64, now: u64) -> Result<(), Denied> {
+        let short = (self.missing(now) + parts(units)).saturating_sub(parts(self.limit));
+        if short == 0 {
+            return Ok(());
+        }
+        let wait = (units <= self.limit).then(|| self.refill_time(short));
+        Err(Denied { wait, standing: self.standing(now) })
     }
 
     /// Takes `units`, or refuses and takes nothing.
@@ -51,138 +78,91 @@ impl RateLimit {
     /// # Errors
     ///
     /// [`Denied`] when fewer than `units` are left at `now`.
-    pub fn try_take(&self, units: u32, now: u64) -> Result<Standing, Denied> {
-        if units > self.limit {
-            return Err(Denied { wait: None, standing: self.standing(now) });
-        }
-        let cost = self.interval.saturating_mul(u64::from(units));
-        let horizon = now.saturating_add(self.burst());
-        let taken = self.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| {
-            Some(full_at.max(now).saturating_add(cost)).filter(|next| *next <= horizon)
-        });
-        match taken {
-            Ok(before) => Ok(self.standing_at(before.max(now).saturating_add(cost), now)),
-            Err(full_at) => {
-                let wait = full_at.saturating_add(cost).saturating_sub(horizon);
-                Err(Denied {
-                    wait: Some(Duration::from_nanos(wait)),
-                    standing: self.standing_at(full_at, now),
-                })
-            }
-        }
+    pub fn try_take(&mut self, units: u64, now: u64) -> Result<Standing, Denied> {
+        self.check(units, now)?;
+        self.charge(units, now);
+        Ok(self.standing(now))
     }
 
-    /// Gives `units` back that were taken before and not used.
-    pub fn refund(&self, units: u32) {
-        let cost = self.interval.saturating_mul(u64::from(units));
-        let _ = self
-            .full_at
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| Some(full_at.saturating_sub(cost)));
+    /// Takes `units` whether there are as many or not, into a debt of at most ten minutes.
+    pub fn charge(&mut self, units: u64, now: u64) {
+        let lowest = parts(self.limit) * (1 + DEBT_MINUTES_MAX);
+        self.missing = (self.missing(now) + parts(units)).min(lowest);
+        self.seen = self.seen.max(now);
+    }
+
+    /// Gives `units` back that were taken before and not used; a bucket is never more than full.
+    pub fn refund(&mut self, units: u64) {
+        self.missing = self.missing.saturating_sub(parts(units));
     }
 
     /// How the limit stands at `now`.
     #[must_use]
     pub fn standing(&self, now: u64) -> Standing {
-        self.standing_at(self.full_at.load(Ordering::Acquire), now)
-    }
-
-    fn standing_at(&self, full_at: u64, now: u64) -> Standing {
-        let missing = full_at.saturating_sub(now);
-        let remaining = self.burst().saturating_sub(missing) / self.interval;
+        let missing = self.missing(now);
+        let remaining = parts(self.limit).saturating_sub(missing) / MINUTE;
         Standing {
             limit: self.limit,
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX).min(self.limit),
-            reset: Duration::from_nanos(missing),
+            remaining: u64::try_from(remaining).unwrap_or(u64::MAX),
+            reset: self.refill_time(missing),
         }
     }
 
-    /// The time that a whole bucket takes to refill.
-    fn burst(&self) -> u64 {
-        self.interval.saturating_mul(u64::from(self.limit))
+    /// The parts that are missing at `now`.
+    fn missing(&self, now: u64) -> u128 {
+        let refilled = u128::from(now.saturating_sub(self.seen)) * u128::from(self.limit);
+        self.missing.saturating_sub(refilled)
     }
+
+    /// How long so many parts take to refill.
+    fn refill_time(&self, parts: u128) -> Duration {
+        let nanos = parts.div_ceil(u128::from(self.limit.max(1)));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+impl RateLimit {
+    /// A full bucket of `limit` units a minute; zero admits nothing.
+    #[must_use]
+    pub fn per_minute(limit: u32) -> Self {
+        Self(Mutex::new(Bucket::per_minute(limit.into())))
+    }
+
+    /// Takes `units`, or refuses and takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] when fewer than `units` are left at `now`.
+    pub fn try_take(&self, units: u64, now: u64) -> Result<Standing, Denied> {
+        self.bucket().try_take(units, now)
+    }
+
+    /// Takes `units` whether there are as many or not, into a debt of at most ten minutes.
+    pub fn charge(&self, units: u64, now: u64) {
+        self.bucket().charge(units, now);
+    }
+
+    /// Gives `units` back that were taken before and not used.
+    pub fn refund(&self, units: u64) {
+        self.bucket().refund(units);
+    }
+
+    /// How the limit stands at `now`.
+    #[must_use]
+    pub fn standing(&self, now: u64) -> Standing {
+        self.bucket().standing(now)
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        // A bucket is whole between any two statements, so one that a panic left behind is as good as any.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parts(units: u64) -> u128 {
+    u128::from(units) * MINUTE
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicU32;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    /// Goal: a fresh limit admits exactly its burst at one instant, and one more per interval afterwards.
-    #[test]
-    fn admits_a_burst_of_the_limit_and_refills_evenly() {
-        for limit in [1, 2, 7, 60, 599, 600, 100_000] {
-            let rate = RateLimit::per_minute(limit);
-            let now = 5 * SECOND;
-            let admitted = (0..=limit).filter(|_| rate.try_take(1, now).is_ok()).count();
-            assert_eq!(admitted, limit as usize);
-            let wait = rate.try_take(1, now).unwrap_err().wait.unwrap().as_nanos() as u64;
-            assert!(rate.try_take(1, now + wait - 1).is_err());
-            assert!(rate.try_take(1, now + wait).is_ok());
-        }
-    }
-
-    /// Goal: with any number of threads at one instant, exactly the limit is admitted (spec 6.2).
-    #[test]
-    fn is_exact_under_contention() {
-        for _ in 0..20 {
-            let rate = Arc::new(RateLimit::per_minute(100));
-            let admitted = Arc::new(AtomicU32::new(0));
-            std::thread::scope(|scope| {
-                for _ in 0..8 {
-                    scope.spawn(|| {
-                        for _ in 0..125 {
-                            if rate.try_take(1, SECOND).is_ok() {
-                                admitted.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
-                    });
-                }
-            });
-            assert_eq!(admitted.load(Ordering::Relaxed), 100);
-        }
-    }
-
-    /// Goal: what can never fit is told apart from what has to wait (spec 6.5).
-    #[test]
-    fn a_request_larger_than_the_limit_never_fits() {
-        let rate = RateLimit::per_minute(10);
-        assert_eq!(rate.try_take(11, 0).unwrap_err().wait, None);
-        assert_eq!(rate.standing(0).remaining, 10);
-        assert_eq!(RateLimit::per_minute(0).try_take(1, 0).unwrap_err().wait, None);
-    }
-
-    /// Goal: take and refund leaves the limit as it was.
-    #[test]
-    fn a_refund_restores_what_was_taken() {
-        let rate = RateLimit::per_minute(10);
-        for _ in 0..1_000 {
-            assert!(rate.try_take(10, SECOND).is_ok());
-            rate.refund(10);
-        }
-        assert_eq!(rate.standing(SECOND).remaining, 10);
-    }
-
-    proptest! {
-        /// Goal: over any schedule, never more than limit + elapsed × rate is admitted, and a refusal takes nothing.
-        /// Method: a naive model with exact fractions beside the limit.
-        #[test]
-        fn never_admits_more_than_the_model(limit in 1u32..50, steps in prop::collection::vec((0u64..3_000_000_000, 1u32..5), 1..200)) {
-            let rate = RateLimit::per_minute(limit);
-            let (mut now, mut level) = (SECOND, f64::from(limit));
-            for (pause, units) in steps {
-                now += pause;
-                level = (level + pause as f64 / MINUTE_NANOS as f64 * f64::from(limit)).min(f64::from(limit));
-                let admitted = rate.try_take(units, now).is_ok();
-                if admitted {
-                    level -= f64::from(units);
-                }
-                prop_assert!(level > -0.001, "overspent: {level}");
-                prop_assert!(admitted || level < f64::from(units) + 0.001, "refused with {level} left for {units}");
-            }
-        }
-    }
-}
+#[path = "limit_tests.rs"]
+mod tests;

@@ -3,8 +3,8 @@
 //! A [`Permits`] of L hands out at most L [`Permit`]s at a time. A permit is a guard: it comes back when it is dropped,
 //! whatever ended the request, so no path can forget it.
 
+use super::sync::{AtomicU32, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A bound on how many requests run at the same time.
 #[derive(Debug)]
