@@ -7,5 +7,6 @@ pub mod core;
 pub mod proxy;
 pub mod runtime;
 pub mod sandbox;
+pub mod store;
 pub mod telemetry;
 pub mod wire;

@@ -40,6 +40,12 @@ impl Guard {
         if self.address.is_loopback() || self.has_token(headers) { Ok(()) } else { Err(Denied::NoToken) }
     }
 
+    /// Whether a request may change something: that needs the token everywhere.
+    pub(super) fn may_change(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        self.may_read(headers)?;
+        if self.has_token(headers) { Ok(()) } else { Err(Denied::NoToken) }
+    }
+
     fn is_meant(&self, host: &str) -> bool {
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),

@@ -1,11 +1,14 @@
-//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`, `/explain`.
+//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`, `/explain`, `/accounts`, `/keys`.
 //!
-//! The first three say nothing secret and are open to all; for everything else [`guard`] decides.
+//! The first three say nothing secret and are open to all; for everything else [`guard`] decides. What changes something
+//! is in [`control`].
 
+mod control;
 pub mod guard;
 
 use crate::core::api::Api;
-use crate::proxy::{Inspector, Question};
+use crate::proxy::{Directory, Inspector, Question};
+use crate::store::{Bank, Health};
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
@@ -46,6 +49,10 @@ pub struct Admin {
     pub failures: Arc<Failures>,
     /// What `/explain` asks, and what brings gauges up to date.
     pub inspector: Inspector,
+    /// What `/accounts` and `/keys` show and change.
+    pub directory: Arc<Directory>,
+    /// Whether `/readyz` can say that what is paid for is written down.
+    pub bank: Arc<Bank>,
     /// Who may see what is not open to all.
     pub guard: Guard,
 }
@@ -54,6 +61,12 @@ pub struct Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
+        if head.method == http::Method::POST {
+            return match self.guard.may_change(&head.headers) {
+                Ok(()) => self.change(session).await,
+                Err(denied) => refuse(denied),
+            };
+        }
         if head.method != http::Method::GET && head.method != http::Method::HEAD {
             return text(404, "not found\n");
         }
@@ -63,20 +76,35 @@ impl ServeHttp for Admin {
                 answer(200, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
             "/livez" => text(200, "ok\n"),
-            "/readyz" if self.readiness.is_ready() => text(200, "ready\n"),
-            "/readyz" => text(503, "draining\n"),
+            "/readyz" => self.readyz(),
             path => match self.guard.may_read(&head.headers) {
                 Ok(()) => self.guarded(path, head.uri.query().unwrap_or_default()),
-                Err(Denied::ForeignHost) => {
-                    text(403, "this host name is not allowed (admin.allowed_hosts)\n")
-                }
-                Err(Denied::NoToken) => text(401, "the admin token is needed (Authorization: Bearer)\n"),
+                Err(denied) => refuse(denied),
             },
         }
     }
 }
 
+fn refuse(denied: Denied) -> Response<Vec<u8>> {
+    match denied {
+        Denied::ForeignHost => text(403, "this host name is not allowed (admin.allowed_hosts)\n"),
+        Denied::NoToken => text(401, "the admin token is needed (Authorization: Bearer)\n"),
+    }
+}
+
 impl Admin {
+    /// Ready is who wants traffic. A store that fails is said loudly, but free models are still served, so the gateway
+    /// stays in rotation.
+    fn readyz(&self) -> Response<Vec<u8>> {
+        match (self.readiness.is_ready(), self.bank.health()) {
+            (false, _) => text(503, "draining\n"),
+            (true, Health::Well) => text(200, "ready\n"),
+            (true, Health::Failing { error, .. }) => {
+                text(200, &format!("ready, but the store fails and paid requests are refused: {error}\n"))
+            }
+        }
+    }
+
     fn guarded(&self, path: &str, query: &str) -> Response<Vec<u8>> {
         match path {
             "/failures" => {
@@ -86,6 +114,8 @@ impl Admin {
                 answer(200, "application/json", found.into_bytes())
             }
             "/explain" => self.explain(query),
+            "/accounts" => json(200, &self.directory.account_views()),
+            "/keys" => json(200, &self.directory.key_views()),
             _ => text(404, "not found\n"),
         }
     }
@@ -109,6 +139,10 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     let (_, value) =
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
     Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+fn json(status: u16, body: &impl serde::Serialize) -> Response<Vec<u8>> {
+    answer(status, "application/json", serde_json::to_vec(body).unwrap_or_default())
 }
 
 fn text(status: u16, body: &str) -> Response<Vec<u8>> {

@@ -24,17 +24,39 @@ impl Listener {
     ///
     /// A sentence on why there is no answer.
     pub(super) fn get(&self, path: &str) -> Result<String, String> {
+        let request = self.agent().get(format!("http://{}{path}", self.admin));
+        self.answer(self.authorized(request)?.call())
+    }
+
+    /// Posts JSON to a path; the answer is its body.
+    ///
+    /// # Errors
+    ///
+    /// A sentence on why there is no answer, or what the gateway has against it.
+    pub(super) fn post(&self, path: &str, body: &serde_json::Value) -> Result<String, String> {
+        let request = self.agent().post(format!("http://{}{path}", self.admin));
+        let request = self.authorized(request)?.header("content-type", "application/json");
+        self.answer(request.send(body.to_string()))
+    }
+
+    fn agent(&self) -> ureq::Agent {
         let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
-        let agent = ureq::Agent::new_with_config(config.build());
-        let mut request = agent.get(format!("http://{}{path}", self.admin));
-        if let Some(token) = self.token()? {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
+        ureq::Agent::new_with_config(config.build())
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> Result<ureq::RequestBuilder<B>, String> {
+        Ok(match self.token()? {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        })
+    }
+
+    fn answer(&self, answered: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<String, String> {
         let unreachable = |e| format!("no gateway answers at {}: {e}", self.admin);
-        let mut answer = request.call().map_err(unreachable)?;
+        let mut answer = answered.map_err(unreachable)?;
         let body = answer.body_mut().read_to_string().map_err(unreachable)?;
         match answer.status().as_u16() {
-            200 => Ok(body),
+            200 | 201 => Ok(body),
             status => Err(format!("the gateway at {} answered {status}: {}", self.admin, body.trim())),
         }
     }

@@ -3,8 +3,10 @@
 mod admin;
 mod check;
 mod classify;
+mod credit;
 mod explain;
 mod keys;
+mod ledger;
 mod run;
 mod sandbox;
 mod why;
@@ -63,10 +65,17 @@ enum Command {
         #[command(flatten)]
         admin: admin::Listener,
     },
-    /// Make keys for clients.
+    /// Keys for clients.
     Keys {
         #[command(subcommand)]
-        command: KeysCommand,
+        command: keys::Command,
+    },
+    /// Book an amount to an account of a running gateway.
+    Credit(credit::Arguments),
+    /// Look at the ledger of a gateway that is not running.
+    Ledger {
+        #[command(subcommand)]
+        command: ledger::Command,
     },
     /// Run a scripted OpenAI-compatible upstream for trials and tests.
     Sandbox {
@@ -74,14 +83,6 @@ enum Command {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9101")]
         listen: std::net::SocketAddr,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Make a new key; print it, once, and the digest for the configuration.
-    New,
-    /// Read a key from standard input and print its digest.
-    Hash,
 }
 
 /// Runs the command line of this process.
@@ -95,8 +96,9 @@ pub fn main() -> ExitCode {
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
-        (Some(Command::Keys { command: KeysCommand::New }), false) => keys::new(),
-        (Some(Command::Keys { command: KeysCommand::Hash }), false) => keys::hash(),
+        (Some(Command::Keys { command }), false) => keys::run(&command),
+        (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
+        (Some(Command::Ledger { command }), false) => ledger::run(&command),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
     };
@@ -110,6 +112,17 @@ type Ended = Result<ExitCode, u8>;
 fn complain(code: u8, what: impl std::fmt::Display) -> Ended {
     let _ = writeln!(io::stderr(), "tidegate: {what}");
     Err(code)
+}
+
+/// Prints what a running gateway answered.
+fn answered(answer: Result<String, String>) -> Ended {
+    match answer {
+        Ok(text) => {
+            say(text.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => complain(EXIT_RUNTIME, why),
+    }
 }
 
 /// Writes to standard output; a reader that left is not our problem.

@@ -2,9 +2,8 @@
 
 use super::reader::{Item, Object};
 use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
-use super::{classify, name, secret, tls};
+use super::{classify, limits, name, secret, tls};
 use crate::core::api::Api;
-use crate::core::channel::ChannelLimits;
 use crate::core::health::Times;
 use http::{HeaderName, Uri};
 use std::collections::HashSet;
@@ -131,7 +130,7 @@ fn channel(
     let trusted = flag("trusted", false);
     let apis = object.get("apis").map_or_else(|| spoken_by(provider), |item| apis(&item));
     let status_map = object.get("status_map").map(|item| classify::status_map(&item)).unwrap_or_default();
-    let limits = object.get("limits").map(|item| limits(&item)).unwrap_or_default();
+    let limits = limits::limits(object.get("limits"));
     let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
     let pass_headers = object.get("pass_headers").map(|item| pass_headers(&item)).unwrap_or_default();
     let groups = object.get("groups").map(|item| texts(&item)).unwrap_or_default();
@@ -213,14 +212,6 @@ fn base_url(item: &Item<'_>) -> Option<BaseUrl> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
     Some(BaseUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
-}
-
-fn limits(item: &Item<'_>) -> ChannelLimits {
-    let Some(section) = item.object() else { return ChannelLimits::default() };
-    let count = |name| section.get(name).and_then(|item| item.number(1..=1_000_000_000));
-    let limits = ChannelLimits { concurrency: count("concurrency"), rpm: count("rpm") };
-    section.finish();
-    limits
 }
 
 fn credentials(item: &Item<'_>) -> Vec<super::Secret> {

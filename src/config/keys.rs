@@ -1,12 +1,15 @@
 //! The sections `accounts` and `keys`.
 
 use super::reader::{Item, Object};
-use super::types::{Account, Key, Limits, Model};
-use super::{mint, name};
+use super::types::{Account, Billing, Key, Model};
+use super::{limits, mint, name, price, server};
 use crate::core::key::Pattern;
+use crate::core::money::Money;
 use std::collections::HashSet;
 use std::fmt;
 use std::time::UNIX_EPOCH;
+
+const BILLING: [(&str, Billing); 2] = [("prepaid", Billing::Prepaid), ("none", Billing::None)];
 
 /// A key that was made for this run, because the file says `generate: true`.
 #[derive(Clone)]
@@ -37,8 +40,11 @@ pub(super) fn accounts(item: Option<Item<'_>>) -> Vec<Account> {
         let id = name(&object, &mut seen);
         let verified = object.get("verified").map_or(Some(false), |item| item.flag());
         let group = text(&object, "group");
+        let billing = object.get("billing").map_or(Some(Billing::Prepaid), |item| item.one_of(&BILLING));
+        let credit = object.get("credit").and_then(|item| price::amount(&item));
+        let limits = limits::limits(object.get("limits"));
         object.finish();
-        Some(Account { id: id?, verified: verified?, group })
+        Some(Account { id: id?, verified: verified?, group, billing: billing?, credit, limits })
     };
     item.map(|item| item.list()).unwrap_or_default().iter().filter_map(account).collect()
 }
@@ -77,7 +83,9 @@ fn key(
     let expires = object.get("expires").map(|item| expires(&item));
     let allowed = object.get("models").map_or_else(|| vec!["*".to_owned()], |item| patterns(&item, models));
     let group = text(object, "group");
-    let limits = object.get("limits").and_then(|item| limits(&item)).unwrap_or_default();
+    let quota = object.get("quota").and_then(|item| quota(&item));
+    let ips = object.get("ips").map(|item| server::networks(&item)).unwrap_or_default();
+    let limits = limits::limits(object.get("limits"));
     Some(Key {
         name: named.or_else(|| id.clone())?,
         id: id?,
@@ -87,6 +95,8 @@ fn key(
         digest: digest?,
         models: allowed,
         group,
+        quota,
+        ips,
         limits,
     })
 }
@@ -170,12 +180,9 @@ fn patterns(item: &Item<'_>, models: &[Model]) -> Vec<String> {
     item.list().into_iter().filter_map(pattern).collect()
 }
 
-fn limits(item: &Item<'_>) -> Option<Limits> {
-    let object = item.object()?;
-    let count = |name| object.get(name).and_then(|item| item.number(1..=100_000_000));
-    let limits = Limits { rpm: count("rpm"), concurrency: count("concurrency") };
-    object.finish();
-    Some(limits)
+/// What a key may spend in all: dollars, or as much as its account has.
+fn quota(item: &Item<'_>) -> Option<Money> {
+    if item.node.value == super::tree::Value::Text("unlimited".into()) { None } else { price::amount(item) }
 }
 
 fn text(object: &Object<'_>, name: &'static str) -> Option<String> {

@@ -8,9 +8,11 @@
 mod channels;
 mod classify;
 mod keys;
+mod limits;
 pub mod mint;
 mod models;
 mod not_yet;
+mod price;
 mod problem;
 mod quantity;
 mod reader;
@@ -27,8 +29,8 @@ use std::collections::HashSet;
 use std::path::Path;
 pub use tls::{Authorities, Tls};
 pub use types::{
-    Account, Admin, BaseUrl, Channel, Config, Errors, Key, Limits, Model, Provider, Retry, Sandbox, Secret,
-    Server, Timeouts,
+    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Provider, Retry, Sandbox, Secret,
+    Server, Store, Tariff, Timeouts,
 };
 
 /// A configuration that may be used.
@@ -91,9 +93,8 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
     }
     let sandbox = root.get("sandbox").and_then(|item| server::sandbox(&item));
     let defaults = channels::defaults(root.get("defaults"));
-    if let Some(store) = root.get("store").and_then(|item| item.object()) {
-        store.finish();
-    }
+    let store = server::store(root.get("store"), root.folder());
+    let limits = limits::limits(root.get("limits"));
     let server = server::server(root.get("server"));
     let admin = server::admin(root.get("admin"));
     let errors = server::errors(root.get("errors"));
@@ -117,13 +118,15 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
             keys,
             classify,
             retry: defaults.retry,
+            limits,
+            store,
             sandbox,
         },
         minted,
     ))
 }
 
-/// A model that nobody serves is not offered, which is rarely meant.
+/// A model that nobody serves, or that has no price, is not offered, which is rarely meant.
 fn warn_of_idle_models(list: &Item<'_>, models: &[Model], channels: &[Channel]) {
     let served: HashSet<_> = channels
         .iter()
@@ -132,6 +135,12 @@ fn warn_of_idle_models(list: &Item<'_>, models: &[Model], channels: &[Channel]) 
         .collect();
     for model in models.iter().filter(|model| !served.contains(model.id.as_str())) {
         list.warn(format!("no enabled channel serves the model {}", model.id));
+    }
+    for model in models.iter().filter(|model| model.tariff == Tariff::Unknown) {
+        list.warn(format!(
+            "the model {} has no price and is not offered (price: {{…}}, or free: true)",
+            model.id
+        ));
     }
 }
 

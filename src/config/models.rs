@@ -2,7 +2,9 @@
 
 use super::reader::Item;
 use super::types::Model;
+use super::{limits, price};
 use crate::core::api::ModelKind;
+use crate::core::estimate::{Family, ImageRule};
 use std::collections::HashSet;
 
 const KINDS: [(&str, ModelKind); 5] = [
@@ -29,11 +31,20 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let kind = object.get("kind").map_or(Some(ModelKind::Chat), |item| item.one_of(&KINDS));
     let verification = object.get("verification").map(|item| item.one_of(&[("telegram", ())]));
     let (context_window, output_max) = (count("context_window"), count("output_max"));
+    let tariff = price::tariff(&object, id.as_deref().unwrap_or_default(), kind);
+    let family = object.get("tokenizer").map(|item| item.one_of(&Family::WORDS));
+    let fixed = object.get("image_tokens").and_then(|item| item.number(0..=1_000_000));
+    let limits = limits::limits(object.get("limits"));
     let hedge = object.get("hedge").map_or(Some(false), |item| item.flag());
     object.finish();
+    let id = id?;
     Some(Model {
         hedge: hedge?,
-        id: id?,
+        tariff,
+        tokenizer: family.unwrap_or_else(|| Some(Family::of_model(&id)))?,
+        image_tokens: fixed.map_or_else(ImageRule::default, ImageRule::Fixed),
+        limits,
+        id,
         kind: kind?,
         context_window,
         output_max,

@@ -17,27 +17,11 @@ use Severity::{NoEffect, Refused};
 /// Paths without indices, and what becomes of them.
 const TABLE: &[(&str, Severity)] = &[
     ("cors", Refused),
-    ("limits", NoEffect),
-    ("server.trusted_proxies", Refused),
-    ("store.path", NoEffect),
     ("store.postgres", Refused),
     ("store.redis", Refused),
-    ("models[].price", NoEffect),
-    ("models[].free", NoEffect),
-    ("models[].long_context", NoEffect),
     ("models[].sizes", NoEffect),
-    ("models[].tokenizer", NoEffect),
-    ("models[].limits", NoEffect),
     ("models[].unsupported", Refused),
-    ("channels[].limits.tpm", NoEffect),
     ("channels[].api_version", Refused),
-    ("accounts[].credit", NoEffect),
-    ("accounts[].billing", NoEffect),
-    ("accounts[].limits", NoEffect),
-    ("keys[].ips", Refused),
-    ("keys[].quota", Refused),
-    ("keys[].limits.tpm", NoEffect),
-    ("keys[].limits.shadow", Refused),
 ];
 
 /// What becomes of the member at `path` (with indices), if it is in the table.
@@ -75,8 +59,8 @@ mod tests {
     #[test]
     fn paths_are_matched_without_indices() {
         assert_eq!(severity("channels[12].api_version"), Some(Refused));
-        assert_eq!(severity("keys[0].limits.tpm"), Some(NoEffect));
+        assert_eq!(severity("models[0].sizes"), Some(NoEffect));
         assert_eq!(severity("server.http2"), None);
-        assert!(names_under("keys[3]").eq(["ips", "quota"]));
+        assert!(names_under("models[3]").eq(["sizes", "unsupported"]));
     }
 }

@@ -230,6 +230,11 @@ impl<'a> Object<'a> {
         (!matches!(node.value, Value::Null)).then_some(Item { reader: self.item.reader, path, node })
     }
 
+    /// The folder that relative paths start from.
+    pub(super) fn folder(&self) -> &'a Path {
+        self.item.reader.folder
+    }
+
     /// A member that has to be there.
     pub(super) fn required(&self, name: &'static str) -> Option<Item<'a>> {
         let found = self.get(name);

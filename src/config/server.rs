@@ -1,9 +1,11 @@
-//! The sections `server`, `admin`, `errors` and `sandbox`.
+//! The sections `server`, `admin`, `store`, `errors` and `sandbox`.
 
 use super::reader::{Item, Object};
-use super::types::{Admin, Errors, Sandbox, Server};
+use super::types::{Admin, Errors, Sandbox, Server, Store};
 use super::{secret, tls};
-use std::net::{Ipv4Addr, SocketAddr};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
             .unwrap_or(20_000),
         keepalive: time("keepalive", 75),
         write_timeout: time("write_timeout", 30),
+        trusted_proxies: get("trusted_proxies").map(|item| networks(&item)).unwrap_or_default(),
         drain: get("drain").and_then(|item| item.duration()).unwrap_or(Duration::from_secs(5)),
         grace: get("grace").and_then(|item| item.duration()).unwrap_or(Duration::from_secs(60)),
     };
@@ -54,6 +57,30 @@ pub(super) fn admin(item: Option<Item<'_>>) -> Admin {
         section.finish();
     }
     Admin { listen: listen.unwrap_or(loopback(9090)), token, allowed_hosts }
+}
+
+/// The embedded store; a relative path starts from the configuration's folder.
+pub(super) fn store(item: Option<Item<'_>>, folder: &Path) -> Store {
+    let section = item.and_then(|item| item.object());
+    let path = section.as_ref().and_then(|section| section.get("path")).and_then(|item| item.text());
+    let path = folder.join(path.unwrap_or("data"));
+    if let Some(section) = section {
+        section.finish();
+    }
+    Store { path }
+}
+
+/// Addresses and networks, as `10.0.0.0/8` or `192.0.2.7`.
+pub(super) fn networks(item: &Item<'_>) -> Vec<IpNet> {
+    let network = |item: &Item<'_>| {
+        let text = item.text()?;
+        let parsed = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        if parsed.is_none() {
+            item.refuse_with("is no address or network", "such as 192.0.2.7 or 10.0.0.0/8");
+        }
+        parsed
+    };
+    item.list().iter().filter_map(network).collect()
 }
 
 pub(super) fn errors(item: Option<Item<'_>>) -> Errors {

@@ -3,10 +3,15 @@
 pub use super::secret::Secret;
 use super::tls::{Authorities, Tls};
 use crate::core::api::{Api, ModelKind};
-use crate::core::channel::ChannelLimits;
+use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
+use crate::core::limits::Limited;
+use crate::core::money::Money;
+use crate::core::price::Price;
 use crate::wire::custom::CustomRow;
+use ipnet::IpNet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A whole configuration.
@@ -30,6 +35,10 @@ pub struct Config {
     pub classify: Vec<CustomRow>,
     /// Bounds of failover over all traffic.
     pub retry: Retry,
+    /// Limits over all traffic.
+    pub limits: Limited,
+    /// The embedded store.
+    pub store: Store,
     /// The scripted upstream inside this process, for the quick start.
     pub sandbox: Option<Sandbox>,
 }
@@ -61,6 +70,8 @@ pub struct Server {
     pub keepalive: Duration,
     /// How long a single write to a client may take.
     pub write_timeout: Duration,
+    /// Load balancers whose word on a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long the gateway is not ready but still accepts, before it closes its listeners.
     pub drain: Duration,
     /// How long requests under way may take after that.
@@ -76,6 +87,13 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Names under which the listener may be asked, besides its address and loopback.
     pub allowed_hosts: Vec<String>,
+}
+
+/// The embedded store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The folder of its file.
+    pub path: PathBuf,
 }
 
 /// How errors are told.
@@ -118,6 +136,25 @@ pub struct Model {
     pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
     pub verification: bool,
+    /// What it costs.
+    pub tariff: Tariff,
+    /// The tokenizer whose counts its estimates follow.
+    pub tokenizer: Family,
+    /// How many tokens an image in a prompt is taken for.
+    pub image_tokens: ImageRule,
+    /// Limits over all its callers.
+    pub limits: Limited,
+}
+
+/// What a model costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tariff {
+    /// Nothing, as declared.
+    Free,
+    /// This.
+    Priced(Price),
+    /// Nobody has said; such a model is not offered (spec 8.6).
+    Unknown,
 }
 
 /// The dialect that a channel speaks.
@@ -172,7 +209,7 @@ pub struct Channel {
     /// Authorities of its certificate, instead of the usual ones.
     pub ca: Option<Authorities>,
     /// Its own limits (spec 6.6).
-    pub limits: ChannelLimits,
+    pub limits: Limited,
     /// Whether its ids pass unchanged (spec 1.5).
     pub trusted: bool,
     /// Header fields of clients that it asks for by name (spec 5.5).
@@ -215,6 +252,22 @@ pub struct Account {
     pub verified: bool,
     /// The group of its keys that have none of their own.
     pub group: Option<String>,
+    /// Whether its requests are paid for.
+    pub billing: Billing,
+    /// Its opening balance, booked once (spec 5.4).
+    pub credit: Option<Money>,
+    /// Limits over all its keys.
+    pub limits: Limited,
+}
+
+/// Whether the requests of an account are paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Billing {
+    /// From its balance, in advance.
+    #[default]
+    Prepaid,
+    /// They are not: limits alone bound it.
+    None,
 }
 
 /// A key of a client.
@@ -236,15 +289,10 @@ pub struct Key {
     pub models: Vec<String>,
     /// Its group.
     pub group: Option<String>,
+    /// What it may spend in all; `None` for as much as its account has.
+    pub quota: Option<Money>,
+    /// The addresses it may be used from; empty for all.
+    pub ips: Vec<IpNet>,
     /// Its limits.
-    pub limits: Limits,
-}
-
-/// Limits of a key; `None` for no bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-    /// Requests at a time.
-    pub concurrency: Option<u32>,
+    pub limits: Limited,
 }

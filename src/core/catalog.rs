@@ -4,7 +4,10 @@
 //! positions in the configuration's lists.
 
 use super::api::{Api, ApiSet, ModelKind};
+use super::estimate::{Family, ImageRule};
 use super::id::{ChannelId, ModelId};
+use super::limits::{Limited, Limits, Scope};
+use super::price::Price;
 use super::select::Tier;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +23,18 @@ pub struct Model {
     pub verification: bool,
     /// Whether slow requests are tried at a second channel beside the first.
     pub hedge: bool,
+    /// What it costs; `None` for nothing.
+    pub price: Option<Price>,
+    /// Input and output tokens that fit together, if that is known.
+    pub context_window: Option<u64>,
+    /// Output tokens of one answer, if that is bounded.
+    pub output_max: Option<u64>,
+    /// The tokenizer whose counts its estimates follow.
+    pub tokenizer: Family,
+    /// How many tokens an image in a prompt is taken for.
+    pub image_tokens: ImageRule,
+    /// Limits over all its callers.
+    pub limits: Arc<Limits>,
     /// Enabled channels that serve it, lowest priority number first.
     pub tiers: Vec<Tier>,
 }
@@ -117,6 +132,24 @@ impl Catalog {
 }
 
 impl Model {
+    /// A model that costs nothing, has no limits, and that nobody serves.
+    #[must_use]
+    pub fn free(id: &str, kind: ModelKind) -> Self {
+        Self {
+            id: id.into(),
+            kind,
+            verification: false,
+            hedge: false,
+            price: None,
+            context_window: None,
+            output_max: None,
+            tokenizer: Family::default(),
+            image_tokens: ImageRule::default(),
+            limits: Limits::new(Scope::Model, Limited::default()),
+            tiers: Vec::new(),
+        }
+    }
+
     /// All candidates, tier after tier.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.tiers.iter().flat_map(|tier| &tier.candidates)

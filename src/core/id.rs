@@ -31,8 +31,4 @@ ids! {
     ModelId,
     /// A configured channel.
     ChannelId,
-    /// A key that clients present.
-    KeyId,
-    /// An account that owns keys.
-    AccountId,
 }

@@ -3,22 +3,24 @@
 //! A key is known by the SHA-256 digest of its text alone; the text is nowhere in this process after it was read from
 //! a request. Unknown, disabled and expired keys are the same refusal, so that nobody can tell them apart.
 
-use super::id::{AccountId, KeyId};
-use super::limit::{Denied, RateLimit, Standing};
-use super::permit::{Permit, Permits};
+use super::limits::Limits;
+use super::money::Money;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// SHA-256 of a whole key.
 pub type Digest = [u8; 32];
 
 /// One key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Key {
     /// The public name of the key, for logs; never the key.
     pub id: Arc<str>,
+    /// What people call it.
+    pub name: Arc<str>,
     /// Who owns it.
-    pub account: AccountId,
+    pub account: Arc<Account>,
     /// A disabled key is refused as if unknown.
     pub enabled: bool,
     /// Unix seconds from which on it is refused; `None` for never.
@@ -27,8 +29,12 @@ pub struct Key {
     pub models: Vec<Pattern>,
     /// The group that decides which channels serve it.
     pub group: Option<Arc<str>>,
+    /// The addresses it may be used from; empty for all.
+    pub networks: Vec<Network>,
+    /// What it may spend in all; `None` for as much as its account has.
+    pub quota: Option<Money>,
     /// Its own limits and their present state.
-    pub limits: Arc<KeyLimits>,
+    pub limits: Arc<Limits>,
 }
 
 /// A rule that names models: all, those with a prefix, or one.
@@ -42,7 +48,16 @@ pub enum Pattern {
     Exact(Box<str>),
 }
 
-/// An account, as far as requests need to know it.
+/// Addresses with the same first bits; IPv4 stands as IPv6 does it (RFC 4291, 2.5.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Any address of it.
+    pub address: u128,
+    /// How many bits are the same, of 128.
+    pub bits: u8,
+}
+
+/// An account, as far as requests need to know it; its money is in the ledger.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// Its name.
@@ -51,35 +66,19 @@ pub struct Account {
     pub verified: bool,
     /// Its group, for keys that have none of their own.
     pub group: Option<Arc<str>>,
+    /// Whether it pays from a balance; if not, only limits bound it.
+    pub prepaid: bool,
+    /// Limits over all its keys.
+    pub limits: Arc<Limits>,
 }
 
-/// The limits of one key with their counters; shared between configuration generations, so that a reload forgets
-/// nothing.
-#[derive(Debug, Default)]
-pub struct KeyLimits {
-    concurrency: Option<Arc<Permits>>,
-    requests: Option<RateLimit>,
-}
-
-/// What a request holds of its key's limits while it runs.
-#[derive(Debug, Default)]
-pub struct Admission {
-    /// The concurrency slot; comes back on drop.
-    pub permit: Option<Permit>,
-    /// How the request rate stands after this request.
-    pub requests: Option<Standing>,
-}
-
-/// Why a key's limits refused a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exceeded {
-    /// As many requests as allowed are running.
-    Concurrency {
-        /// The most that may run at a time.
-        limit: u32,
-    },
-    /// The requests of this minute are used up.
-    Requests(Denied),
+impl Network {
+    /// Whether an address belongs to it.
+    #[must_use]
+    pub fn contains(self, address: u128) -> bool {
+        let differing = (self.address ^ address).leading_zeros();
+        differing >= u32::from(self.bits)
+    }
 }
 
 impl Pattern {
@@ -104,11 +103,33 @@ impl Pattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Exact(id) => f.write_str(id),
+        }
+    }
+}
+
 impl Key {
     /// Whether the key may be used at all at `now` (Unix seconds).
     #[must_use]
     pub fn is_valid(&self, now: u64) -> bool {
         self.enabled && self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Whether the key may be used from an address.
+    #[must_use]
+    pub fn may_come_from(&self, address: u128) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// The group it belongs to: its own, or its account's.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref().or(self.account.group.as_deref())
     }
 
     /// Whether the key may call `model`.
@@ -118,122 +139,98 @@ impl Key {
     }
 }
 
-impl KeyLimits {
-    /// Fresh limits: so many requests a minute, so many at a time; `None` for no bound.
-    #[must_use]
-    pub fn new(requests_per_minute: Option<u32>, concurrency: Option<u32>) -> Arc<Self> {
-        Arc::new(Self {
-            concurrency: concurrency.map(Permits::new),
-            requests: requests_per_minute.map(RateLimit::per_minute),
-        })
-    }
-
-    /// Admits one request at `now` (nanoseconds of a monotonic clock), all limits or none (spec 6.2).
-    ///
-    /// # Errors
-    ///
-    /// The first limit that refuses; nothing is taken then.
-    pub fn try_admit(&self, now: u64) -> Result<Admission, Exceeded> {
-        let permit = match &self.concurrency {
-            None => None,
-            Some(permits) => {
-                Some(permits.try_acquire().ok_or(Exceeded::Concurrency { limit: permits.limit() })?)
-            }
-        };
-        let requests = match &self.requests {
-            None => None,
-            Some(rate) => Some(rate.try_take(1, now).map_err(Exceeded::Requests)?),
-        };
-        Ok(Admission { permit, requests })
-    }
-
-    /// Requests running now under this key, where concurrency is bounded.
-    #[must_use]
-    pub fn running(&self) -> Option<u32> {
-        self.concurrency.as_ref().map(|permits| permits.used())
-    }
-}
-
-/// All keys and accounts of one configuration generation.
+/// All keys and accounts that are known at a moment.
 #[derive(Debug, Default)]
 pub struct Keys {
-    keys: Vec<Key>,
-    accounts: Vec<Account>,
-    by_digest: HashMap<Digest, KeyId>,
+    by_digest: HashMap<Digest, Arc<Key>>,
+    accounts: Vec<Arc<Account>>,
 }
 
 impl Keys {
-    /// The tables; a key's account is an index of `accounts`. Of two keys with one digest the first counts.
+    /// The table of these keys and accounts. Of two keys with one digest the first counts.
     #[must_use]
-    pub fn new(accounts: Vec<Account>, keys: Vec<(Digest, Key)>) -> Self {
+    pub fn new(accounts: Vec<Arc<Account>>, keys: Vec<(Digest, Key)>) -> Self {
         let mut by_digest = HashMap::with_capacity(keys.len());
-        for (index, (digest, _)) in keys.iter().enumerate() {
-            by_digest.entry(*digest).or_insert(KeyId::new(index));
+        for (digest, key) in keys {
+            by_digest.entry(digest).or_insert_with(|| Arc::new(key));
         }
-        Self { keys: keys.into_iter().map(|(_, key)| key).collect(), accounts, by_digest }
+        Self { by_digest, accounts }
     }
 
     /// The key with this digest, if it may be used at `now` (Unix seconds).
     #[must_use]
-    pub fn authenticate(&self, digest: &Digest, now: u64) -> Option<(KeyId, &Key)> {
-        let id = *self.by_digest.get(digest)?;
-        self.key(id).filter(|key| key.is_valid(now)).map(|key| (id, key))
+    pub fn authenticate(&self, digest: &Digest, now: u64) -> Option<&Arc<Key>> {
+        self.by_digest.get(digest).filter(|key| key.is_valid(now))
     }
 
-    /// The key of an id.
+    /// The key of a name.
     #[must_use]
-    pub fn key(&self, id: KeyId) -> Option<&Key> {
-        self.keys.get(id.index())
+    pub fn find(&self, id: &str) -> Option<&Arc<Key>> {
+        self.all().find(|key| &*key.id == id)
     }
 
-    /// All keys, in the order of the configuration.
+    /// The digest of the key of a name.
     #[must_use]
-    pub fn all(&self) -> &[Key] {
-        &self.keys
+    pub fn digest_of(&self, id: &str) -> Option<&Digest> {
+        self.by_digest.iter().find(|(_, key)| &*key.id == id).map(|(digest, _)| digest)
     }
 
-    /// The account of an id.
-    #[must_use]
-    pub fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(id.index())
+    /// All keys, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.by_digest.values()
     }
 
-    /// The group a key belongs to: its own, or its account's.
+    /// The account of a name.
     #[must_use]
-    pub fn group<'a>(&'a self, key: &'a Key) -> Option<&'a str> {
-        key.group.as_deref().or_else(|| self.account(key.account)?.group.as_deref())
+    pub fn account(&self, id: &str) -> Option<&Arc<Account>> {
+        self.accounts.iter().find(|account| &*account.id == id)
+    }
+
+    /// All accounts, in the order in which they became known.
+    #[must_use]
+    pub fn accounts(&self) -> &[Arc<Account>] {
+        &self.accounts
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::{Limited, Scope};
 
     fn key(expires: Option<u64>, enabled: bool) -> Key {
+        let account = Account {
+            id: "a".into(),
+            verified: false,
+            group: Some("g".into()),
+            prepaid: true,
+            limits: Limits::new(Scope::Account, Limited::default()),
+        };
         Key {
             id: "k".into(),
-            account: AccountId::new(0),
+            name: "k".into(),
+            account: Arc::new(account),
             enabled,
             expires,
             models: vec![Pattern::parse("openai/*"), Pattern::parse("x/y")],
             group: None,
-            limits: KeyLimits::new(None, None),
+            networks: Vec::new(),
+            quota: None,
+            limits: Limits::new(Scope::Key, Limited::default()),
         }
     }
 
     /// Goal: unknown, disabled and expired keys are all just absent (spec 2.2, 401).
     #[test]
     fn only_valid_keys_authenticate() {
-        let keys = Keys::new(
-            vec![Account { id: "a".into(), verified: false, group: Some("g".into()) }],
-            vec![([1; 32], key(Some(100), true)), ([2; 32], key(None, false)), ([3; 32], key(None, true))],
-        );
+        let keys =
+            vec![([1; 32], key(Some(100), true)), ([2; 32], key(None, false)), ([3; 32], key(None, true))];
+        let keys = Keys::new(Vec::new(), keys);
         assert!(keys.authenticate(&[1; 32], 99).is_some());
         assert!(keys.authenticate(&[1; 32], 100).is_none());
         assert!(keys.authenticate(&[2; 32], 0).is_none());
         assert!(keys.authenticate(&[9; 32], 0).is_none());
-        let (id, found) = keys.authenticate(&[3; 32], 0).unwrap();
-        assert_eq!((id.index(), keys.group(found)), (2, Some("g")));
+        assert_eq!(keys.authenticate(&[3; 32], 0).unwrap().group(), Some("g"));
     }
 
     /// Goal: model rules match exactly: all, a whole path prefix, or one id (spec 1.3, 5.3).
@@ -245,15 +242,14 @@ mod tests {
         assert_eq!(Pattern::parse("gpt*"), Pattern::Exact("gpt*".into()));
     }
 
-    /// Goal: a refusal by one limit leaves the others untouched (spec 6.2).
+    /// Goal: a key with networks may come from these alone.
     #[test]
-    fn admission_is_all_or_nothing() {
-        let limits = KeyLimits::new(Some(2), Some(1));
-        let first = limits.try_admit(0).unwrap();
-        assert_eq!(limits.try_admit(0).unwrap_err(), Exceeded::Concurrency { limit: 1 });
-        drop(first);
-        drop(limits.try_admit(0).unwrap());
-        assert!(matches!(limits.try_admit(0), Err(Exceeded::Requests(_))));
-        assert_eq!(limits.running(), Some(0));
+    fn networks_are_prefixes() {
+        let mut key = key(None, true);
+        assert!(key.may_come_from(7));
+        key.networks = vec![Network { address: 0x10 << 64, bits: 64 }, Network { address: 5, bits: 128 }];
+        assert!(key.may_come_from(0x10 << 64 | 99) && key.may_come_from(5));
+        assert!(!key.may_come_from(0x11 << 64) && !key.may_come_from(4));
+        assert!(Network { address: 0, bits: 0 }.contains(u128::MAX));
     }
 }

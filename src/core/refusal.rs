@@ -4,7 +4,7 @@
 
 use super::api::Api;
 use super::failure::Verdict;
-use super::key::Exceeded;
+use super::limits::{Dimension, Exceeded};
 use std::time::Duration;
 
 /// The precise cause for which a request did not get an upstream's answer.
@@ -80,8 +80,21 @@ pub enum Refusal {
         /// Where it is served.
         home: Api,
     },
+    /// The key may not be used from where it was used.
+    AddressDenied,
+    /// The input is larger than the model's context.
+    ContextTooLong {
+        /// What fits, in tokens.
+        max: u64,
+        /// What came, in tokens, if it was counted.
+        count: Option<u64>,
+    },
     /// A limit of the caller's own.
     Limited(Exceeded),
+    /// The balance of the account, or the quota of the key, does not cover the request.
+    InsufficientQuota,
+    /// What is paid for cannot be written down now.
+    StoreUnavailable,
     /// The gateway has more to do than it can, or is about to stop.
     Busy,
 }
@@ -101,9 +114,10 @@ impl Refusal {
             | Self::MissingParameter(_)
             | Self::InvalidValue { .. } => "envelope",
             Self::UnknownModel(_) => "model",
-            Self::ModelDenied(_) | Self::VerificationRequired(_) => "access",
-            Self::WrongEndpoint { .. } => "rules",
+            Self::ModelDenied(_) | Self::VerificationRequired(_) | Self::AddressDenied => "access",
+            Self::WrongEndpoint { .. } | Self::ContextTooLong { .. } => "rules",
             Self::Limited(_) => "limits",
+            Self::InsufficientQuota | Self::StoreUnavailable => "quota",
             Self::Busy => "gateway",
         }
     }
@@ -131,8 +145,15 @@ impl Refusal {
             Self::ModelDenied(_) => "model_denied",
             Self::VerificationRequired(_) => "verification_required",
             Self::WrongEndpoint { .. } => "wrong_endpoint",
-            Self::Limited(Exceeded::Concurrency { .. }) => "concurrency",
-            Self::Limited(Exceeded::Requests(_)) => "requests_per_minute",
+            Self::AddressDenied => "address_denied",
+            Self::ContextTooLong { .. } => "context_too_long",
+            Self::Limited(exceeded) => match exceeded.dimension {
+                Dimension::Concurrency => "concurrency",
+                Dimension::Requests => "requests_per_minute",
+                Dimension::Tokens => "tokens_per_minute",
+            },
+            Self::InsufficientQuota => "insufficient_quota",
+            Self::StoreUnavailable => "store_unavailable",
             Self::Busy => "busy",
         }
     }

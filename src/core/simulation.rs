@@ -94,7 +94,7 @@ impl World {
             groups: Arc::new([]),
         });
         let tiers = tiers(candidates.collect());
-        let model = Model { id: "m".into(), kind: ModelKind::Chat, verification: false, hedge: false, tiers };
+        let model = Model { tiers, ..Model::free("m", ModelKind::Chat) };
         let health = scripts.iter().map(|_| Arc::new(ChannelHealth::new(1, 1, ChannelLimits::default())));
         Self {
             catalog: Catalog::new(vec![model]),

@@ -3,12 +3,16 @@
 //! The checks stand here in their order; the first that fails answers, nothing after it runs, and no upstream hears of
 //! it.
 
-use super::{Ctx, Downstream, body, clock};
+use super::asked::{self, Asked};
+use super::charge::Need;
+use super::{Ctx, Downstream, body, clock, origin, quota};
+use crate::core::catalog::Model;
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::key::Key;
+use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::endpoint::{Call, Endpoint, Route, route};
-use crate::wire::envelope::{Envelope, Places};
+use crate::wire::envelope::Places;
 use crate::wire::{credential, encoding, seal, splice};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
@@ -21,8 +25,6 @@ use std::time::Instant;
 
 /// Headers by which clients name a session.
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "x-session-affinity"];
-/// Members of requests whose answers may carry thoughts that belong to one account.
-const THOUGHTS: [&[u8]; 3] = [b"\"thinking\"", b"\"reasoning\"", b"\"encrypted_content\""];
 /// Header fields that a request may have.
 const FIELDS_MAX: usize = 128;
 
@@ -34,12 +36,14 @@ pub(super) enum Admitted {
     Models(Visible),
     /// One model by its id.
     Model(Visible, String),
+    /// The balance of a key and its account.
+    Balance(Arc<Key>),
     /// A call to relay.
     Call(Box<AdmittedCall>),
 }
 
 /// Which models a caller may see: all, or those of a key.
-pub(super) struct Visible(Option<crate::core::id::KeyId>);
+pub(super) struct Visible(Option<Arc<Key>>);
 
 /// A call that may be relayed.
 pub(super) struct AdmittedCall {
@@ -56,6 +60,10 @@ pub(super) struct AdmittedCall {
     pub(super) account: Arc<str>,
     pub(super) body: Bytes,
     pub(super) places: Places,
+    /// What it may need, in tokens.
+    pub(super) need: Need,
+    /// The bound of each answer that the balance covers, where that is less than the call's own.
+    pub(super) bound: Option<u64>,
 }
 
 /// A stored response that a request goes on from (spec 1.5): it is at one channel, under one credential.
@@ -85,8 +93,8 @@ impl From<Refusal> for Stop {
 
 impl Visible {
     /// Whether the caller may know of this model.
-    pub(super) fn sees(&self, ctx: &Ctx, model: &str) -> bool {
-        self.0.is_none_or(|key| ctx.generation.keys.key(key).is_some_and(|key| key.may_use(model)))
+    pub(super) fn sees(&self, model: &str) -> bool {
+        self.0.as_ref().is_none_or(|key| key.may_use(model))
     }
 }
 
@@ -119,6 +127,7 @@ pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Adm
             let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy().into_owned();
             Ok(Admitted::Model(visible(session, ctx)?, id))
         }
+        Endpoint::Balance => Ok(Admitted::Balance(authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?)),
         Endpoint::Call(call) => admit_call(session, ctx, call).await,
     }
 }
@@ -129,60 +138,55 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
     check_media_type(&session.req_header().headers)?;
     let body = read_body(session, ctx).await?;
-    let key = generation.keys.key(key).ok_or(Refusal::InvalidKey)?;
-    let account =
-        generation.keys.account(key.account).map(|account| Arc::clone(&account.id)).unwrap_or_default();
-    let (envelope_model, stream, affinity, pin, places) = {
-        let envelope = Envelope::parse(&body)?;
-        let affinity = affinity(&session.req_header().headers, key, &envelope, &body);
-        let pin = match call {
-            Call::Responses => pin(ctx, &account, &envelope)?,
-            _ => None,
-        };
-        (envelope.model.into_owned(), envelope.stream, affinity, pin, envelope.places)
-    };
-    ctx.record.stream = stream && call.can_stream();
-    let (model, entry) = generation
-        .catalog
-        .find(&envelope_model)
-        .ok_or_else(|| Refusal::UnknownModel(envelope_model.clone()))?;
+    let asked = asked::read(&body).await?;
+    let pin = if call == Call::Responses { pin(ctx, &key.account.id, &asked)? } else { None };
+    ctx.record.stream = asked.stream && call.can_stream();
+    let unknown = || Refusal::UnknownModel(asked.model.clone());
+    let (model, entry) = generation.catalog.find(&asked.model).ok_or_else(unknown)?;
     ctx.record.model = Some(model);
-    check_access(ctx, key, entry)?;
-    check_rules(entry, call, ctx.record.stream || !stream)?;
-    ctx.admission = Some(key.limits.try_admit(ctx.shared.clock.nanos()).map_err(Refusal::Limited)?);
+    check_access(session, ctx, &key, entry)?;
+    check_rules(entry, call, ctx.record.stream || !asked.stream)?;
+    let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
+    quota::check_context(entry, &asked, &body).await?;
+    let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
+    let ask = Ask {
+        input: need.input,
+        output: need.output.min(quota::TOKENS_AHEAD),
+        now: ctx.shared.clock.nanos(),
+    };
+    ctx.admission = Some(limits::try_admit(&limits, ask).map_err(Refusal::Limited)?);
+    ctx.need = Some(need);
+    let bound = quota::reserve(ctx, &key, entry, need).await?;
     ctx.in_flight = generation.labels.begin(model);
     Ok(Admitted::Call(Box::new(AdmittedCall {
         call,
         model,
         public_model: Arc::clone(&entry.id),
-        group: generation.keys.group(key).map(Into::into),
+        group: key.group().map(Into::into),
         stream: ctx.record.stream,
-        affinity,
+        affinity: affinity(&session.req_header().headers, &key, &asked),
         pin,
-        account,
+        account: Arc::clone(&key.account.id),
         body,
-        places,
+        places: asked.places,
+        need,
+        bound,
     })))
 }
 
-/// What a request belongs to: a session that a header names, the prompt cache's key, or the end user. It is bound to the
-/// account, and nothing is remembered: the same number draws the same channel (spec 9.6).
-///
-/// Thoughts that a provider signs or encrypts can be read under the account alone that made them. So a conversation with
-/// thoughts stays together by its first message, where nothing else says that it does.
-fn affinity(headers: &HeaderMap, key: &Key, envelope: &Envelope<'_>, body: &[u8]) -> Option<u64> {
+/// What a request belongs to: a session that a header names, the prompt cache's key, the end user, or a conversation with
+/// thoughts. It is bound to the account, and nothing is remembered: the same number draws the same channel (spec 9.6).
+fn affinity(headers: &HeaderMap, key: &Key, asked: &Asked) -> Option<u64> {
     let session = SESSION_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
-    let thinks = || THOUGHTS.iter().any(|name| memchr::memmem::find(body, name).is_some());
-    let opening = || envelope.opening.filter(|_| thinks()).map(str::as_bytes);
-    let what = session.or(envelope.affinity.map(str::as_bytes)).or_else(opening)?;
+    let what = session.map(asked::digest).or(asked.affinity)?;
     let mut hasher = std::hash::DefaultHasher::new();
-    (key.account.index(), &*envelope.model, what).hash(&mut hasher);
+    (&*key.account.id, &*asked.model, what).hash(&mut hasher);
     Some(hasher.finish())
 }
 
 /// Where the response is stored that a request goes on from; an id that is not the gateway's is the upstream's business.
-fn pin(ctx: &Ctx, account: &str, envelope: &Envelope<'_>) -> Result<Option<Pin>, Refusal> {
-    let Some((raw, place)) = &envelope.previous else { return Ok(None) };
+fn pin(ctx: &Ctx, account: &str, asked: &Asked) -> Result<Option<Pin>, Refusal> {
+    let Some((raw, place)) = &asked.previous else { return Ok(None) };
     let Ok(id) = serde_json::from_str::<String>(raw) else { return Ok(None) };
     if !id.starts_with(seal::PREFIX) {
         return Ok(None);
@@ -230,13 +234,14 @@ fn check_head(head: &RequestHeader, bytes_max: usize) -> Result<(), Refusal> {
 }
 
 /// The caller's key, if one was presented.
-fn authenticate(session: &Downstream, ctx: &mut Ctx) -> Result<Option<crate::core::id::KeyId>, Refusal> {
+fn authenticate(session: &Downstream, ctx: &mut Ctx) -> Result<Option<Arc<Key>>, Refusal> {
     let Some(presented) = credential::presented(&session.req_header().headers)? else { return Ok(None) };
     let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
     let now = clock::unix().as_secs();
-    let (id, key) = ctx.generation.keys.authenticate(&digest, now).ok_or(Refusal::InvalidKey)?;
+    let known = ctx.shared.directory.current();
+    let key = known.authenticate(&digest, now).ok_or(Refusal::InvalidKey)?;
     ctx.record.key = Some(Arc::clone(&key.id));
-    Ok(Some(id))
+    Ok(Some(Arc::clone(key)))
 }
 
 fn visible(session: &Downstream, ctx: &mut Ctx) -> Result<Visible, Refusal> {
@@ -270,19 +275,24 @@ async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Bytes, Sto
     Ok(encoding::decode(encoding.as_deref(), body, server.body_max)?)
 }
 
-fn check_access(ctx: &Ctx, key: &Key, model: &crate::core::catalog::Model) -> Result<(), Refusal> {
+fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Result<(), Refusal> {
+    if !key.networks.is_empty() {
+        let origin = origin::of(session, &ctx.generation.trusted_proxies);
+        if !origin.is_some_and(|address| key.may_come_from(address)) {
+            return Err(Refusal::AddressDenied);
+        }
+    }
     if !key.may_use(&model.id) {
         return Err(Refusal::ModelDenied(model.id.to_string()));
     }
-    let verified = || ctx.generation.keys.account(key.account).is_some_and(|account| account.verified);
-    if model.verification && !verified() {
+    if model.verification && !key.account.verified {
         return Err(Refusal::VerificationRequired(model.id.to_string()));
     }
     Ok(())
 }
 
 /// The endpoint fits the model, and a stream is asked for only where there is one.
-fn check_rules(model: &crate::core::catalog::Model, call: Call, can_stream: bool) -> Result<(), Refusal> {
+fn check_rules(model: &Model, call: Call, can_stream: bool) -> Result<(), Refusal> {
     if !model.reachable_by(call.api()) {
         return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
     }

@@ -4,9 +4,10 @@
 //! returns the guards; a request that was never settled, because its task was dropped, is settled there as killed.
 
 use super::Shared;
+use super::charge::{Charge, Need};
 use super::clock;
 use super::generation::Generation;
-use crate::core::key::Admission;
+use crate::core::limits::Admission;
 use crate::core::permit::Permit;
 use crate::telemetry::metrics::InFlight;
 use crate::telemetry::record::{End, Record};
@@ -31,6 +32,10 @@ pub struct Ctx {
     pub(super) slot: Option<Permit>,
     /// Taken at admission; given back when the last byte is out (spec 6.3).
     pub(super) admission: Option<Admission>,
+    /// What an admitted call may need.
+    pub(super) need: Option<Need>,
+    /// The money set aside; settled before the last byte goes out, so that the next read of the balance shows it.
+    pub(super) charge: Option<Charge>,
     pub(super) in_flight: Option<InFlight>,
     under_way: Option<InFlight>,
     settled: bool,
@@ -50,6 +55,8 @@ impl Ctx {
             dialect: Dialect::OpenAi,
             slot: None,
             admission: None,
+            need: None,
+            charge: None,
             in_flight: None,
             under_way: None,
             settled: false,
@@ -71,6 +78,7 @@ impl Ctx {
     pub(super) fn release(&mut self) {
         self.slot = None;
         self.admission = None;
+        self.charge = None;
         self.in_flight = None;
     }
 

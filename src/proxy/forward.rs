@@ -4,15 +4,14 @@
 //! come. What breaks now is said inside a stream, which then ends properly, or cuts an answer that cannot say it.
 
 use super::exchange::{Exchange, Trouble};
+use super::settle;
 use super::{Ctx, Cut, Downstream, reply};
 use crate::core::failure::Class;
-use crate::core::usage::UsageSource;
 use crate::telemetry::record::{End, Outcome};
 use crate::wire::answer::{self, Identity};
 use crate::wire::error::PublicError;
 use crate::wire::recorded::silent_fault;
 use crate::wire::stream::{EventStream, Step};
-use crate::wire::usage;
 use bytes::{Bytes, BytesMut};
 use http::Version;
 use std::borrow::Cow;
@@ -60,10 +59,10 @@ pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forwa
 }
 
 async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: Identity) -> Result<(), Cut> {
-    let (body, usage) = answer::rewrite(body, identity);
-    note_usage(ctx, usage.as_deref());
+    let (rewritten, usage) = answer::rewrite(body, identity);
+    settle::whole(ctx, usage.as_deref(), body);
     let header = reply::header(ctx, 200, "application/json").map_err(|_| Cut::Defect)?;
-    reply::send(session, ctx, header, body).await?;
+    reply::send(session, ctx, header, rewritten).await?;
     ctx.record.end = End::Complete;
     Ok(())
 }
@@ -123,16 +122,22 @@ async fn large(
     let (mut rewriter, mut out) = (identity.rewriter(), BytesMut::with_capacity(beginning.len() + 256));
     rewriter.push(beginning, &mut out);
     loop {
-        write(session, ctx, out.split().freeze(), false).await?;
+        if let Err(gone) = write(session, ctx, out.split().freeze(), false).await {
+            settle::large(ctx, None);
+            return Err(gone);
+        }
         match flow.next(session).await {
             Arrived::Piece(piece) => rewriter.push(&piece, &mut out),
             Arrived::End if rewriter.is_complete() => break,
             Arrived::End => return Err(cut(ctx, Trouble::Closed.verdict().rule)),
             Arrived::Trouble(trouble) => return Err(cut(ctx, trouble.verdict().rule)),
-            Arrived::ClientGone => return Err(Cut::ClientGone),
+            Arrived::ClientGone => {
+                settle::large(ctx, None);
+                return Err(Cut::ClientGone);
+            }
         }
     }
-    note_usage(ctx, rewriter.usage());
+    settle::large(ctx, rewriter.usage());
     write(session, ctx, Bytes::new(), true).await?;
     ctx.record.end = End::Complete;
     ctx.release();
@@ -176,27 +181,32 @@ async fn events(
     ctx.record.time_to_first_token = Some(ctx.started.elapsed());
     let mut progress = Progress::new(&stream);
     while !done {
-        write(session, ctx, stream.take(), false).await?;
+        if let Err(gone) = write(session, ctx, stream.take(), false).await {
+            settle::stream(ctx, &stream);
+            return Err(gone);
+        }
         let step = match progress.check(flow.next(session).await, &stream, idle) {
             Arrived::Piece(piece) => stream.push(&piece),
             Arrived::End => stream.finish(),
             Arrived::Trouble(trouble) if stream.finish() != Step::Done => {
-                note_stream_usage(ctx, &stream);
-                return break_off(session, ctx, &mut stream, trouble.verdict().rule).await;
+                return break_off(session, ctx, &mut stream, Broken::Upstream(trouble.verdict().rule)).await;
             }
             Arrived::Trouble(_) => Step::Done,
             Arrived::ClientGone => {
-                note_stream_usage(ctx, &stream);
+                settle::stream(ctx, &stream);
                 return Err(Cut::ClientGone);
             }
         };
         if let Step::Failed(fault) = &step {
-            note_stream_usage(ctx, &stream);
-            return break_off(session, ctx, &mut stream, silent_fault(fault).rule).await;
+            let rule = silent_fault(fault).rule;
+            return break_off(session, ctx, &mut stream, Broken::Upstream(rule)).await;
         }
         done = step == Step::Done;
+        if !done && settle::progress(ctx, &stream).is_err() {
+            return break_off(session, ctx, &mut stream, Broken::Balance).await;
+        }
     }
-    note_stream_usage(ctx, &stream);
+    settle::stream(ctx, &stream);
     if stream.had_late_error() {
         ctx.shared.metrics.late_errors().inc();
     }
@@ -207,15 +217,32 @@ async fn events(
     Ok(())
 }
 
+/// Why a stream does not go on.
+enum Broken {
+    /// The upstream's fault, by this rule.
+    Upstream(Cow<'static, str>),
+    /// The balance does not cover how it goes on.
+    Balance,
+}
+
 /// Says in the stream that it failed, and ends it properly without its success marker (spec 2.6).
 async fn break_off(
     session: &mut Downstream,
     ctx: &mut Ctx,
     stream: &mut EventStream,
-    rule: Cow<'static, str>,
+    broken: Broken,
 ) -> Result<(), Cut> {
-    note_break(ctx, rule);
-    let error = PublicError::unavailable();
+    settle::stream(ctx, stream);
+    let error = match broken {
+        Broken::Upstream(rule) => {
+            note_break(ctx, rule);
+            PublicError::unavailable()
+        }
+        Broken::Balance => {
+            ctx.record.end = End::OutOfBalance;
+            PublicError::insufficient_quota()
+        }
+    };
     ctx.record.code = Some(error.code.entry().name);
     let mut last = BytesMut::from(&stream.take()[..]);
     last.extend_from_slice(stream.error(&error, &ctx.record.request_id).as_bytes());
@@ -234,14 +261,6 @@ fn note_break(ctx: &mut Ctx, rule: Cow<'static, str>) {
     if let Some(attempt) = ctx.record.attempts.last_mut() {
         attempt.outcome = Outcome::Failed(Class::BrokenMidStream, rule);
     }
-}
-
-fn note_usage(ctx: &mut Ctx, reported: Option<&[u8]>) {
-    ctx.record.usage = reported.and_then(usage::parse).map(|usage| (usage, UsageSource::Reported));
-}
-
-fn note_stream_usage(ctx: &mut Ctx, stream: &EventStream) {
-    ctx.record.usage = stream.usage().map(|usage| (usage, UsageSource::Reported));
 }
 
 /// Sends the header of an answer whose length is not known.

@@ -2,13 +2,17 @@
 //!
 //! A request takes one snapshot when it begins and keeps it to its end, whatever is loaded meanwhile.
 
+use super::directory::network;
+use super::limit_pool::LimitPool;
 use super::upstream::Channel;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Tariff};
 use crate::core::api::ApiSet;
 use crate::core::catalog::{Candidate, Catalog, Model, tiers};
+use crate::core::estimate::Learned;
 use crate::core::health::Board;
-use crate::core::id::{AccountId, ChannelId, ModelId};
-use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
+use crate::core::id::{ChannelId, ModelId};
+use crate::core::key::Network;
+use crate::core::limits::{Limits, Scope};
 use crate::core::permit::Permits;
 use crate::core::quantile::Latencies;
 use crate::telemetry::metrics::{Labels, Metrics};
@@ -30,8 +34,10 @@ pub(crate) struct Generation {
     pub(crate) unknown_model: u16,
     /// Models and their candidates.
     pub(crate) catalog: Catalog,
-    /// Keys and accounts.
-    pub(crate) keys: Keys,
+    /// Limits over all traffic.
+    pub(crate) limits: Arc<Limits>,
+    /// Load balancers whose word on a client's address is believed.
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Channels, by [`ChannelId`].
     pub(crate) channels: Vec<Arc<Channel>>,
     /// Rules for upstream failures that the operator added.
@@ -40,6 +46,9 @@ pub(crate) struct Generation {
     pub(crate) board: Board,
     /// Times to first content of each model.
     pub(crate) latencies: Vec<Latencies>,
+    /// How the estimates of each model compare to what is reported.
+    learned: Vec<Learned>,
+    unlearned: Learned,
     /// Bounds of failover.
     pub(crate) retry: config::Retry,
     /// Names and resolved metrics.
@@ -48,7 +57,7 @@ pub(crate) struct Generation {
 
 impl Generation {
     /// Builds generation `number` of a checked configuration.
-    pub(crate) fn new(number: u64, config: &Config, metrics: &Metrics) -> Self {
+    pub(crate) fn new(number: u64, config: &Config, metrics: &Metrics, pool: &LimitPool) -> Self {
         let channels: Vec<_> =
             config.channels.iter().map(|channel| Arc::new(Channel::new(channel.clone()))).collect();
         let model_names: Vec<Arc<str>> = config.models.iter().map(|model| model.id.as_str().into()).collect();
@@ -59,8 +68,13 @@ impl Generation {
             slots: Permits::new(u32::try_from(config.server.max_connections).unwrap_or(u32::MAX)),
             server: config.server.clone(),
             unknown_model: config.errors.unknown_model,
-            catalog: Catalog::new(config.models.iter().map(|model| catalog_model(model, config)).collect()),
-            keys: keys(config),
+            catalog: Catalog::new(
+                config.models.iter().map(|model| catalog_model(model, config, pool)).collect(),
+            ),
+            limits: pool.of(Scope::Global, "", config.limits),
+            trusted_proxies: config.server.trusted_proxies.iter().map(network).collect(),
+            learned: config.models.iter().map(|_| Learned::default()).collect(),
+            unlearned: Learned::default(),
             classify: config.classify.clone(),
             board: Board::new(
                 channels.iter().map(|channel| Arc::clone(&channel.health)).collect(),
@@ -80,20 +94,36 @@ impl Generation {
         hedges.then(|| self.latencies.get(model.index())?.p95()).flatten()
     }
 
+    /// How the estimates of a model compare to what is reported.
+    pub(crate) fn learned(&self, model: ModelId) -> &Learned {
+        self.learned.get(model.index()).unwrap_or(&self.unlearned)
+    }
+
     /// The channel of an id.
     pub(crate) fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
         self.channels.get(id.index())
     }
 }
 
-fn catalog_model(model: &config::Model, config: &Config) -> Model {
-    let enabled = config.channels.iter().enumerate().filter(|(_, channel)| channel.enabled);
+fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Model {
+    // A model that nobody has priced is not offered (spec 8.6).
+    let offered = model.tariff != Tariff::Unknown;
+    let enabled = config.channels.iter().enumerate().filter(|(_, channel)| channel.enabled && offered);
     let candidates = enabled.filter_map(|(index, channel)| candidate(index, channel, model)).collect();
     Model {
         id: model.id.as_str().into(),
         kind: model.kind,
         verification: model.verification,
         hedge: model.hedge,
+        price: match model.tariff {
+            Tariff::Priced(price) => Some(price),
+            Tariff::Free | Tariff::Unknown => None,
+        },
+        context_window: model.context_window,
+        output_max: model.output_max,
+        tokenizer: model.tokenizer,
+        image_tokens: model.image_tokens,
+        limits: pool.of(Scope::Model, &model.id, model.limits),
         tiers: tiers(candidates),
     }
 }
@@ -111,28 +141,4 @@ fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> 
         context_window: channel.context_window.or(model.context_window),
         groups: channel.groups.iter().map(|group| group.as_str().into()).collect(),
     })
-}
-
-fn keys(config: &Config) -> Keys {
-    let account = |account: &config::Account| Account {
-        id: account.id.as_str().into(),
-        verified: account.verified,
-        group: account.group.as_deref().map(Into::into),
-    };
-    let key = |key: &config::Key| {
-        // The configuration has checked that the account exists.
-        let owner =
-            config.accounts.iter().position(|account| account.id == key.account).unwrap_or(usize::MAX);
-        let entry = Key {
-            id: key.id.as_str().into(),
-            account: AccountId::new(owner),
-            enabled: key.enabled,
-            expires: key.expires,
-            models: key.models.iter().map(|written| Pattern::parse(written)).collect(),
-            group: key.group.as_deref().map(Into::into),
-            limits: KeyLimits::new(key.limits.rpm, key.limits.concurrency),
-        };
-        (key.digest, entry)
-    };
-    Keys::new(config.accounts.iter().map(account).collect(), config.keys.iter().map(key).collect())
 }

@@ -9,6 +9,8 @@ use crate::core::health::Now;
 use crate::core::key::Key;
 use crate::core::refusal::{Failure, Refusal};
 use crate::core::select::{Nothing, View, Wanted};
+use crate::store::Counters;
+use crate::telemetry::money::StoreCounts;
 use crate::wire::error::PublicError;
 use serde::Serialize;
 use std::sync::Arc;
@@ -80,13 +82,30 @@ impl Inspector {
             self.0.metrics.health().set_state(&channel.id, channel.health.overall(now).as_str());
         }
         self.0.metrics.health().set_budget(self.0.budget.left(), self.0.budget.spent());
+        self.refresh_money(&generation);
+    }
+
+    fn refresh_money(&self, generation: &Generation) {
+        let (money, bank) = (self.0.metrics.money(), &self.0.bank);
+        money.set_totals(bank.with(|ledger| ledger.totals()));
+        let Counters { commits, failures, rows, waiting } = bank.counters();
+        money.set_store(StoreCounts { commits, failures, rows, waiting, well: bank.is_well() });
+        for model in generation.catalog.on_offer() {
+            if let Some((id, _)) = generation.catalog.find(&model.id) {
+                money.set_estimate(&model.id, generation.learned(id));
+            }
+        }
+        for ((scope, dimension), count) in self.0.pool.would_refuse() {
+            money.set_would_refuse(scope, dimension.as_str(), count);
+        }
     }
 
     /// What a request would see now.
     #[must_use]
     pub fn explain(&self, question: Question<'_>) -> Explanation {
         let (generation, now) = (self.0.generation.load(), self.0.clock.nanos());
-        let key = question.key.map(|id| generation.keys.all().iter().find(|key| *key.id == *id));
+        let known = self.0.directory.current();
+        let key = question.key.map(|id| known.find(id));
         let refused = |refusal: Refusal| told(&refusal.into(), generation.unknown_model);
         let empty = |error| Explanation {
             model: question.model.to_owned(),
@@ -108,12 +127,12 @@ impl Inspector {
             let refusal = Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() };
             return empty(refused(refusal));
         }
-        explain(&generation, model, key.flatten(), question.api, now)
+        explain(&generation, model, key.flatten().map(|key| &**key), question.api, now)
     }
 }
 
 fn explain(generation: &Generation, model: &Model, key: Option<&Key>, api: Api, now: u64) -> Explanation {
-    let group = key.and_then(|key| generation.keys.group(key));
+    let group = key.and_then(Key::group);
     let wanted = Wanted { api, group, larger_than: None, pinned: None, affinity: None };
     let view = Now { board: &generation.board, now };
     let usable = |candidate: &&Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);

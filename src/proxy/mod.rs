@@ -9,26 +9,35 @@
 //! a panic is one request's 500.
 
 mod admit;
+mod asked;
 mod attempt;
+mod balance;
 mod body;
+mod charge;
 mod clock;
 pub mod ctx;
+mod directory;
 mod exchange;
 mod forward;
 mod generation;
 mod head;
 mod inspect;
+mod limit_pool;
 mod models;
+mod origin;
+mod quota;
 mod race;
 mod relay;
 mod reply;
 mod resolver;
 mod search;
+mod settle;
 mod upstream;
 
-use crate::config::{Config, Secret};
+use crate::config::{self, Config, Secret};
 use crate::core::refusal::Failure;
 use crate::core::retry::Budget;
+use crate::store::{Bank, Embedded, Options};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
@@ -41,9 +50,11 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use clock::Clock;
 use ctx::Ctx;
+pub use directory::{AccountView, Directory, KeyView, NewAccount, NewKey, Rejected};
 use futures::FutureExt;
 use generation::Generation;
 pub use inspect::{Explanation, Inspector, Question};
+use limit_pool::LimitPool;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
@@ -73,6 +84,9 @@ pub(crate) struct Shared {
     connector: Arc<Connector>,
     budget: Budget,
     sealer: Arc<Sealer>,
+    bank: Arc<Bank>,
+    directory: Arc<Directory>,
+    pool: Arc<LimitPool>,
     clock: Clock,
 }
 
@@ -132,6 +146,10 @@ pub struct Built {
     pub inspector: Inspector,
     /// The last failures behind the gateway.
     pub failures: Arc<Failures>,
+    /// Accounts and keys, to be shown and changed.
+    pub directory: Arc<Directory>,
+    /// The ledger and its store, to be closed before the process ends.
+    pub bank: Arc<Bank>,
     /// To be flushed before the process ends; `None` if there is no log.
     pub log: Option<AccessLog>,
 }
@@ -163,14 +181,17 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// The log's thread cannot be started, or the metric catalogue is inconsistent.
+    /// The store cannot be opened, the log's thread cannot be started, or the metric catalogue is inconsistent.
     pub fn build(self) -> io::Result<Built> {
         let metrics = match self.metrics {
             Some(metrics) => metrics,
             None => Metrics::new().map_err(io::Error::other)?,
         };
         let log = self.log.map(|out| AccessLog::start(out, metrics.log_dropped())).transpose()?;
-        let generation = Generation::new(1, &self.config, &metrics);
+        let bank = stored(&self.config.store, &metrics)?;
+        let pool = Arc::<LimitPool>::default();
+        let directory = Arc::new(Directory::new(&self.config, Arc::clone(&bank), Arc::clone(&pool)));
+        let generation = Generation::new(1, &self.config, &metrics, &pool);
         metrics.set_generation(generation.number);
         let failures = Arc::<Failures>::default();
         let shared = Arc::new(Shared {
@@ -181,6 +202,9 @@ impl Builder {
             connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
             sealer: Arc::new(sealer(self.config.server.seal_key.as_ref())?),
             budget: Budget::new(self.config.retry.budget_ratio),
+            bank: Arc::clone(&bank),
+            directory: Arc::clone(&directory),
+            pool,
             clock: Clock::start(),
         });
         Ok(Built {
@@ -189,9 +213,36 @@ impl Builder {
             resolver: Resolver(shared),
             metrics,
             failures,
+            directory,
+            bank,
             log,
         })
     }
+}
+
+/// The ledger with its store, recovered from what a process before this one may have left.
+fn stored(settings: &config::Store, metrics: &Metrics) -> io::Result<Arc<Bank>> {
+    let unusable = |e| io::Error::other(format!("store.path {}: {e}", settings.path.display()));
+    std::fs::create_dir_all(&settings.path).map_err(unusable)?;
+    let store = Embedded::open(&settings.path).map_err(io::Error::other)?;
+    let commits = metrics.money().commit_seconds();
+    let options = Options {
+        process: clock::process_number(),
+        living: Vec::new(),
+        clock: clock::nanos_of_process,
+        observe: Box::new(move |took| commits.observe(took.as_secs_f64())),
+    };
+    let bank = Bank::start(Box::new(store), options).map_err(io::Error::other)?;
+    let recovery = bank.recovery();
+    if recovery.settled + recovery.released > 0 {
+        log::warn!(
+            "requests of a process that died: {} settled at what was delivered, {} USD; {} released",
+            recovery.settled,
+            recovery.charged,
+            recovery.released
+        );
+    }
+    Ok(bank)
 }
 
 /// The sealer of response ids, under the configured key or one of this process.
@@ -285,6 +336,7 @@ async fn serve(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
         Ok(Admitted::Call(call)) => relay::relay(session, ctx, &call).await,
         Ok(Admitted::Models(visible)) => models::list(session, ctx, &visible).await,
         Ok(Admitted::Model(visible, id)) => models::one(session, ctx, &visible, id).await,
+        Ok(Admitted::Balance(key)) => balance::show(session, ctx, &key).await,
         Ok(Admitted::Health) => health(session, ctx).await,
         Err(Stop::Failure(failure)) => reply::refuse(session, ctx, &failure).await,
         Err(Stop::ClientGone) => Err(Cut::ClientGone),

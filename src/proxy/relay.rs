@@ -22,7 +22,7 @@ use crate::wire::answer::{Identity, Sealing};
 use crate::wire::endpoint::Call;
 use crate::wire::seal::Stored;
 use crate::wire::splice;
-use crate::wire::stream::{EventStream, StreamOptions};
+use crate::wire::stream::{EventStream, Expected, StreamOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -144,6 +144,9 @@ impl<'a> Scene<'a> {
         let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
         let mut edits = splice::upstream_edits(&call.places, rename, ask_usage);
         edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
+        edits.extend(
+            call.bound.into_iter().flat_map(|tokens| splice::bound_edits(&call.places, call.call, tokens)),
+        );
         let body = splice::splice(&call.body, edits);
         let client = &session.req_header().headers;
         let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
@@ -203,7 +206,7 @@ fn settle_health(ctx: &Ctx, candidate: &Candidate, visit: Visit) {
         End::BrokenMidStream => {
             note_failure(ctx, candidate, visit, &Verdict::new(Class::BrokenMidStream, "mid-stream"));
         }
-        End::Error | End::ClientGone | End::Killed => {}
+        End::Error | End::OutOfBalance | End::ClientGone | End::Killed => {}
     }
 }
 
@@ -235,5 +238,6 @@ fn stream_options(call: &AdmittedCall, identity: &Identity, created: u64) -> Str
         identity: identity.clone(),
         wants_usage: call.places.usage_asked(),
         created,
+        expected: Expected { input: call.need.input, tokenizer: call.need.tokenizer },
     }
 }

@@ -2,7 +2,7 @@
 
 use super::body::expects_continue;
 use super::{Ctx, Cut, Downstream};
-use crate::core::key::Exceeded;
+use crate::core::limits::Dimension;
 use crate::core::refusal::{Failure, Refusal};
 use crate::telemetry::record::End;
 use crate::wire::error::{Code, Dialect, PublicError};
@@ -27,10 +27,12 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
         header.insert_header("request-id", &*ctx.record.request_id)?;
     }
     header.insert_header("cache-control", "no-store")?;
-    if let Some(standing) = ctx.admission.as_ref().and_then(|admission| admission.requests) {
-        for (name, value) in ratelimit::request_headers(&standing) {
-            header.insert_header(name, value)?;
-        }
+    let admission = ctx.admission.as_ref();
+    let requests = admission.and_then(|admission| admission.tightest_requests());
+    let tokens = admission.and_then(|admission| admission.tightest_tokens());
+    let fields = requests.map(|standing| ratelimit::request_headers(&standing)).into_iter();
+    for (name, value) in fields.chain(tokens.map(|standing| ratelimit::token_headers(&standing))).flatten() {
+        header.insert_header(name, value)?;
     }
     Ok(Box::new(header))
 }
@@ -100,9 +102,13 @@ fn error_headers(failure: &Failure, error: &PublicError) -> Vec<(&'static str, S
     let mut fields = error.retry_headers(fastrand::u64(..));
     match failure {
         Failure::Refused(Refusal::WrongMethod(allow)) => fields.push(("allow", (*allow).to_owned())),
-        Failure::Refused(Refusal::Limited(Exceeded::Requests(denied))) => {
-            fields.extend(ratelimit::request_headers(&denied.standing));
-        }
+        Failure::Refused(Refusal::Limited(exceeded)) => match (exceeded.dimension, exceeded.denied) {
+            (Dimension::Requests, Some(denied)) => {
+                fields.extend(ratelimit::request_headers(&denied.standing))
+            }
+            (Dimension::Tokens, Some(denied)) => fields.extend(ratelimit::token_headers(&denied.standing)),
+            _ => {}
+        },
         _ => {}
     }
     fields

@@ -10,9 +10,10 @@ pub(super) fn panic_if_asked(session: &Downstream) {
     assert!(session.get_header("x-defect").is_none(), "a defect of the gateway");
 }
 
-fn gateway() -> Built {
+fn gateway(folder: &tempfile::TempDir) -> Built {
     let text = include_str!("../../conf/quickstart.yaml");
-    let loaded = config::parse(text, Path::new("quickstart.yaml"), &|_| None).unwrap();
+    let mut loaded = config::parse(text, Path::new("quickstart.yaml"), &|_| None).unwrap();
+    loaded.config.store.path = folder.path().to_owned();
     Gateway::builder(loaded.config).build().unwrap()
 }
 
@@ -41,7 +42,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 /// Goal: a panic is a documented 500 for that request alone; it is counted, and the next request is served.
 #[test]
 fn a_panic_is_one_requests_500() {
-    let built = gateway();
+    let built = gateway(&tempfile::tempdir().unwrap());
     let (defect, healthy) = run(async {
         let defect =
             serve_one(&built.gateway, "GET /v1/models HTTP/1.1\r\nhost: x\r\nx-defect: 1\r\n\r\n").await;
@@ -60,7 +61,7 @@ fn a_panic_is_one_requests_500() {
 /// Goal: a request whose task is dropped half-way is counted as killed, and its guards are back (spec 6.3).
 #[test]
 fn a_dropped_request_is_counted() {
-    let built = gateway();
+    let built = gateway(&tempfile::tempdir().unwrap());
     let mut ctx = built.gateway.new_ctx();
     ctx.begin("r".to_owned());
     assert_eq!(built.metrics.requests_under_way(), 1);

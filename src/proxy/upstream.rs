@@ -4,7 +4,7 @@
 //! addresses are kept when a resolver fails, and used in turn.
 
 use crate::config::{self, Authorities, Provider};
-use crate::core::channel::ChannelHealth;
+use crate::core::channel::{ChannelHealth, ChannelLimits};
 use crate::wire::endpoint::Call;
 use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
@@ -56,7 +56,7 @@ impl Channel {
             health: Arc::new(ChannelHealth::new(
                 settings.models.len(),
                 settings.credentials.len(),
-                settings.limits,
+                ChannelLimits { concurrency: settings.limits.concurrency, rpm: settings.limits.rpm },
             )),
             id: settings.id.as_str().into(),
             host: host_value(&settings.base_url),

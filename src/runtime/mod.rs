@@ -11,6 +11,7 @@ use crate::admin::{Admin, Readiness};
 use crate::config::{Config, Tls};
 use crate::proxy::{Built, Gateway};
 use crate::sandbox;
+use crate::store::Bank;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 /// How long services may take to stop after the grace period.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
+/// How long the store may take to write the last changes.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the access log may take to be written at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,7 @@ pub struct Assembly {
     server: Server,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    bank: Arc<Bank>,
     log: Option<AccessLog>,
 }
 
@@ -60,7 +64,7 @@ impl Assembly {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
         server.bootstrap();
         let guard = Guard::new(&config.admin);
-        let Built { gateway, resolver, inspector, metrics, failures, log } =
+        let Built { gateway, resolver, inspector, metrics, failures, directory, bank, log } =
             Gateway::builder(config).access_log(log).build()?;
         let readiness = Arc::new(Readiness::default());
 
@@ -84,6 +88,8 @@ impl Assembly {
             readiness: Arc::clone(&readiness),
             failures,
             inspector,
+            directory,
+            bank: Arc::clone(&bank),
             guard,
         };
         let mut admin_service = Service::new("admin".into(), app);
@@ -95,7 +101,7 @@ impl Assembly {
         if let Some(sandbox) = sandbox {
             server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
         }
-        Ok(Self { server, metrics, readiness, log })
+        Ok(Self { server, metrics, readiness, bank, log })
     }
 
     /// The metrics of this gateway.
@@ -117,8 +123,11 @@ impl Assembly {
         signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
         then: impl FnOnce() + Send + 'static,
     ) {
-        let Self { server, metrics, readiness, log } = self;
+        let Self { server, metrics, readiness, bank, log } = self;
         let flush = move || {
+            if let Err(e) = bank.close(STORE_PATIENCE) {
+                log::error!("{e}; what is set aside is settled at the next start");
+            }
             if let Some(log) = log {
                 log.flush(LOG_PATIENCE);
             }

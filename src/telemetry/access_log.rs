@@ -7,6 +7,7 @@ use super::metrics::Labels;
 use super::record::{Attempt, Outcome, Record};
 use prometheus::IntCounter;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -108,9 +109,11 @@ pub fn render(record: &Record, labels: &Labels) -> String {
             input: usage.input,
             output: usage.output,
             cached: usage.cached,
+            cache_write: usage.cache_write,
             reasoning: usage.reasoning,
             source: source.as_str(),
         }),
+        cost_usd: record.cost.and_then(|cost| RawValue::from_string(cost.to_string()).ok()),
         time_to_first_token_ms: record.time_to_first_token.map(millis),
         duration_ms: millis(record.duration),
         overhead_ms: millis(record.overhead),
@@ -144,6 +147,8 @@ struct Line<'a> {
     refusal: Option<Refused>,
     stream: bool,
     tokens: Option<Tokens>,
+    /// Exact, as a JSON number.
+    cost_usd: Option<Box<RawValue>>,
     time_to_first_token_ms: Option<f64>,
     duration_ms: f64,
     overhead_ms: f64,
@@ -192,6 +197,7 @@ struct Tokens {
     input: u64,
     output: u64,
     cached: u64,
+    cache_write: u64,
     reasoning: u64,
     source: &'static str,
 }

@@ -6,12 +6,13 @@
 
 use super::gen_ai::{self, GenAi};
 use super::health::{self, HealthMetrics};
+use super::money::{self, MoneyMetrics};
 use super::record::Record;
 use crate::core::id::{ChannelId, ModelId};
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     attempts: IntCounterVec,
     health: HealthMetrics,
+    money: MoneyMetrics,
     rewrites: IntCounterVec,
     rejections: IntCounterVec,
     in_flight: IntGaugeVec,
@@ -84,7 +86,11 @@ impl Catalogue {
         self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
     }
 
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
+    pub(super) fn ratios(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
+        self.add(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
         self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
     }
 }
@@ -106,6 +112,7 @@ impl Metrics {
                 &["route", "model", "status", "code"],
             )?,
             health: HealthMetrics::new(&new)?,
+            money: MoneyMetrics::new(&new)?,
             attempts: new.counters(
                 "tidegate_attempts_total",
                 "Attempts at upstream channels by what came of them.",
@@ -180,6 +187,12 @@ impl Metrics {
         &self.health
     }
 
+    /// The metrics of limits, money and its store.
+    #[must_use]
+    pub fn money(&self) -> &MoneyMetrics {
+        &self.money
+    }
+
     /// Says that a configuration generation is in force.
     pub fn set_generation(&self, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -250,7 +263,10 @@ impl Metrics {
         if record.stream && record.status == 200 {
             self.stream_end.with_label_values(&[record.end.as_str()]).inc();
         }
-        let Some((usage, _)) = record.usage else { return };
+        let Some((usage, source)) = record.usage else { return };
+        if record.cost.is_some() {
+            self.money.settled(source, record.uncollected);
+        }
         let channel = labels.channel(last.channel);
         for (kind, count) in [
             ("input", usage.input),
@@ -279,11 +295,12 @@ impl Metrics {
 /// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
 #[must_use]
 pub fn series_max(models: usize, channels: usize) -> usize {
-    let (routes, codes, classes, models) = (7, 30, 15, models + 1);
+    let (routes, codes, classes, models) = (8, 30, 15, models + 1);
     let histogram = |buckets: usize| buckets + 3;
     routes * models * (codes + gen_ai::SERIES)
         + channels * (classes + 3 + health::SERIES)
-        + models * (1 + 4 * channels)
+        + models * (1 + 4 * channels + money::SERIES_OF_MODEL)
+        + money::SERIES
         + classes * 4
         + codes * 2
         + histogram(OVERHEAD_BUCKETS.len())

@@ -9,5 +9,6 @@ pub mod failures;
 mod gen_ai;
 pub mod health;
 pub mod metrics;
+pub mod money;
 pub mod record;
 pub mod request_id;

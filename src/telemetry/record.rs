@@ -2,6 +2,7 @@
 
 use crate::core::failure::{Class, Verdict};
 use crate::core::id::{ChannelId, ModelId};
+use crate::core::money::Money;
 use crate::core::usage::{Usage, UsageSource};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub struct Record {
     pub stream: bool,
     /// Token usage and where it comes from.
     pub usage: Option<(Usage, UsageSource)>,
+    /// What it was charged; `None` if it was not paid for.
+    pub cost: Option<Money>,
+    /// What it cost beyond what the account had.
+    pub uncollected: Money,
     /// From the request's arrival to the first content sent to the client; streams only.
     pub time_to_first_token: Option<Duration>,
     /// From the request's arrival to its last byte.
@@ -89,6 +94,8 @@ pub enum End {
     Error,
     /// An answer that had begun ended with an error inside it, or was cut.
     BrokenMidStream,
+    /// A stream that the balance did not cover any longer ended with an error inside it.
+    OutOfBalance,
     /// The client went away or stopped reading.
     ClientGone,
     /// The process stopped, or the request's task was dropped.
@@ -135,6 +142,7 @@ impl End {
             Self::Complete => "complete",
             Self::Error => "error",
             Self::BrokenMidStream => "broken_mid_stream",
+            Self::OutOfBalance => "out_of_balance",
             Self::ClientGone => "client_gone",
             Self::Killed => "killed",
         }
@@ -159,6 +167,8 @@ impl Record {
             told: None,
             stream: false,
             usage: None,
+            cost: None,
+            uncollected: Money::ZERO,
             time_to_first_token: None,
             duration: Duration::ZERO,
             overhead: Duration::ZERO,

@@ -12,6 +12,8 @@ pub enum Endpoint<'a> {
     Models,
     /// `GET /v1/models/{id}`; ids contain slashes.
     Model(&'a str),
+    /// `GET /v1/balance`
+    Balance,
     /// A call that is relayed to an upstream.
     Call(Call),
 }
@@ -51,6 +53,7 @@ impl Endpoint<'_> {
         match self {
             Self::Models => "models",
             Self::Model(_) => "model",
+            Self::Balance => "balance",
             Self::Call(call) => call.label(),
         }
     }
@@ -126,6 +129,7 @@ fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
     let call = |call| Some((Endpoint::Call(call), "POST"));
     match path {
         "/models" => Some((Endpoint::Models, "GET, HEAD")),
+        "/balance" => Some((Endpoint::Balance, "GET, HEAD")),
         "/chat/completions" => call(Call::Chat),
         "/completions" => call(Call::Completions),
         "/responses" => call(Call::Responses),

@@ -5,6 +5,8 @@
 //! What the gateway believes must be what the upstream will read: a governed member twice, or under a name that a
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
+use super::prompt::{self, Member};
+use crate::core::estimate::Prompt;
 use crate::core::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -32,6 +34,10 @@ pub struct Envelope<'a> {
     pub opening: Option<&'a str>,
     /// The response that this one goes on from, as it stands, and where (Responses).
     pub previous: Option<(&'a str, Range<usize>)>,
+    /// What the model is given to read, as far as it can be told without counting tokens.
+    pub prompt: Prompt,
+    /// How many answers are asked for.
+    pub choices: u64,
     /// Where to edit.
     pub places: Places,
 }
@@ -43,13 +49,24 @@ pub struct Places {
     pub model: Range<usize>,
     /// What the body says about usage in streams.
     pub usage: UsageOption,
+    /// Bounds of the answer.
+    pub bounds: Vec<Bound>,
 }
+
+/// A bound of the answer in tokens: where its value stands, and what it is unless it is null.
+pub type Bound = (Range<usize>, Option<u64>);
 
 impl Places {
     /// Whether the client itself asked for usage.
     #[must_use]
     pub fn usage_asked(&self) -> bool {
         self.usage == UsageOption::Asked
+    }
+
+    /// The client's own bound of an answer, in tokens.
+    #[must_use]
+    pub fn output_bound(&self) -> Option<u64> {
+        self.bounds.iter().filter_map(|(_, bound)| *bound).min()
     }
 }
 
@@ -100,6 +117,7 @@ struct Governed<'a> {
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
+    prompt: Prompt,
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
@@ -113,13 +131,15 @@ const MEMBERS: [&str; 8] = [
     "max_completion_tokens",
     "max_output_tokens",
 ];
+/// Members that cost input, and that must not be hidden from the count by another spelling.
+const PROMPT: [&str; 5] = ["messages", "input", "prompt", "system", "instructions"];
 const MODEL: usize = 0;
 const STREAM: usize = 1;
 const STREAM_OPTIONS: usize = 2;
-
-/// Positive integers among the members, with the largest value that is not absurd.
-const COUNTS: [(usize, u64); 5] =
-    [(3, CHOICES_MAX), (4, CHOICES_MAX), (5, TOKENS_MAX), (6, TOKENS_MAX), (7, TOKENS_MAX)];
+/// Numbers of answers.
+const CHOICES: [usize; 2] = [3, 4];
+/// Bounds of an answer in tokens.
+const BOUNDS: [usize; 3] = [5, 6, 7];
 
 impl<'a> Governed<'a> {
     fn check(self, text: &'a str) -> Result<Envelope<'a>, Refusal> {
@@ -131,14 +151,17 @@ impl<'a> Governed<'a> {
         }
         let (model, place) = self.model(text)?;
         let stream = self.stream()?;
-        for (index, max) in COUNTS {
-            self.check_count(index, max)?;
+        let mut choices = 1;
+        for index in CHOICES {
+            choices = choices.max(self.count(index, CHOICES_MAX)?.unwrap_or(1));
         }
+        let bounds = self.bounds(text)?;
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
         let affinity = self.cache_key.or(self.user).map(RawValue::get);
         let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
-        Ok(Envelope { model, stream, affinity, opening, previous, places: Places { model: place, usage } })
+        let places = Places { model: place, usage, bounds };
+        Ok(Envelope { model, stream, affinity, opening, previous, prompt: self.prompt, choices, places })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -160,11 +183,24 @@ impl<'a> Governed<'a> {
         }
     }
 
-    fn check_count(&self, index: usize, max: u64) -> Result<(), Refusal> {
-        let (Some(raw), Some(param)) = (self.value(index), MEMBERS.get(index)) else { return Ok(()) };
-        let valid = raw.get() == "null" || raw.get().parse::<u64>().is_ok_and(|n| (1..=max).contains(&n));
+    /// A positive integer of at most `max`; `None` where there is none, or null.
+    fn count(&self, index: usize, max: u64) -> Result<Option<u64>, Refusal> {
+        let (Some(raw), Some(param)) = (self.value(index), MEMBERS.get(index)) else { return Ok(None) };
+        if raw.get() == "null" {
+            return Ok(None);
+        }
+        let count = raw.get().parse().ok().filter(|count| (1..=max).contains(count));
         let why = "must be a positive integer of a sensible size";
-        if valid { Ok(()) } else { Err(Refusal::InvalidValue { param, why }) }
+        count.map(Some).ok_or(Refusal::InvalidValue { param, why })
+    }
+
+    fn bounds(&self, text: &str) -> Result<Vec<Bound>, Refusal> {
+        let mut bounds = Vec::new();
+        for index in BOUNDS {
+            let bound = self.count(index, TOKENS_MAX)?;
+            bounds.extend(self.value(index).map(|raw| (span(raw, text), bound)));
+        }
+        Ok(bounds)
     }
 
     fn record(&mut self, index: usize, value: &'a RawValue) {
@@ -190,8 +226,12 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.cache_key = map.next_value()?;
             } else if name == "previous_response_id" {
                 self.previous = map.next_value()?;
-            } else if name == "messages" || name == "input" {
-                self.conversation = map.next_value()?;
+            } else if let Some(member) = Member::named(&name) {
+                let value: &RawValue = map.next_value()?;
+                prompt::read(member, value, |piece| self.prompt.add(piece));
+                if name == "messages" || name == "input" {
+                    self.conversation = Some(value);
+                }
             } else if name == "user" {
                 self.user = map.next_value()?;
             } else {
@@ -240,7 +280,7 @@ fn folded(name: &str) -> Option<&'static str> {
         '\u{212a}' => 'k', // Kelvin sign, which folds to k
         other => other.to_ascii_lowercase(),
     };
-    MEMBERS.iter().copied().find(|member| member.chars().eq(name.chars().map(fold)))
+    MEMBERS.into_iter().chain(PROMPT).find(|member| member.chars().eq(name.chars().map(fold)))
 }
 
 fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {

@@ -6,7 +6,7 @@
 
 use crate::core::api::Api;
 use crate::core::failure::{Class, ContextFigures, Verdict};
-use crate::core::key::Exceeded;
+use crate::core::limits::{Dimension, Exceeded, Scope};
 use crate::core::refusal::{Failure, Refusal};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -165,6 +165,15 @@ impl PublicError {
     #[must_use]
     pub fn unavailable() -> Self {
         Self::new(Code::ServiceUnavailable, "Service temporarily unavailable")
+    }
+
+    /// The balance does not cover the request, or how a stream goes on.
+    #[must_use]
+    pub fn insufficient_quota() -> Self {
+        Self::new(
+            Code::InsufficientQuota,
+            "The balance of this account, or the quota of this API key, is used up.",
+        )
     }
 
     /// No channel serves this model (spec 2.3).
@@ -365,6 +374,14 @@ fn refused_envelope(refusal: &Refusal) -> PublicError {
             format!("Telegram verification required for model {}", echo(model)),
         ),
         Refusal::WrongEndpoint { model, home } => wrong_endpoint(model, *home),
+        Refusal::AddressDenied => {
+            E::new(Code::IpNotAllowed, "This API key may not be used from this address.")
+        }
+        Refusal::ContextTooLong { max, count } => PublicError {
+            context: ContextFigures { max: Some(*max), count: *count },
+            ..E::new(Code::ContextLengthExceeded, TOO_LONG)
+        },
+        Refusal::InsufficientQuota => E::insufficient_quota(),
         Refusal::Limited(exceeded) => limited(*exceeded),
         _ => E::unavailable(),
     }
@@ -377,22 +394,33 @@ fn wrong_endpoint(model: &str, home: Api) -> PublicError {
 }
 
 fn limited(exceeded: Exceeded) -> PublicError {
-    let (code, message, retry) = match exceeded {
-        Exceeded::Concurrency { limit } => (
+    let who = match exceeded.scope {
+        Scope::Key => "This API key",
+        Scope::Account => "This account",
+        Scope::Model => "All callers of this model together",
+        Scope::Global | Scope::Channel => "All callers together",
+    };
+    let limit = exceeded.limit;
+    let wait = exceeded.denied.map_or(Some(CONCURRENCY_WAIT), |denied| denied.wait);
+    let (code, message) = match exceeded.dimension {
+        Dimension::Concurrency => (
             Code::Concurrency,
-            format!("This API key may run {limit} requests at a time, and all of them are in use."),
-            Retry::After(CONCURRENCY_WAIT),
+            format!("{who} may run {limit} requests at a time, and all of them are in use."),
         ),
-        Exceeded::Requests(denied) => (
+        Dimension::Requests => (
             Code::RequestsPerMinute,
-            format!(
-                "This API key may make {} requests per minute, and they are used up.",
-                denied.standing.limit
-            ),
-            denied.wait.map_or(Retry::Never, Retry::After),
+            format!("{who} may make {limit} requests per minute, and they are used up."),
+        ),
+        Dimension::Tokens if wait.is_none() => (
+            Code::TokensPerMinute,
+            format!("{who} may use {limit} tokens per minute, and this request alone has more."),
+        ),
+        Dimension::Tokens => (
+            Code::TokensPerMinute,
+            format!("{who} may use {limit} tokens per minute, and too few of them are left."),
         ),
     };
-    PublicError { retry, ..PublicError::new(code, message) }
+    PublicError { retry: wait.map_or(Retry::Never, Retry::After), ..PublicError::new(code, message) }
 }
 
 /// What the client is told of an upstream's failure (spec 3.2, 3.3).

@@ -13,6 +13,16 @@ pub fn request_headers(standing: &Standing) -> [(&'static str, String); 3] {
     ]
 }
 
+/// Limit, remaining and reset of the tokens a minute.
+#[must_use]
+pub fn token_headers(standing: &Standing) -> [(&'static str, String); 3] {
+    [
+        ("x-ratelimit-limit-tokens", standing.limit.to_string()),
+        ("x-ratelimit-remaining-tokens", standing.remaining.to_string()),
+        ("x-ratelimit-reset-tokens", spell(standing.reset)),
+    ]
+}
+
 /// A duration as OpenAI spells it: `120ms`, `7.2s`, `6m0s`; rounded up to milliseconds.
 fn spell(duration: Duration) -> String {
     let millis = duration.as_nanos().div_ceil(1_000_000);

@@ -4,7 +4,7 @@
 
 use super::classify::{Answer, Judge, decoded, looks_failed};
 use super::endpoint::Call;
-use super::stream::{EventStream, Fault, Step, StreamOptions};
+use super::stream::{EventStream, Expected, Fault, Step, StreamOptions};
 use super::{answer::Identity, rules};
 use crate::core::failure::{Class, Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -123,7 +123,13 @@ pub fn judge_stream<'a>(
     judge: &Judge<'_>,
 ) -> Outcome {
     let identity = Identity::of(call, 0, "recorded", judge.caller.public_model);
-    let mut stream = EventStream::new(StreamOptions { call, identity, wants_usage: false, created: 0 });
+    let mut stream = EventStream::new(StreamOptions {
+        call,
+        identity,
+        wants_usage: false,
+        created: 0,
+        expected: Expected::default(),
+    });
     let mut committed = false;
     for piece in pieces.into_iter().map(Some).chain([None]) {
         let step = match piece {

@@ -2,7 +2,8 @@
 //!
 //! The parts share the memory of the original, so a body of many megabytes is rewritten for the price of its edits.
 
-use super::envelope::{Places, UsageOption};
+use super::endpoint::Call;
+use super::envelope::{Bound, Places, UsageOption};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -86,6 +87,25 @@ fn usage_edit(places: &Places) -> Option<Edit> {
             Some((*at..*at, Bytes::from_static(member)))
         }
     }
+}
+
+/// The edits that bound an answer to so many tokens, whatever the client's body says of it (decisions, Money).
+#[must_use]
+pub fn bound_edits(places: &Places, call: Call, tokens: u64) -> Vec<Edit> {
+    if !places.bounds.is_empty() {
+        let bounded = |(span, own): &Bound| {
+            let bound = own.map_or(tokens, |own| own.min(tokens));
+            (span.clone(), Bytes::from(bound.to_string()))
+        };
+        return places.bounds.iter().map(bounded).collect();
+    }
+    let member = match call {
+        Call::Chat => "max_completion_tokens",
+        Call::Responses => "max_output_tokens",
+        _ => "max_tokens",
+    };
+    let at = places.model.end;
+    vec![(at..at, Bytes::from(format!(r#","{member}":{tokens}"#)))]
 }
 
 /// `text` as a JSON string, quotes included.

@@ -12,7 +12,7 @@ use tidegate::wire::classify::{Answer, Judge, decoded, looks_failed};
 use tidegate::wire::custom::Custom;
 use tidegate::wire::endpoint::Call;
 use tidegate::wire::error::{Dialect, PublicError};
-use tidegate::wire::stream::{EventStream, Fault, Step, StreamOptions};
+use tidegate::wire::stream::{EventStream, Expected, Fault, Step, StreamOptions};
 
 pub(crate) const PUBLIC_MODEL: &str = "provider/public-model";
 
@@ -184,6 +184,7 @@ fn judge_stream(entry: &Entry, chunks: &[&str], judge: &Judge<'_>) -> Option<Ver
         identity: Identity::of(entry.call(), 1, "a", PUBLIC_MODEL),
         wants_usage: false,
         created: 1,
+        expected: Expected::default(),
     };
     let (mut stream, mut committed) = (EventStream::new(options), false);
     let mut steps = chunks.iter().map(Some).chain([None]);

@@ -1,16 +1,14 @@
 //! Every entry of the error catalogue, as clients read it (spec 2). `UPDATE_GOLDEN=1` writes the files anew.
 
 use std::path::PathBuf;
-use std::time::Duration;
 use tidegate::core::api::Api;
 use tidegate::core::failure::{Class, ContextFigures, Verdict};
-use tidegate::core::key::Exceeded;
-use tidegate::core::limit::RateLimit;
+use tidegate::core::limits::{Ask, Exceeded, Limited, Limits, Scope, try_admit};
 use tidegate::core::refusal::{Failure, Refusal};
 use tidegate::wire::answer::Identity;
 use tidegate::wire::endpoint::Call;
 use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError, Retry};
-use tidegate::wire::stream::{EventStream, StreamOptions};
+use tidegate::wire::stream::{EventStream, Expected, StreamOptions};
 
 /// One failure for each code that something can cause, and the bare entry for those that nothing causes yet.
 fn example(code: Code) -> PublicError {
@@ -41,30 +39,41 @@ fn example(code: Code) -> PublicError {
         }),
         Code::RequestTooLarge => refused(Refusal::BodyTooLarge),
         Code::RequestsPerMinute => {
-            let rate = RateLimit::per_minute(60);
-            let _ = rate.try_take(60, 0);
-            refused(Refusal::Limited(Exceeded::Requests(rate.try_take(1, 500_000_000).unwrap_err())))
+            refused(Refusal::Limited(used_up(Limited { rpm: Some(60), ..Limited::default() })))
         }
-        Code::Concurrency => refused(Refusal::Limited(Exceeded::Concurrency { limit: 20 })),
+        Code::TokensPerMinute => {
+            refused(Refusal::Limited(used_up(Limited { tpm: Some(60), ..Limited::default() })))
+        }
+        Code::Concurrency => {
+            refused(Refusal::Limited(used_up(Limited { concurrency: Some(20), ..Limited::default() })))
+        }
+        Code::InsufficientQuota => refused(Refusal::InsufficientQuota),
+        Code::IpNotAllowed => refused(Refusal::AddressDenied),
         Code::InternalError => Failure::Internal,
         Code::UnexpectedProviderResponse => judged(Class::NotUnderstood),
         Code::ServiceUnavailable => judged(Class::Overloaded),
         Code::NoChannel => refused(Refusal::UnknownModel("openai/unknown-model".into())),
-        Code::UnsupportedParameter
-        | Code::InvalidImageSize
-        | Code::InsufficientQuota
-        | Code::IpNotAllowed
-        | Code::TokensPerMinute => {
-            let retry = if code == Code::TokensPerMinute {
-                Retry::After(Duration::from_secs(3))
-            } else {
-                Retry::Never
-            };
-            let message = "(nothing causes this yet)".into();
-            return PublicError { code, message, param: None, retry, context: ContextFigures::default() };
+        Code::UnsupportedParameter | Code::InvalidImageSize => {
+            let (message, context) = ("(nothing causes this yet)".into(), ContextFigures::default());
+            return PublicError { code, message, param: None, retry: Retry::Never, context };
         }
     };
     PublicError::of(&failure, 503)
+}
+
+/// How a key's limit refuses once it is used up, half a second later.
+fn used_up(limited: Limited) -> Exceeded {
+    let limits = Limits::new(Scope::Key, limited);
+    let mut held = Vec::new();
+    loop {
+        match try_admit(&[&limits], Ask { input: 1, output: 0, now: 500_000_000 }) {
+            Ok(mut admission) => {
+                admission.correct(1, 500_000_000);
+                held.push(admission);
+            }
+            Err(exceeded) => return exceeded,
+        }
+    }
 }
 
 fn shown(error: &PublicError) -> String {
@@ -82,7 +91,13 @@ fn shown(error: &PublicError) -> String {
 /// The end of a stream of this API that fails.
 fn in_stream(error: &PublicError, call: Call) -> String {
     let identity = Identity::of(call, 1_700_000_000, "a", "openai/gpt-5.5");
-    let options = StreamOptions { call, identity, wants_usage: false, created: 1_700_000_000 };
+    let options = StreamOptions {
+        call,
+        identity,
+        wants_usage: false,
+        created: 1_700_000_000,
+        expected: Expected::default(),
+    };
     EventStream::new(options).error(error, "req-1")
 }
 

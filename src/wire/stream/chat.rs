@@ -55,7 +55,7 @@ impl Chat {
 
 impl Language for Chat {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
-        let chunk = Chunk::parse(data).map_err(|_| Fault::NotAnEvent)?;
+        let chunk = Chunk::parse(data, |text| out.deliver(text)).map_err(|_| Fault::NotAnEvent)?;
         if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
             return out.error_event(data, self.is_finished());
         }
@@ -63,6 +63,7 @@ impl Language for Chat {
         self.finished |= chunk.finished;
         if let Some(usage) = chunk.usage {
             self.usage = Some(Bytes::copy_from_slice(usage.get().as_bytes()));
+            out.reported_last = true;
         }
         if !chunk.no_choices {
             out.note(chunk.content, chunk.finished != 0);
@@ -75,7 +76,7 @@ impl Language for Chat {
         self.finished != 0 && self.seen & !self.finished == 0
     }
 
-    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault> {
+    fn complete(&mut self, out: &mut Shell, counted: &Usage) -> Result<(), Fault> {
         // An answer without a word is one if the upstream says that it was made: it has finished, or it has cost.
         if !out.content && !self.is_finished() && self.usage.is_none() {
             return Err(Fault::Empty);
@@ -86,9 +87,12 @@ impl Language for Chat {
                 self.write_own(&rest, out);
             }
         }
-        if let Some(usage) = self.usage.as_ref().filter(|_| self.options.wants_usage) {
-            let rest = format!(r#""choices":[],"usage":{}"#, String::from_utf8_lossy(usage));
-            self.write_own(&rest, out);
+        if self.options.wants_usage {
+            let usage = match &self.usage {
+                Some(usage) => String::from_utf8_lossy(usage),
+                None => usage::render(counted).into(),
+            };
+            self.write_own(&format!(r#""choices":[],"usage":{usage}"#), out);
         }
         out.out.extend_from_slice(b"data: [DONE]\n\n");
         Ok(())

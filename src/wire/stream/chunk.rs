@@ -62,12 +62,12 @@ struct Choice<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// Reads the data of one event.
+    /// Reads the data of one event; `show` is called with each member that a client could show.
     ///
     /// # Errors
     ///
     /// The data is not JSON or not of the shape of a chunk.
-    pub fn parse(data: &'a [u8]) -> Result<Self, serde_json::Error> {
+    pub fn parse(data: &'a [u8], mut show: impl FnMut(&RawValue)) -> Result<Self, serde_json::Error> {
         // A derived structure would take an array for its members in order.
         if !data.trim_ascii_start().starts_with(b"{") {
             return Err(serde::de::Error::custom("not an object"));
@@ -83,15 +83,21 @@ impl<'a> Chunk<'a> {
             ..Self::default()
         };
         for choice in &choices {
-            chunk.add(choice);
+            chunk.add(choice, &mut show);
         }
         Ok(chunk)
     }
 
-    fn add(&mut self, choice: &Choice<'_>) {
+    fn add(&mut self, choice: &Choice<'_>, show: &mut impl FnMut(&RawValue)) {
         let bit = 1u128.checked_shl(u32::try_from(choice.index).unwrap_or(0)).unwrap_or(1);
         self.seen |= bit;
-        self.content |= choice.delta.as_ref().is_some_and(has_content) || choice.text.is_some_and(is_present);
+        let delta = choice.delta.as_ref().map(|delta| delta.0.as_slice()).unwrap_or_default();
+        // Whatever a delta carries besides a role is content.
+        let members = delta.iter().filter(|(name, _)| name != "role").map(|(_, value)| *value);
+        for value in members.chain(choice.text).filter(|value| is_present(value)) {
+            self.content = true;
+            show(value);
+        }
         if let Some(Text(reason)) = &choice.finish_reason {
             self.finished |= bit;
             self.finished_short |= reason == "model_context_window_exceeded";
@@ -103,17 +109,12 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// Whether a delta carries more than a role.
-fn has_content(delta: &Members<'_>) -> bool {
-    delta.0.iter().any(|(name, value)| name != "role" && is_present(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(data: &str) -> Chunk<'_> {
-        Chunk::parse(data.as_bytes()).unwrap()
+        Chunk::parse(data.as_bytes(), |_| {}).unwrap()
     }
 
     /// Goal: only what a client could show counts as content (spec 10.1).
@@ -149,6 +150,6 @@ mod tests {
         assert!(!chunk.error && chunk.usage.is_none() && chunk.finished_badly);
         assert_eq!((chunk.seen, chunk.finished), (2, 2));
         assert!(parse(r#"{"choices":[],"usage":{"a":1}}"#).usage.is_some());
-        assert!(Chunk::parse(b"[1]").is_err() && Chunk::parse(b"{\"choices\":1}").is_err());
+        assert!(Chunk::parse(b"[1]", |_| {}).is_err() && Chunk::parse(b"{\"choices\":1}", |_| {}).is_err());
     }
 }

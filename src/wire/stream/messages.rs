@@ -7,7 +7,7 @@ use super::{Fault, Language, Shell, StreamOptions};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::usage;
+use crate::wire::usage::Reported;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ pub(super) struct Messages {
     stopped: bool,
     /// `message_stop` has come.
     closed: bool,
-    usage: Option<Usage>,
+    usage: Reported,
 }
 
 #[derive(Deserialize)]
@@ -44,12 +44,12 @@ struct Start<'a> {
 
 impl Messages {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, stopped: false, closed: false, usage: None }
+        Self { options, stopped: false, closed: false, usage: Reported::default() }
     }
 
     fn note_usage(&mut self, reported: Option<&RawValue>) {
-        if let Some(new) = reported.and_then(|usage| usage::parse(usage.get().as_bytes())) {
-            self.usage = Some(self.usage.map_or(new, |old| old.merged(new)));
+        if let Some(usage) = reported {
+            self.usage = self.usage.merged(Reported::read(usage.get().as_bytes()));
         }
     }
 
@@ -58,12 +58,21 @@ impl Messages {
     }
 }
 
-/// Whether a block or a delta has something to show besides its type.
-fn has_content(members: &Members<'_>) -> bool {
+/// Counts what a block or a delta has to show besides its type; whether there is any.
+fn deliver(members: Option<&Members<'_>>, out: &mut Shell) -> bool {
+    let Some(members) = members else { return false };
     let text = matches!(members.text("type").as_deref(), Some("text" | "thinking"));
     let shown =
         |name: &str| !matches!(name, "type" | "index") && (!text || matches!(name, "text" | "thinking"));
-    members.0.iter().any(|(name, value)| shown(name) && is_present(value))
+    let mut content = false;
+    for (name, value) in members.0.iter().filter(|(name, value)| shown(name) && is_present(value)) {
+        content = true;
+        // Ids and signatures are no text that a model wrote for the client.
+        if matches!(&**name, "text" | "thinking" | "name" | "input" | "partial_json") {
+            out.deliver(value);
+        }
+    }
+    content
 }
 
 impl Language for Messages {
@@ -78,8 +87,8 @@ impl Language for Messages {
                     view.message.and_then(|message| serde_json::from_str::<Start<'_>>(message.get()).ok());
                 self.note_usage(start.and_then(|start| start.usage));
             }
-            "content_block_start" => content = view.content_block.as_ref().is_some_and(has_content),
-            "content_block_delta" => content = view.delta.as_ref().is_some_and(has_content),
+            "content_block_start" => content = deliver(view.content_block.as_ref(), out),
+            "content_block_delta" => content = deliver(view.delta.as_ref(), out),
             "message_delta" => {
                 let reason = view.delta.as_ref().and_then(|delta| delta.text("stop_reason"));
                 if reason.as_deref() == Some("error") {
@@ -88,6 +97,7 @@ impl Language for Messages {
                 finishes = reason.is_some();
                 self.stopped |= finishes;
                 self.note_usage(view.usage);
+                out.reported_last |= view.usage.is_some();
             }
             "message_stop" => {
                 (self.closed, out.done) = (true, true);
@@ -106,7 +116,7 @@ impl Language for Messages {
         self.stopped
     }
 
-    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault> {
+    fn complete(&mut self, out: &mut Shell, _counted: &Usage) -> Result<(), Fault> {
         // `[DONE]`, which some relays send, is no end of a message.
         if !self.stopped && !self.closed {
             return Err(if out.content { Fault::Cut } else { Fault::Empty });
@@ -124,7 +134,7 @@ impl Language for Messages {
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.finish().usage
     }
 
     fn error(&self, error: &PublicError, request_id: &str) -> String {

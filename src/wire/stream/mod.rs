@@ -13,9 +13,11 @@ pub mod responses;
 use super::answer::Identity;
 use super::endpoint::Call;
 use super::error::PublicError;
+use super::prompt::{self, Member};
 use super::rewrite::{Action, Rewriter};
 use super::sse::{Frame, Framer};
-use crate::core::usage::Usage;
+use crate::core::estimate::{Family, Features, Piece};
+use crate::core::usage::{Usage, UsageSource};
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
@@ -65,6 +67,17 @@ pub struct StreamOptions {
     pub wants_usage: bool,
     /// Unix seconds, for events that the gateway makes itself.
     pub created: u64,
+    /// What is known of its tokens before anything is reported.
+    pub expected: Expected,
+}
+
+/// What is known of a stream's tokens before anything is reported.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// Its input, as estimated.
+    pub input: u64,
+    /// The tokenizer by which its text is counted.
+    pub tokenizer: Family,
 }
 
 /// What the events of one API mean.
@@ -75,8 +88,9 @@ trait Language {
     /// Whether the answer is complete, though the stream may still have to say so.
     fn is_finished(&self) -> bool;
 
-    /// Writes what a complete answer still lacks, up to its success marker.
-    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault>;
+    /// Writes what a complete answer still lacks, up to its success marker; `counted` is what it used, as far as nothing
+    /// was reported.
+    fn complete(&mut self, out: &mut Shell, counted: &Usage) -> Result<(), Fault>;
 
     /// Usage as reported so far.
     fn usage(&self) -> Option<Usage>;
@@ -99,9 +113,23 @@ struct Shell {
     progress: u64,
     /// An error event that came after everything was finished (spec 2.6).
     late_error: bool,
+    /// The text that has been delivered.
+    delivered: Features,
+    /// No text has come since usage was reported last, so that report covers all of it.
+    reported_last: bool,
 }
 
 impl Shell {
+    /// Counts a member of an event that is text for the client, or holds some.
+    fn deliver(&mut self, value: &RawValue) {
+        self.reported_last = false;
+        prompt::read(Member::Text, value, |piece| {
+            if let Piece::Text(text) = piece {
+                self.delivered.add_text(text);
+            }
+        });
+    }
+
     /// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.
     fn write_named(
         &mut self,
@@ -132,18 +160,20 @@ pub struct EventStream {
     language: Box<dyn Language + Send>,
     framer: Framer,
     shell: Shell,
+    expected: Expected,
 }
 
 impl EventStream {
     /// A stream of which nothing has arrived yet.
     #[must_use]
     pub fn new(options: StreamOptions) -> Self {
+        let expected = options.expected;
         let language: Box<dyn Language + Send> = match options.call {
             Call::Messages => Box::new(messages::Messages::new(options)),
             Call::Responses => Box::new(responses::Responses::new(options)),
             _ => Box::new(chat::Chat::new(options)),
         };
-        Self { language, framer: Framer::default(), shell: Shell::default() }
+        Self { language, framer: Framer::default(), shell: Shell::default(), expected }
     }
 
     /// Takes bytes of the upstream in; what the client may read of them waits in [`EventStream::take`].
@@ -200,10 +230,21 @@ impl EventStream {
         self.shell.content
     }
 
-    /// The usage that the upstream reported so far.
+    /// What has been used so far: as reported, where the report covers all that was delivered, else by counting that
+    /// (spec 7.2, 8.3).
     #[must_use]
-    pub fn usage(&self) -> Option<Usage> {
-        self.language.usage()
+    pub fn usage(&self) -> (Usage, UsageSource) {
+        let reported = self.language.usage();
+        match reported {
+            Some(usage) if self.shell.done || self.shell.reported_last => (usage, UsageSource::Reported),
+            _ => (self.counted(reported.unwrap_or_default()), UsageSource::Estimated),
+        }
+    }
+
+    fn counted(&self, reported: Usage) -> Usage {
+        let Expected { input, tokenizer } = self.expected;
+        let output = tokenizer.tokens(&self.shell.delivered).max(reported.output);
+        Usage { input: if reported.input == 0 { input } else { reported.input }, output, ..reported }
     }
 
     /// Whether everything had finished when an error event came, which was dropped.
@@ -261,7 +302,8 @@ impl EventStream {
     }
 
     fn complete(&mut self) -> Step {
-        match self.language.complete(&mut self.shell) {
+        let counted = self.counted(self.language.usage().unwrap_or_default());
+        match self.language.complete(&mut self.shell, &counted) {
             Ok(()) => {
                 self.shell.done = true;
                 Step::Done

@@ -84,6 +84,9 @@ impl Language for Responses {
             self.usage = whole.and_then(|whole| usage::parse(whole.usage?.get().as_bytes()));
             (self.completed, out.done) = (true, true);
         }
+        if let Some(delta) = view.delta.filter(|delta| is_present(delta)) {
+            out.deliver(delta);
+        }
         out.note(content, finishes);
         self.write(kind, data, view.response, out);
         Ok(())
@@ -93,7 +96,7 @@ impl Language for Responses {
         self.completed
     }
 
-    fn complete(&mut self, out: &mut Shell) -> Result<(), Fault> {
+    fn complete(&mut self, out: &mut Shell, _counted: &Usage) -> Result<(), Fault> {
         // `[DONE]`, which some servers send, is no end of a response: its state would be missing.
         match self.completed {
             true => Ok(()),

@@ -17,6 +17,7 @@ fn stream(wants_usage: bool) -> EventStream {
         identity: Identity::new("gate-1", "pub/m"),
         wants_usage,
         created: 7,
+        expected: Expected::default(),
     })
 }
 
@@ -149,7 +150,13 @@ proptest! {
 /// Everything a client would read of a stream in a language whose events have names, and how it ended.
 fn run_named(call: Call, events: &[&str]) -> (String, Step) {
     let identity = Identity::of(call, 1, "a", "pub/m");
-    let mut stream = EventStream::new(StreamOptions { call, identity, wants_usage: false, created: 7 });
+    let mut stream = EventStream::new(StreamOptions {
+        call,
+        identity,
+        wants_usage: false,
+        created: 7,
+        expected: Expected::default(),
+    });
     let mut step = Step::Preamble;
     for event in events {
         step = stream.push(format!("data: {event}\n\n").as_bytes());
@@ -239,6 +246,7 @@ fn responses_are_spoken() {
         identity: Identity::new("r", "m"),
         wants_usage: false,
         created: 7,
+        expected: Expected::default(),
     };
     let mut stream = EventStream::new(options);
     stream.push(format!("data: {SAID}\n\n").as_bytes());
@@ -250,11 +258,19 @@ fn responses_are_spoken() {
 #[test]
 fn usage_is_read_in_every_language() {
     let usage = |call, events: &[&str]| {
-        let options =
-            StreamOptions { call, identity: Identity::new("r", "m"), wants_usage: false, created: 7 };
+        let options = StreamOptions {
+            call,
+            identity: Identity::new("r", "m"),
+            wants_usage: false,
+            created: 7,
+            expected: Expected::default(),
+        };
         let mut stream = EventStream::new(options);
         stream.push(sse(events).as_bytes());
-        stream.usage().map(|usage| (usage.input, usage.output))
+        {
+            let (usage, source) = stream.usage();
+            (source == UsageSource::Reported).then_some((usage.input, usage.output))
+        }
     };
     assert_eq!(usage(Call::Chat, &[TEXT, STOP, USAGE]), Some((3, 1)));
     assert_eq!(usage(Call::Messages, &[START, BLOCK, DELTA, ENDED]), Some((3, 4)));

@@ -61,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) models: Vec<String>,
     pub(crate) channels: Vec<String>,
     pub(crate) key_limits: String,
+    pub(crate) account: String,
     pub(crate) keys: Vec<String>,
     pub(crate) rest: String,
     /// The section `defaults`; by default failover is not bounded over all requests, so that a test can have many.
@@ -68,9 +69,20 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Models with this id and kind.
-    pub(crate) fn model(mut self, id: &str, kind: &str) -> Self {
-        self.models.push(format!("  - {{ id: \"{id}\", kind: {kind} }}\n"));
+    /// A model of this id and kind that costs nothing.
+    pub(crate) fn model(self, id: &str, kind: &str) -> Self {
+        self.model_with(id, kind, "free: true")
+    }
+
+    /// A model of this id and kind; `more` are further members, such as its price.
+    pub(crate) fn model_with(mut self, id: &str, kind: &str, more: &str) -> Self {
+        self.models.push(format!("  - {{ id: \"{id}\", kind: {kind}, {more} }}\n"));
+        self
+    }
+
+    /// Members of the account of the tests' keys, as `credit: \"5\"`.
+    pub(crate) fn account(mut self, members: &str) -> Self {
+        self.account = format!(", {members}");
         self
     }
 
@@ -127,13 +139,14 @@ impl Config {
         };
         format!(
             "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\" }}\n{}{}\
-             models:\n{}channels:\n{}accounts: [{{ id: acme }}]\n\
+             models:\n{}channels:\n{}accounts: [{{ id: acme{} }}]\n\
              keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n{}",
             self.server,
             self.defaults.as_deref().unwrap_or("defaults: { retry: { budget_ratio: 10 } }\n"),
             self.rest,
             self.models.concat(),
             self.channels.concat(),
+            self.account,
             self.keys.concat(),
         )
     }

@@ -1,0 +1,102 @@
+//! What an operator changes over the admin listener: accounts, keys and credit (spec 13.1).
+//!
+//! A change is durable when it is answered. A key is in the answer to its creation and nowhere else.
+
+use super::{Admin, json, text};
+use crate::core::ledger::Credited;
+use crate::core::money::Money;
+use crate::proxy::Rejected;
+use http::Response;
+use pingora::protocols::http::ServerSession;
+use serde::Deserialize;
+use serde_json::json as object;
+use std::time::Duration;
+
+/// The largest body of a change, in bytes.
+const BODY_MAX: usize = 64 * 1024;
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An amount to be booked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credit {
+    /// Dollars, as a decimal number in quotes; with a minus sign it is taken away.
+    amount: String,
+    /// The same key books once, however often it is sent.
+    idempotency_key: String,
+}
+
+impl Admin {
+    /// Makes the change that a POST asks for.
+    ///
+    /// # Cancel safety
+    ///
+    /// As the methods of `Directory`.
+    pub(super) async fn change(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let path = session.req_header().uri.path().to_owned();
+        let Some(body) = read(session).await else { return text(413, "the body is too large or too slow\n") };
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let changed = match parts.as_slice() {
+            ["accounts"] => self.create_account(&body).await,
+            ["accounts", id, "credit"] => self.credit(id, &body).await,
+            ["keys"] => self.create_key(&body).await,
+            ["keys", id, "revoke"] => {
+                self.directory.revoke_key(id).await.map(|()| json(200, &object!({"revoked": id})))
+            }
+            _ => return text(404, "not found\n"),
+        };
+        changed.unwrap_or_else(|rejected| rejection(&rejected))
+    }
+
+    async fn create_account(&self, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {
+        self.directory.create_account(parse(body)?).await?;
+        Ok(json(201, &object!({"created": true})))
+    }
+
+    async fn create_key(&self, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {
+        let key = self.directory.create_key(parse(body)?).await?;
+        Ok(json(201, &object!({"key": key})))
+    }
+
+    async fn credit(&self, account: &str, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {
+        let Credit { amount, idempotency_key } = parse(body)?;
+        let invalid = || Rejected::Invalid("amount must be a decimal number of dollars in quotes".into());
+        let amount = match amount.strip_prefix('-') {
+            None => Money::parse(&amount),
+            Some(taken) => Money::parse(taken).map(|taken| Money::ZERO.saturating_sub(taken)),
+        };
+        let booked = self.directory.credit(account, &idempotency_key, amount.ok_or_else(invalid)?).await?;
+        Ok(json(200, &object!({"booked": booked == Credited::Booked})))
+    }
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Rejected> {
+    serde_json::from_slice(body).map_err(|e| Rejected::Invalid(format!("the body makes no sense: {e}")))
+}
+
+fn rejection(rejected: &Rejected) -> Response<Vec<u8>> {
+    let (status, why) = match rejected {
+        Rejected::Unknown(why) => (404, why.as_str()),
+        Rejected::Invalid(why) => (400, why.as_str()),
+        Rejected::Conflict(why) => (409, why.as_str()),
+        Rejected::StoreUnavailable => (503, "the store does not take it now; ask again"),
+    };
+    json(status, &object!({"error": why}))
+}
+
+/// The whole body, if it is small and comes in time.
+async fn read(session: &mut ServerSession) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    let reading = async {
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            body.extend_from_slice(&piece);
+            if body.len() > BODY_MAX {
+                return None;
+            }
+        }
+        Some(())
+    };
+    tokio::time::timeout(BODY_TIMEOUT, reading).await.ok()??;
+    Some(body)
+}

@@ -1,0 +1,26 @@
+//! `tidegate credit`: book an amount to an account (spec 5.4, 13.1).
+
+use super::admin::Listener;
+use super::{Ended, answered};
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The account.
+    account: String,
+    /// Dollars, such as 25.00; with a minus sign they are taken away.
+    #[arg(allow_hyphen_values = true)]
+    amount: String,
+    /// What makes it book once, however often it is said: an invoice's number, for instance.
+    #[arg(long, value_name = "ID")]
+    once: String,
+    #[command(flatten)]
+    admin: Listener,
+}
+
+/// Books the amount, if that was not done before.
+pub(super) fn run(arguments: &Arguments) -> Ended {
+    let Arguments { account, amount, once, admin } = arguments;
+    let credit = serde_json::json!({ "amount": amount, "idempotency_key": once });
+    answered(admin.post(&format!("/accounts/{account}/credit"), &credit))
+}

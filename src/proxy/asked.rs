@@ -1,0 +1,82 @@
+//! What the body of a call asks for, read once, as values of its own.
+
+use super::admit::Stop;
+use crate::core::estimate::Prompt;
+use crate::core::refusal::{Failure, Refusal};
+use crate::wire::envelope::{Envelope, Places};
+use bytes::Bytes;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+
+/// Larger bodies are read on the pool for blocking work, so that they keep no other request waiting, in bytes.
+const INLINE_MAX: usize = 256 * 1024;
+/// Members of requests whose answers may carry thoughts that belong to one account.
+const THOUGHTS: [&[u8]; 3] = [b"\"thinking\"", b"\"reasoning\"", b"\"encrypted_content\""];
+
+/// What the body of a call asks for.
+pub(super) struct Asked {
+    /// The model, as named by the client.
+    pub(super) model: String,
+    /// Whether a stream is asked for.
+    pub(super) stream: bool,
+    /// How many answers are asked for.
+    pub(super) choices: u64,
+    /// What the model is given to read.
+    pub(super) prompt: Prompt,
+    /// The response that this one goes on from, as it stands, and where.
+    pub(super) previous: Option<(String, Range<usize>)>,
+    /// What the request belongs to, as far as its body says so, as a digest.
+    pub(super) affinity: Option<u64>,
+    /// Where to edit.
+    pub(super) places: Places,
+}
+
+/// Reads the body of a call.
+///
+/// # Errors
+///
+/// A refusal of the envelope stage.
+///
+/// # Cancel safety
+///
+/// May be dropped; a large body is still read to its end, for nobody.
+pub(super) async fn read(body: &Bytes) -> Result<Asked, Stop> {
+    if body.len() <= INLINE_MAX {
+        return Ok(parse(body)?);
+    }
+    let body = body.clone();
+    match tokio::task::spawn_blocking(move || parse(&body)).await {
+        Ok(asked) => Ok(asked?),
+        Err(_) => Err(Stop::Failure(Failure::Internal)),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Asked, Refusal> {
+    let envelope = Envelope::parse(body)?;
+    Ok(Asked {
+        affinity: envelope
+            .affinity
+            .or_else(|| conversation(&envelope, body))
+            .map(|what| digest(what.as_bytes())),
+        model: envelope.model.into_owned(),
+        stream: envelope.stream,
+        choices: envelope.choices,
+        prompt: envelope.prompt,
+        previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
+        places: envelope.places,
+    })
+}
+
+/// The first message of a conversation with thoughts: what a provider signs or encrypts can be read under the account alone
+/// that made it, so such a conversation stays together where nothing else says that it does.
+fn conversation<'a>(envelope: &Envelope<'a>, body: &[u8]) -> Option<&'a str> {
+    let thinks = THOUGHTS.iter().any(|name| memchr::memmem::find(body, name).is_some());
+    envelope.opening.filter(|_| thinks)
+}
+
+/// A number for something that names what a request belongs to.
+pub(super) fn digest(what: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}

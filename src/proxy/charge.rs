@@ -1,0 +1,158 @@
+//! What a call is charged: set aside before the first upstream byte, extended while a stream runs, settled once (spec 8).
+//!
+//! The money set aside is a guard: whatever drops the request settles it at what had been delivered, which is nothing
+//! before there was content.
+
+use crate::core::estimate::Family;
+use crate::core::ledger::{Ask, Insufficient, ReservationId, Settled};
+use crate::core::money::Money;
+use crate::core::price::Price;
+use crate::core::usage::Usage;
+use crate::store::Bank;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Output tokens that a stream sets aside at first, and by which it goes on (decisions, Money).
+pub(super) const BLOCK: u64 = 4_096;
+/// An answer that is cut to fewer tokens than this for want of money is refused instead.
+const LEAST: u64 = 256;
+/// How often what has been delivered is written down while a stream runs.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+
+/// What a call may need at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Need {
+    /// Its text as estimated by the tokenizer alone.
+    pub(super) estimated: u64,
+    /// Its input as expected, in tokens.
+    pub(super) input: u64,
+    /// Its input with a margin for what an estimate errs.
+    pub(super) reserved_input: u64,
+    /// Whether there are images or files in it, so that its input says nothing about estimates.
+    pub(super) pictured: bool,
+    /// The bound of each answer, in tokens.
+    pub(super) output: u64,
+    /// How many answers.
+    pub(super) choices: u64,
+    /// Images that are to be made.
+    pub(super) images: u64,
+    /// Whether the answer is a stream.
+    pub(super) stream: bool,
+    /// The tokenizer by which its text is counted.
+    pub(super) tokenizer: Family,
+}
+
+/// The money of one call.
+pub(super) struct Charge {
+    bank: Arc<Bank>,
+    price: Price,
+    id: ReservationId,
+    input: u64,
+    /// Output tokens that what is set aside covers, over all answers, and that there may be at most.
+    covered: u64,
+    bound: u64,
+    /// What has been delivered so far would cost this.
+    delivered: Money,
+    checkpoint: Instant,
+    settled: bool,
+}
+
+/// What is set aside for a call.
+pub(super) struct Reserved {
+    /// The guard.
+    pub(super) charge: Charge,
+    /// The bound of each answer that the money covers, where it is less than the call's own.
+    pub(super) bound: Option<u64>,
+}
+
+impl Charge {
+    /// Sets aside what a call needs at most, or as much as there is if that is enough for a sensible answer. It counts
+    /// from [`Bank::durable`] on.
+    ///
+    /// # Errors
+    ///
+    /// [`Insufficient`] if the balance or the key's quota does not cover it; nothing is taken then.
+    pub(super) fn reserve(
+        bank: &Arc<Bank>,
+        price: Price,
+        (account, key): (&str, &str),
+        need: Need,
+    ) -> Result<Reserved, Insufficient> {
+        let input = need.reserved_input;
+        let fixed = price.input_cost(input).saturating_add(price.unit_cost(need.images, 0));
+        let cost = |output: u64| {
+            let output = output.saturating_mul(need.choices);
+            fixed.saturating_add(price.output_cost(input, output))
+        };
+        let first = if need.stream { need.output.min(BLOCK) } else { need.output };
+        let ask = Ask {
+            account,
+            key,
+            least: cost(need.output.min(LEAST)),
+            most: cost(first),
+            price_version: price.version(),
+            process: bank.process(),
+        };
+        let (id, granted) = bank.with(|ledger| ledger.reserve(&ask))?;
+        let affordable = price.affordable_output(input, granted.saturating_sub(fixed)) / need.choices.max(1);
+        let each = affordable.min(first);
+        let charge = Self {
+            bank: Arc::clone(bank),
+            price,
+            id,
+            input,
+            covered: each.saturating_mul(need.choices),
+            bound: need.output.saturating_mul(need.choices),
+            delivered: Money::ZERO,
+            checkpoint: Instant::now(),
+            settled: false,
+        };
+        Ok(Reserved { charge, bound: (!need.stream && each < need.output).then_some(each) })
+    }
+
+    /// Notes what a stream has delivered; writes it down from time to time, and sets more aside before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Insufficient`] if the balance does not cover how the stream goes on.
+    pub(super) fn progress(&mut self, delivered: &Usage) -> Result<(), Insufficient> {
+        self.delivered = self.price.cost(delivered);
+        if self.checkpoint.elapsed() >= CHECKPOINT_EVERY {
+            self.checkpoint = Instant::now();
+            self.bank.with(|ledger| ledger.checkpoint(self.id, self.delivered));
+        }
+        // Half a block ahead, since what arrives is counted after it has arrived.
+        let soon = delivered.output.saturating_add(BLOCK / 2).min(self.bound);
+        while self.covered < soon {
+            let block = BLOCK.min(self.bound - self.covered);
+            let more = self.price.output_cost(self.input, block);
+            let extended = self.bank.with(|ledger| ledger.extend(self.id, more));
+            if extended.is_err() && delivered.output >= self.covered {
+                return Err(Insufficient::Account);
+            }
+            if extended.is_err() {
+                break;
+            }
+            self.covered += block;
+        }
+        Ok(())
+    }
+
+    /// Settles the call at what this usage costs; `None` if that has been done.
+    pub(super) fn settle(&mut self, usage: &Usage) -> Option<Settled> {
+        self.settle_at(self.price.cost(usage))
+    }
+
+    fn settle_at(&mut self, cost: Money) -> Option<Settled> {
+        if std::mem::replace(&mut self.settled, true) {
+            return None;
+        }
+        self.bank.with(|ledger| ledger.settle(self.id, cost))
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.settle_at(self.delivered);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a call may need, whether it fits, and what is set aside for it: the last steps of admission (spec 4.1, 7.2, 8.2).
+
+use super::Ctx;
+use super::admit::Stop;
+use super::asked::Asked;
+use super::charge::{Charge, Need, Reserved};
+use crate::core::catalog::Model;
+use crate::core::estimate::Learned;
+use crate::core::key::Key;
+use crate::core::refusal::{Failure, Refusal};
+use crate::wire::endpoint::Call;
+use crate::wire::exact::{self, Fit};
+use bytes::Bytes;
+use once_cell::sync::Lazy;
+use tokio::sync::Semaphore;
+
+/// Output tokens that count against tokens per minute before the call (spec 6.4).
+pub(super) const TOKENS_AHEAD: u64 = 4_096;
+/// The bound of an answer where neither the client nor the model's configuration has one.
+const OUTPUT_UNBOUNDED: u64 = 16_384;
+/// Bodies that may be counted at the same time: counting takes a processor for milliseconds each.
+static COUNTING: Lazy<Semaphore> = Lazy::new(|| Semaphore::new(2));
+
+/// What a call may need at most.
+pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, stream: bool) -> Need {
+    let estimated = asked.prompt.tokens(model.tokenizer, model.image_tokens);
+    let own = asked.places.output_bound();
+    let bound = own.into_iter().chain(model.output_max).min().unwrap_or(OUTPUT_UNBOUNDED);
+    Need {
+        estimated: asked.prompt.text_tokens(model.tokenizer),
+        input: learned.expected(estimated),
+        reserved_input: learned.reserve(estimated),
+        output: if call == Call::Embeddings { 0 } else { bound },
+        choices: asked.choices,
+        images: if call == Call::ImageGenerations { asked.choices } else { 0 },
+        pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
+        stream,
+        tokenizer: model.tokenizer,
+    }
+}
+
+/// Refuses what is surely longer than the model's context (spec 2.11).
+///
+/// # Errors
+///
+/// [`Refusal::ContextTooLong`]
+///
+/// # Cancel safety
+///
+/// May be dropped; a count under way is finished for nobody.
+pub(super) async fn check_context(model: &Model, asked: &Asked, body: &Bytes) -> Result<(), Stop> {
+    let Some(max) = model.context_window else { return Ok(()) };
+    let family = model.tokenizer;
+    let fit = match exact::quick(&asked.prompt, family, max) {
+        Fit::Undecided => {
+            let _turn = COUNTING.acquire().await;
+            let body = body.clone();
+            let count = move || {
+                std::str::from_utf8(&body).map_or(Fit::Undecided, |body| exact::count(body, family, max))
+            };
+            let counted = tokio::task::spawn_blocking(count).await;
+            counted.map_err(|_| Stop::Failure(Failure::Internal))?
+        }
+        decided => decided,
+    };
+    match fit {
+        Fit::TooLong(count) => Err(Refusal::ContextTooLong { max, count }.into()),
+        // Where no vocabulary can tell, the upstream does.
+        Fit::Fits | Fit::Undecided => Ok(()),
+    }
+}
+
+/// Sets the money aside, durably; gives the bound of each answer where the money covers less than the call's own.
+///
+/// # Errors
+///
+/// [`Refusal::InsufficientQuota`], or [`Refusal::StoreUnavailable`] if it cannot be written down.
+///
+/// # Cancel safety
+///
+/// May be dropped; what was set aside goes back with `ctx`.
+pub(super) async fn reserve(
+    ctx: &mut Ctx,
+    key: &Key,
+    model: &Model,
+    need: Need,
+) -> Result<Option<u64>, Stop> {
+    let Some(price) = model.price.filter(|price| key.account.prepaid && !price.is_free()) else {
+        return Ok(None);
+    };
+    let bank = &ctx.shared.bank;
+    if !bank.is_well() {
+        return Err(Refusal::StoreUnavailable.into());
+    }
+    let reserved = Charge::reserve(bank, price, (&key.account.id, &key.id), need);
+    let Reserved { charge, bound } = reserved.map_err(|_| Refusal::InsufficientQuota)?;
+    let durable = bank.durable();
+    ctx.charge = Some(charge);
+    durable.await.map_err(|_| Refusal::StoreUnavailable)?;
+    Ok(bound)
+}

@@ -1,0 +1,154 @@
+//! The metrics of limits, money and its store (spec 8.4, 13.2).
+//!
+//! The four sums of the ledger are shown from one look at it, so that reserved = settled + released + outstanding holds in
+//! every scrape.
+
+use super::metrics::Catalogue;
+use crate::core::estimate::Learned;
+use crate::core::ledger::Totals;
+use crate::core::limits::Scope;
+use crate::core::money::Money;
+use crate::core::usage::UsageSource;
+use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge};
+
+/// Seconds of a commit.
+const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
+/// Series besides those of a model: four sums, uncollected, two sources, the store's, and shadow refusals.
+pub(super) const SERIES: usize = 4 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 4 * 3;
+/// Series of one model.
+pub(super) const SERIES_OF_MODEL: usize = 1;
+
+/// What is exported of money, its store and the limits.
+pub struct MoneyMetrics {
+    reserved: IntCounter,
+    settled: IntCounter,
+    released: IntCounter,
+    outstanding: IntGauge,
+    uncollected: IntCounter,
+    settlements: IntCounterVec,
+    commits: IntCounter,
+    failures: IntCounter,
+    rows: IntCounter,
+    waiting: IntGauge,
+    well: IntGauge,
+    commit_seconds: Histogram,
+    estimate: GaugeVec,
+    would_refuse: IntCounterVec,
+}
+
+/// What the store has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreCounts {
+    /// Commits that worked.
+    pub commits: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Requests that wait for a commit.
+    pub waiting: usize,
+    /// Whether the last commit worked.
+    pub well: bool,
+}
+
+impl MoneyMetrics {
+    pub(super) fn new(new: &Catalogue) -> Result<Self, Error> {
+        Ok(Self {
+            reserved: new.counter(
+                "tidegate_quota_reserved_nanodollars_total",
+                "Money set aside for requests; always the sum of settled, released and outstanding.",
+            )?,
+            settled: new
+                .counter("tidegate_quota_settled_nanodollars_total", "Money charged for requests.")?,
+            released: new.counter(
+                "tidegate_quota_released_nanodollars_total",
+                "Money set aside and given back, because the request failed or cost less.",
+            )?,
+            outstanding: new.gauge(
+                "tidegate_quota_outstanding_nanodollars",
+                "Money set aside for requests under way; zero when idle.",
+            )?,
+            uncollected: new.counter(
+                "tidegate_quota_uncollected_nanodollars_total",
+                "What requests cost beyond what their account had, and nobody paid.",
+            )?,
+            settlements: new.counters(
+                "tidegate_settlements_total",
+                "Charged requests, by where the figures come from: reported by the upstream, or estimated.",
+                &["source"],
+            )?,
+            commits: new
+                .counter("tidegate_store_commits_total", "Batches that the embedded store made durable.")?,
+            failures: new.counter(
+                "tidegate_store_failures_total",
+                "Batches that the embedded store could not write.",
+            )?,
+            rows: new.counter("tidegate_store_rows_total", "Rows that the embedded store wrote.")?,
+            waiting: new.gauge("tidegate_store_waiting", "Requests that wait for the embedded store.")?,
+            well: new.gauge(
+                "tidegate_store_well",
+                "1 if the embedded store works; 0 while it fails and paid requests are refused.",
+            )?,
+            commit_seconds: new.histogram(
+                "tidegate_store_commit_seconds",
+                "How long the embedded store took for one batch.",
+                &COMMIT_BUCKETS,
+            )?,
+            estimate: new.ratios(
+                "tidegate_estimate_ratio",
+                "Reported input tokens over estimated ones, a moving average that corrects the estimates.",
+                &["model"],
+            )?,
+            would_refuse: new.counters(
+                "tidegate_limit_would_refuse_total",
+                "Requests that limits in shadow mode would have refused.",
+                &["scope", "dimension"],
+            )?,
+        })
+    }
+
+    /// What each commit's duration is observed by.
+    #[must_use]
+    pub fn commit_seconds(&self) -> Histogram {
+        self.commit_seconds.clone()
+    }
+
+    /// Shows the sums of the ledger.
+    pub fn set_totals(&self, totals: Totals) {
+        follow(&self.reserved, totals.reserved);
+        follow(&self.settled, totals.settled);
+        follow(&self.released, totals.released);
+        self.outstanding.set(i64::try_from(totals.outstanding).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what the store has done.
+    pub fn set_store(&self, counts: StoreCounts) {
+        follow(&self.commits, counts.commits.into());
+        follow(&self.failures, counts.failures.into());
+        follow(&self.rows, counts.rows.into());
+        self.waiting.set(i64::try_from(counts.waiting).unwrap_or(i64::MAX));
+        self.well.set(counts.well.into());
+    }
+
+    /// Shows how a model's estimates compare to what is reported.
+    pub fn set_estimate(&self, model: &str, learned: &Learned) {
+        self.estimate.with_label_values(&[model]).set(learned.factor());
+    }
+
+    /// Counts a settlement.
+    pub(super) fn settled(&self, source: UsageSource, uncollected: Money) {
+        self.settlements.with_label_values(&[source.as_str()]).inc();
+        self.uncollected.inc_by(u64::try_from(uncollected.nanos()).unwrap_or(0));
+    }
+
+    /// Shows what limits in shadow mode would have refused, over all things of a scope.
+    pub fn set_would_refuse(&self, scope: Scope, dimension: &str, count: u64) {
+        follow(&self.would_refuse.with_label_values(&[scope.as_str(), dimension]), count.into());
+    }
+}
+
+/// Brings a counter up to a sum that is kept elsewhere.
+fn follow(counter: &IntCounter, sum: u128) {
+    let sum = u64::try_from(sum).unwrap_or(u64::MAX);
+    counter.inc_by(sum.saturating_sub(counter.get()));
+}
