@@ -40,7 +40,7 @@ impl Member {
 }
 
 /// Words under these names are not read by the model, as long as they are short.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 16] = [
     "role",
     "id",
     "tool_call_id",
@@ -55,6 +55,8 @@ const LABELS: [&str; 14] = [
     "phase",
     "object",
     "filename",
+    "finish_reason",
+    "stop_reason",
 ];
 /// The longest of them; what is longer is text.
 const LABEL_MAX: usize = 256;

@@ -23,6 +23,7 @@ mod hostile;
 mod leaks;
 mod limits;
 mod metrics;
+mod money;
 mod operator;
 mod protocols;
 mod support;
