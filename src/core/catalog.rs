@@ -49,8 +49,13 @@ impl Candidate {
     /// Whether the channel may serve a key of this group.
     #[must_use]
     pub fn serves(&self, group: Option<&str>) -> bool {
-        self.groups.is_empty() || group.is_some_and(|group| self.groups.iter().any(|own| &**own == group))
+        serves(&self.groups, group)
     }
+}
+
+/// Whether what serves these groups, or all if there are none, may serve a key of this one.
+pub(super) fn serves(groups: &[Box<str>], group: Option<&str>) -> bool {
+    groups.is_empty() || group.is_some_and(|group| groups.iter().any(|own| **own == *group))
 }
 
 /// Puts candidates into tiers, in the order of their priorities.

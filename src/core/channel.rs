@@ -3,23 +3,18 @@
 //! A [`Visit`] is a guard: whatever ends the request, the channel's load and permit go back, and the claim of a probe that
 //! led to no verdict.
 
+use super::hot::Seat;
 use super::limit::RateLimit;
 use super::load::Load;
 use super::permit::{Permit, Permits};
 use super::unit::{Entry, Standing, Unit};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
-/// The health of one channel. What every draw looks at comes first and lies together.
+/// The health of one channel. What every draw looks at is elsewhere, side by side with that of others.
 #[derive(Debug)]
-#[repr(C, align(64))]
 pub struct ChannelHealth {
-    /// Whether anything of the channel may be other than well, so that more has to be looked at: set by whatever is not
-    /// well, taken back by the next look that finds all well.
-    troubled: AtomicBool,
-    /// How busy and quick it is.
-    pub load: Load,
+    pub(super) seat: Seat,
     /// The channel itself.
     pub unit: Unit,
     /// The models on it, by [`Candidate::slot`].
@@ -72,7 +67,7 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.health.load.end();
+        self.health.load().end();
         for (unit, entry) in self.units() {
             unit.leave(entry);
         }
@@ -80,19 +75,26 @@ impl Drop for Visit {
 }
 
 impl ChannelHealth {
-    /// A channel that is well, with so many models and credentials.
+    /// A channel that is well, with so many models and credentials, whose hot state is at this place.
     #[must_use]
-    pub fn new(models: usize, credentials: usize, limits: ChannelLimits) -> Self {
+    pub fn new(seat: Seat, models: usize, credentials: usize, limits: ChannelLimits) -> Self {
         let units = |count: usize| std::iter::repeat_with(Unit::default).take(count).collect();
-        Self {
+        let health = Self {
+            seat,
             unit: Unit::default(),
             models: units(models),
             credentials: units(credentials),
-            troubled: AtomicBool::new(true),
-            load: Load::default(),
             concurrency: limits.concurrency.map(Permits::new),
             requests: limits.rpm.map(RateLimit::per_minute),
-        }
+        };
+        health.calm_down(0);
+        health
+    }
+
+    /// How busy and quick it is.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.seat.hot().load
     }
 
     /// The standing that keeps a model from this channel, or [`Standing::Up`].
@@ -121,28 +123,25 @@ impl ChannelHealth {
         self.standing(usize::MAX, now)
     }
 
-    /// Whether it is known that nothing of it rests or is readmitted slowly, and that it has no limits.
+    /// Whether it is known that nothing of it rests or is readmitted slowly, and that its own limits leave room.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        !self.troubled.load(Ordering::Acquire)
+        self.seat.hot().is_calm()
     }
 
     /// Looks whether all is well, so that the next draws need not.
     pub(super) fn calm_down(&self, now: u64) {
         let well = |unit: &Unit| unit.standing(now) == Standing::Up && unit.share(now) >= 1.0;
-        // Taken back before the look: what begins to rest meanwhile is either seen, or says so after this.
-        self.troubled.store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.seat.hot().calm();
         let mut units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
-        if self.concurrency.is_some() || self.requests.is_some() || !units.all(well) {
+        if !units.all(well) || !self.has_room(now) {
             self.trouble();
         }
     }
 
     /// Something of it is about to rest: draws have to look.
     pub(super) fn trouble(&self) {
-        self.troubled.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.seat.hot().trouble();
     }
 
     /// Whether its own limits would take one more request now.
@@ -161,7 +160,7 @@ impl ChannelHealth {
             Some(permits) => Some(permits.try_acquire()?),
         };
         // From here on the guard gives back what was claimed, wherever it ends.
-        self.load.begin();
+        self.load().begin();
         let entries = [Entry::Plain; 3];
         let mut visit = Visit { credential: None, entries, health: Arc::clone(self), slot, _permit: permit };
         visit.entries[0] = self.unit.try_enter(now)?;
@@ -170,6 +169,10 @@ impl ChannelHealth {
         }
         (visit.credential, visit.entries[2]) = self.credential(turn, now)?;
         let taken = self.requests.as_ref().is_none_or(|rate| rate.try_take(1, now).is_ok());
+        if !self.has_room(now) {
+            // It took the last place: from here on draws have to look.
+            self.trouble();
+        }
         taken.then_some(visit)
     }
 
@@ -209,11 +212,35 @@ mod tests {
 
     const MINUTE: u64 = 60_000_000_000;
 
+    /// Goal: a channel with limits is calm until they leave no room, and again when they do (spec 6.6).
+    #[test]
+    fn limits_trouble_nobody_until_they_are_reached() {
+        let limits = ChannelLimits { concurrency: Some(2), rpm: Some(3) };
+        let health = Arc::new(ChannelHealth::new(Seat::row(1).next().unwrap(), 1, 1, limits));
+        let enter = |now| health.try_enter(0, Turn::Next(0), now);
+        assert!(health.is_calm());
+        let one = enter(0).unwrap();
+        assert!(health.is_calm());
+        let two = enter(0).unwrap();
+        assert!(!health.is_calm(), "nobody else may run");
+        drop((one, two));
+        health.calm_down(0);
+        assert!(health.is_calm());
+        let last = enter(0).unwrap();
+        assert!(!health.is_calm(), "the minute is used up");
+        drop(last);
+        health.calm_down(1);
+        assert!(!health.is_calm());
+        health.calm_down(MINUTE);
+        assert!(health.is_calm());
+    }
+
     /// Goal: who finds no credential, or no room, keeps no probe from the next one (spec 9.4).
     #[test]
     fn what_cannot_be_entered_claims_no_probe() {
         let limits = ChannelLimits { rpm: Some(1), ..ChannelLimits::default() };
-        let health = Arc::new(ChannelHealth::new(1, 2, limits));
+        let seat = Seat::row(1).next().unwrap();
+        let health = Arc::new(ChannelHealth::new(seat, 1, 2, limits));
         for unit in [&health.unit, &health.models[0], &health.credentials[0]] {
             unit.eject(0, Duration::from_secs(1), 0);
         }

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod channel;
 pub mod failure;
 pub mod health;
+pub mod hot;
 pub mod id;
 pub mod key;
 pub mod limit;

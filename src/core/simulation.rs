@@ -6,6 +6,7 @@ use crate::core::api::{Api, ApiSet, ModelKind};
 use crate::core::catalog::{Model, tiers};
 use crate::core::channel::{ChannelLimits, Turn};
 use crate::core::failure::Next;
+use crate::core::hot::Seat;
 use crate::core::retry::{Budget, CAPACITY};
 use crate::core::select::select;
 use std::cmp::Reverse;
@@ -95,10 +96,12 @@ impl World {
         });
         let tiers = tiers(candidates.collect());
         let model = Model { id: "m".into(), kind: ModelKind::Chat, verification: false, hedge: false, tiers };
-        let health = scripts.iter().map(|_| Arc::new(ChannelHealth::new(1, 1, ChannelLimits::default())));
+        let health = Seat::row(scripts.len())
+            .map(|seat| Arc::new(ChannelHealth::new(seat, 1, 1, ChannelLimits::default())));
+        let weights = scripts.iter().map(|script| script.weight);
         Self {
             catalog: Catalog::new(vec![model]),
-            board: Board::new(health.collect(), Times::default()),
+            board: Board::new(health.zip(weights), Times::default()),
             budget: Budget::new(0.1),
             random: fastrand::Rng::with_seed(seed),
             queue: BinaryHeap::new(),
@@ -254,6 +257,11 @@ impl World {
     }
 }
 
+/// A channel that shares its row with no other.
+fn alone(models: usize, credentials: usize, limits: ChannelLimits) -> Arc<ChannelHealth> {
+    Arc::new(ChannelHealth::new(Seat::row(1).next().unwrap(), models, credentials, limits))
+}
+
 fn scripted(modes: &[&[(u64, Mode)]]) -> Vec<Script> {
     let timed = |modes: &&[(u64, Mode)]| modes.iter().map(|(from, mode)| (from * SECOND, *mode)).collect();
     modes.iter().map(|modes| Script { modes: timed(modes), ..Script::well() }).collect()
@@ -372,8 +380,8 @@ fn callers_move_nothing() {
             drop(health.try_enter(0, Turn::Next(0), now).unwrap());
         }
     }
-    assert_eq!((health.standing(0, 50), health.load.in_flight()), (Standing::Up, 0));
-    assert!((health.load.success() - 1.0).abs() < f64::EPSILON);
+    assert_eq!((health.standing(0, 50), health.load().in_flight()), (Standing::Up, 0));
+    assert!((health.load().success() - 1.0).abs() < f32::EPSILON);
     world.run(SECOND, 2 * SECOND, 10);
     assert_eq!(world.served, world.requests);
 }
@@ -382,8 +390,8 @@ fn callers_move_nothing() {
 #[test]
 fn credentials_rest_by_themselves() {
     let world = World::new(scripted(&[&[], &[]]), 6);
-    let health = Arc::new(ChannelHealth::new(1, 3, ChannelLimits::default()));
-    let board = Board::new(vec![Arc::clone(&health)], Times::default());
+    let health = alone(1, 3, ChannelLimits::default());
+    let board = Board::new([(Arc::clone(&health), 1)], Times::default());
     let candidate = world.candidates()[0].clone();
     let used = |turn| health.try_enter(0, Turn::Next(turn), 0).and_then(|visit| visit.credential);
     assert_eq!([0, 1, 2, 3].map(used), [Some(0), Some(1), Some(2), Some(0)]);
@@ -403,7 +411,7 @@ fn credentials_rest_by_themselves() {
 #[test]
 fn full_channels_are_passed_by() {
     let limits = ChannelLimits { concurrency: Some(2), rpm: Some(3) };
-    let health = Arc::new(ChannelHealth::new(1, 0, limits));
+    let health = alone(1, 0, limits);
     let (one, two) = (health.try_enter(0, Turn::Next(0), 0), health.try_enter(0, Turn::Next(0), 0));
     assert!(
         one.is_some()
@@ -416,5 +424,31 @@ fn full_channels_are_passed_by() {
         health.try_enter(0, Turn::Next(0), 0).is_some() && health.try_enter(0, Turn::Next(0), 0).is_none(),
         "three a minute"
     );
-    assert_eq!((health.standing(0, 0), health.load.in_flight()), (Standing::Up, 0));
+    assert_eq!((health.standing(0, 0), health.load().in_flight()), (Standing::Up, 0));
+}
+
+/// Goal: a channel that is kept while others come and go takes its health and its load along, wherever it stands now.
+#[test]
+fn a_kept_channel_keeps_its_state() {
+    let candidate = World::new(scripted(&[&[], &[]]), 7).candidates()[0].clone();
+    let row = |channels| {
+        let healths =
+            Seat::row(channels).map(|seat| ChannelHealth::new(seat, 1, 1, ChannelLimits::default()));
+        healths.map(|health| (Arc::new(health), 1)).collect::<Vec<_>>()
+    };
+    let before = row(3);
+    let kept = Arc::clone(&before[2].0);
+    let old = Board::new(before, Times::default());
+    let mut after = row(2);
+    after.insert(1, (Arc::clone(&kept), 1));
+    let new = Board::new(after, Times::default());
+    let at = |channel| Candidate { channel: ChannelId::new(channel), ..candidate.clone() };
+    // What the old generation still does counts in the new one, and for this channel alone.
+    let visit = old.channel(ChannelId::new(2)).unwrap().try_enter(0, Turn::Next(0), 1).unwrap();
+    old.answered(&visit, Duration::from_secs(1));
+    let view = Now { board: &new, now: 1 };
+    assert_eq!([0, 1, 2].map(|channel| view.cost(ChannelId::new(channel)) > 0.0), [false, true, false]);
+    old.failed(&Catalog::default(), &at(2), visit, &Verdict::new(Class::RateLimited, "limited"), 1, 0);
+    assert_eq!([0, 1, 2].map(|channel| view.is_usable(&at(channel))), [true, false, true]);
+    assert_eq!([0, 1, 2].map(|channel| view.is_calm(ChannelId::new(channel))), [true, false, true]);
 }

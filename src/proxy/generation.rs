@@ -7,6 +7,7 @@ use crate::config::{self, Config};
 use crate::core::api::ApiSet;
 use crate::core::catalog::{Candidate, Catalog, Model, tiers};
 use crate::core::health::Board;
+use crate::core::hot::Seat;
 use crate::core::id::{AccountId, ChannelId, ModelId};
 use crate::core::key::{Account, Key, KeyLimits, Keys, Pattern};
 use crate::core::permit::Permits;
@@ -49,8 +50,9 @@ pub(crate) struct Generation {
 impl Generation {
     /// Builds generation `number` of a checked configuration.
     pub(crate) fn new(number: u64, config: &Config, metrics: &Metrics) -> Self {
+        let seated = config.channels.iter().zip(Seat::row(config.channels.len()));
         let channels: Vec<_> =
-            config.channels.iter().map(|channel| Arc::new(Channel::new(channel.clone()))).collect();
+            seated.map(|(channel, seat)| Arc::new(Channel::new(channel.clone(), seat))).collect();
         let model_names: Vec<Arc<str>> = config.models.iter().map(|model| model.id.as_str().into()).collect();
         let channel_names: Vec<Arc<str>> = channels.iter().map(|channel| Arc::clone(&channel.id)).collect();
         Self {
@@ -63,7 +65,7 @@ impl Generation {
             keys: keys(config),
             classify: config.classify.clone(),
             board: Board::new(
-                channels.iter().map(|channel| Arc::clone(&channel.health)).collect(),
+                channels.iter().map(|channel| (Arc::clone(&channel.health), channel.settings.weight)),
                 config.retry.times,
             ),
             latencies: config.models.iter().map(|_| Latencies::default()).collect(),

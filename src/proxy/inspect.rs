@@ -140,7 +140,7 @@ fn explain(generation: &Generation, model: &Model, key: Option<&Key>, api: Api, 
 
 fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, now: u64) -> Usable {
     let health = generation.board.channel(candidate.channel);
-    let latency = health.and_then(|health| health.load.latency());
+    let latency = health.and_then(|health| health.load().latency());
     Usable {
         channel: generation.labels.channel(candidate.channel).to_owned(),
         upstream_model: candidate.upstream_model.to_string(),
@@ -148,9 +148,9 @@ fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, no
         priority: candidate.priority,
         weight: candidate.weight,
         share,
-        in_flight: health.map_or(0, |health| health.load.in_flight()),
+        in_flight: health.map_or(0, |health| health.load().in_flight()),
         latency_ms: latency.map(|latency| latency.as_secs_f64() * 1_000.0),
-        success: health.map_or(1.0, |health| health.load.success()),
+        success: health.map_or(1.0, |health| f64::from(health.load().success())),
     }
 }
 

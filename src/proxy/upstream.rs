@@ -5,6 +5,7 @@
 
 use crate::config::{self, Authorities, Provider};
 use crate::core::channel::ChannelHealth;
+use crate::core::hot::Seat;
 use crate::wire::endpoint::Call;
 use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
@@ -50,10 +51,11 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A channel whose name has not been resolved yet, unless it is an address.
-    pub(crate) fn new(settings: config::Channel) -> Self {
+    /// A channel whose name has not been resolved yet, unless it is an address; its hot state is at this seat.
+    pub(crate) fn new(settings: config::Channel, seat: Seat) -> Self {
         let channel = Self {
             health: Arc::new(ChannelHealth::new(
+                seat,
                 settings.models.len(),
                 settings.credentials.len(),
                 settings.limits,
