@@ -122,14 +122,16 @@ impl Admin {
 
     fn explain(&self, query: &str) -> Response<Vec<u8>> {
         let Some(model) = parameter(query, "model") else {
-            return text(400, "name a model: /explain?model=ID[&key=ID][&api=chat]\n");
+            return text(400, "name a model: /explain?model=ID[&key=ID][&api=chat][&tokens=0]\n");
         };
         let named = parameter(query, "api").unwrap_or_else(|| "chat".to_owned());
         let Some((_, api)) = Api::WORDS.iter().find(|(word, _)| *word == named) else {
             return text(400, "there is no such api\n");
         };
-        let key = parameter(query, "key");
-        let explained = self.inspector.explain(Question { model: &model, key: key.as_deref(), api: *api });
+        let (key, api) = (parameter(query, "key"), *api);
+        let tokens = parameter(query, "tokens").map_or(Some(0), |tokens| tokens.parse().ok());
+        let Some(tokens) = tokens else { return text(400, "tokens must be a number\n") };
+        let explained = self.inspector.explain(Question { model: &model, key: key.as_deref(), api, tokens });
         answer(200, "application/json", serde_json::to_vec(&explained).unwrap_or_default())
     }
 }

@@ -17,6 +17,9 @@ pub(super) struct Arguments {
     /// The API that is called: chat, completions, responses, messages, embeddings, images.
     #[arg(long, default_value = "chat")]
     api: String,
+    /// Its input, in tokens.
+    #[arg(long, default_value_t = 0)]
+    tokens: u64,
     #[command(flatten)]
     admin: admin::Listener,
 }
@@ -57,7 +60,8 @@ struct Told {
 pub(super) fn run(arguments: &Arguments) -> Ended {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let key = arguments.key.as_deref().map(|key| format!("&key={}", encoded(key))).unwrap_or_default();
-    let path = format!("/explain?model={}&api={}{key}", encoded(&arguments.model), encoded(&arguments.api));
+    let (model, api, tokens) = (encoded(&arguments.model), encoded(&arguments.api), arguments.tokens);
+    let path = format!("/explain?model={model}&api={api}&tokens={tokens}{key}");
     let explained = arguments.admin.get(&path).and_then(|body| {
         serde_json::from_str::<Explanation>(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))
     });

@@ -8,7 +8,7 @@ use super::estimate::{Family, ImageRule};
 use super::id::{ChannelId, ModelId};
 use super::limits::{Limited, Limits, Scope};
 use super::price::Price;
-use super::select::Tier;
+use super::select::{Tier, Wanted};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -64,8 +64,13 @@ impl Candidate {
     /// Whether the channel may serve a key of this group.
     #[must_use]
     pub fn serves(&self, group: Option<&str>) -> bool {
-        self.groups.is_empty() || group.is_some_and(|group| self.groups.iter().any(|own| &**own == group))
+        serves(&self.groups, group)
     }
+}
+
+/// Whether what serves these groups, or all if there are none, may serve a key of this one.
+pub(super) fn serves(groups: &[Box<str>], group: Option<&str>) -> bool {
+    groups.is_empty() || group.is_some_and(|group| groups.iter().any(|own| **own == *group))
 }
 
 /// Puts candidates into tiers, in the order of their priorities.
@@ -153,6 +158,14 @@ impl Model {
     /// All candidates, tier after tier.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.tiers.iter().flat_map(|tier| &tier.candidates)
+    }
+
+    /// The largest context of its channels, if every one of them is too small for a request.
+    #[must_use]
+    pub fn too_small_for(&self, wanted: Wanted<'_>) -> Option<u64> {
+        let small = |candidate: &Candidate| wanted.mismatch(candidate) == Some("context_window");
+        let largest = self.candidates().filter_map(|candidate| candidate.context_window).max();
+        largest.filter(|_| self.candidates().all(small))
     }
 
     /// Whether some channel serves this model through `api`.

@@ -3,40 +3,25 @@
 //! A [`Visit`] is a guard: whatever ends the request, the channel's load and permit go back, and the claim of a probe that
 //! led to no verdict.
 
-use super::limit::RateLimit;
+use super::hot::Seat;
+use super::limits::{Admission, Limits};
 use super::load::Load;
-use super::permit::{Permit, Permits};
 use super::unit::{Entry, Standing, Unit};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
-/// The health of one channel. What every draw looks at comes first and lies together.
+/// The health of one channel. What every draw looks at is elsewhere, side by side with that of others.
 #[derive(Debug)]
-#[repr(C, align(64))]
 pub struct ChannelHealth {
-    /// Whether anything of the channel may be other than well, so that more has to be looked at: set by whatever is not
-    /// well, taken back by the next look that finds all well.
-    troubled: AtomicBool,
-    /// How busy and quick it is.
-    pub load: Load,
+    pub(super) seat: Seat,
     /// The channel itself.
     pub unit: Unit,
     /// The models on it, by [`Candidate::slot`].
     pub models: Vec<Unit>,
     /// Its credentials, in the order of the configuration.
     pub credentials: Vec<Unit>,
-    concurrency: Option<Arc<Permits>>,
-    requests: Option<RateLimit>,
-}
-
-/// Limits of a channel's own (spec 6.6).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ChannelLimits {
-    /// Requests at a time.
-    pub concurrency: Option<u32>,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
+    /// Its own limits (spec 6.6).
+    limits: Arc<Limits>,
 }
 
 /// Which credential a request uses.
@@ -58,7 +43,8 @@ pub struct Visit {
     pub(super) entries: [Entry; 3],
     pub(super) health: Arc<ChannelHealth>,
     slot: usize,
-    _permit: Option<Permit>,
+    /// What it took of the channel's own limits.
+    admission: Admission,
 }
 
 impl Visit {
@@ -68,11 +54,16 @@ impl Visit {
         let units = [Some(&self.health.unit), self.health.models.get(self.slot), of_credential];
         units.into_iter().zip(self.entries).filter_map(|(unit, entry)| Some((unit?, entry)))
     }
+
+    /// The request has used so many tokens; without this word it has used none.
+    pub fn used(&mut self, tokens: u64, now: u64) {
+        self.admission.correct(tokens, now);
+    }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.health.load.end();
+        self.health.load().end();
         for (unit, entry) in self.units() {
             unit.leave(entry);
         }
@@ -80,19 +71,25 @@ impl Drop for Visit {
 }
 
 impl ChannelHealth {
-    /// A channel that is well, with so many models and credentials.
+    /// A channel that is well, with so many models and credentials, whose hot state is at this place.
     #[must_use]
-    pub fn new(models: usize, credentials: usize, limits: ChannelLimits) -> Self {
+    pub fn new(seat: Seat, models: usize, credentials: usize, limits: Arc<Limits>) -> Self {
         let units = |count: usize| std::iter::repeat_with(Unit::default).take(count).collect();
-        Self {
+        let health = Self {
+            seat,
             unit: Unit::default(),
             models: units(models),
             credentials: units(credentials),
-            troubled: AtomicBool::new(true),
-            load: Load::default(),
-            concurrency: limits.concurrency.map(Permits::new),
-            requests: limits.rpm.map(RateLimit::per_minute),
-        }
+            limits,
+        };
+        health.calm_down(0);
+        health
+    }
+
+    /// How busy and quick it is.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.seat.hot().load
     }
 
     /// The standing that keeps a model from this channel, or [`Standing::Up`].
@@ -121,56 +118,60 @@ impl ChannelHealth {
         self.standing(usize::MAX, now)
     }
 
-    /// Whether it is known that nothing of it rests or is readmitted slowly, and that it has no limits.
+    /// Whether it is known that nothing of it rests or is readmitted slowly, and that its own limits leave room.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        !self.troubled.load(Ordering::Acquire)
+        self.seat.hot().is_calm()
     }
 
     /// Looks whether all is well, so that the next draws need not.
     pub(super) fn calm_down(&self, now: u64) {
         let well = |unit: &Unit| unit.standing(now) == Standing::Up && unit.share(now) >= 1.0;
-        // Taken back before the look: what begins to rest meanwhile is either seen, or says so after this.
-        self.troubled.store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.seat.hot().calm();
         let mut units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
-        if self.concurrency.is_some() || self.requests.is_some() || !units.all(well) {
+        // Whether tokens a minute leave room depends on the request, so that has to be looked at every time.
+        if !units.all(well) || self.limits.limited().tpm.is_some() || !self.has_room(1, now) {
             self.trouble();
         }
     }
 
     /// Something of it is about to rest: draws have to look.
     pub(super) fn trouble(&self) {
-        self.troubled.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.seat.hot().trouble();
     }
 
-    /// Whether its own limits would take one more request now.
+    /// Whether its own limits would take one more request of so many tokens now.
     #[must_use]
-    pub fn has_room(&self, now: u64) -> bool {
-        let free = self.concurrency.as_ref().is_none_or(|permits| permits.used() < permits.limit());
-        free && self.requests.as_ref().is_none_or(|rate| rate.standing(now).remaining > 0)
+    pub fn has_room(&self, tokens: u64, now: u64) -> bool {
+        self.limits.has_room(tokens, now)
     }
 
-    /// Lets one request in, with a credential; `None` if another one was faster. `turn` says
-    /// which credential.
+    /// Lets one request of so many tokens in, with a credential; `None` if another one was faster. `turn` says which
+    /// credential.
     #[must_use]
-    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn, now: u64) -> Option<Visit> {
-        let permit = match &self.concurrency {
-            None => None,
-            Some(permits) => Some(permits.try_acquire()?),
-        };
+    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn, tokens: u64, now: u64) -> Option<Visit> {
         // From here on the guard gives back what was claimed, wherever it ends.
-        self.load.begin();
+        self.load().begin();
         let entries = [Entry::Plain; 3];
-        let mut visit = Visit { credential: None, entries, health: Arc::clone(self), slot, _permit: permit };
+        let mut visit = Visit {
+            credential: None,
+            entries,
+            health: Arc::clone(self),
+            slot,
+            admission: Admission::default(),
+        };
         visit.entries[0] = self.unit.try_enter(now)?;
         if let Some(of_model) = self.models.get(slot) {
             visit.entries[1] = of_model.try_enter(now)?;
         }
         (visit.credential, visit.entries[2]) = self.credential(turn, now)?;
-        let taken = self.requests.as_ref().is_none_or(|rate| rate.try_take(1, now).is_ok());
-        taken.then_some(visit)
+        // Last, since a request that is counted stays counted.
+        visit.admission = self.limits.try_enter(tokens, now)?;
+        if !self.has_room(1, now) {
+            // It took the last place: from here on draws have to look.
+            self.trouble();
+        }
+        Some(visit)
     }
 
     /// The next credential that may be used, if the channel has any.
@@ -206,23 +207,49 @@ impl ChannelHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::{Limited, Scope};
 
     const MINUTE: u64 = 60_000_000_000;
+
+    /// Goal: a channel with limits is calm until they leave no room, and again when they do (spec 6.6).
+    #[test]
+    fn limits_trouble_nobody_until_they_are_reached() {
+        let limited = Limited { concurrency: Some(2), rpm: Some(3), ..Limited::default() };
+        let limits = Limits::new(Scope::Channel, limited);
+        let health = Arc::new(ChannelHealth::new(Seat::row(1).next().unwrap(), 1, 1, limits));
+        let enter = |now| health.try_enter(0, Turn::Next(0), 1, now);
+        assert!(health.is_calm());
+        let one = enter(0).unwrap();
+        assert!(health.is_calm());
+        let two = enter(0).unwrap();
+        assert!(!health.is_calm(), "nobody else may run");
+        drop((one, two));
+        health.calm_down(0);
+        assert!(health.is_calm());
+        let last = enter(0).unwrap();
+        assert!(!health.is_calm(), "the minute is used up");
+        drop(last);
+        health.calm_down(1);
+        assert!(!health.is_calm());
+        health.calm_down(MINUTE);
+        assert!(health.is_calm());
+    }
 
     /// Goal: who finds no credential, or no room, keeps no probe from the next one (spec 9.4).
     #[test]
     fn what_cannot_be_entered_claims_no_probe() {
-        let limits = ChannelLimits { rpm: Some(1), ..ChannelLimits::default() };
-        let health = Arc::new(ChannelHealth::new(1, 2, limits));
+        let limits = Limits::new(Scope::Channel, Limited { rpm: Some(1), ..Limited::default() });
+        let seat = Seat::row(1).next().unwrap();
+        let health = Arc::new(ChannelHealth::new(seat, 1, 2, limits));
         for unit in [&health.unit, &health.models[0], &health.credentials[0]] {
             unit.eject(0, Duration::from_secs(1), 0);
         }
         health.credentials[1].take_out(0, Duration::from_secs(3600), 0);
-        assert!(health.try_enter(0, Turn::Only(1), MINUTE).is_none(), "this credential is out");
-        let probe = health.try_enter(0, Turn::Only(0), MINUTE).expect("the probes are free");
+        assert!(health.try_enter(0, Turn::Only(1), 1, MINUTE).is_none(), "this credential is out");
+        let probe = health.try_enter(0, Turn::Only(0), 1, MINUTE).expect("the probes are free");
         assert_eq!(probe.entries, [Entry::Probe; 3]);
         drop(probe);
-        assert!(health.try_enter(0, Turn::Only(0), MINUTE).is_none(), "the minute is used up");
+        assert!(health.try_enter(0, Turn::Only(0), 1, MINUTE).is_none(), "the minute is used up");
         let units = [&health.unit, &health.models[0], &health.credentials[0]];
         assert!(units.iter().all(|unit| unit.try_enter(MINUTE) == Some(Entry::Probe)));
     }

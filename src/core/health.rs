@@ -6,9 +6,11 @@
 use super::catalog::{Candidate, Catalog};
 use super::channel::{ChannelHealth, Visit};
 use super::failure::{Class, Effect, Verdict};
+use super::hot::{Hot, Row};
 use super::id::ChannelId;
 use super::select::{Nothing, View, Wanted};
 use super::unit::{Backoff, Entry, Standing};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,9 +52,20 @@ impl Default for Times {
 #[derive(Debug)]
 pub struct Board {
     channels: Vec<Arc<ChannelHealth>>,
+    rows: Vec<Row>,
+    /// By [`ChannelId`], like the channels.
+    places: Vec<Place>,
     times: Times,
     /// Two channels must not both be ejected because each saw the other.
     ejecting: Mutex<()>,
+}
+
+/// Where the hot state of a channel is, and what is compared with it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    row: u32,
+    index: u32,
+    weight: u32,
 }
 
 /// What an attempt did to the health of a channel, for the operator.
@@ -79,10 +92,26 @@ impl Change {
 }
 
 impl Board {
-    /// The board of these channels, by [`ChannelId`].
+    /// The board of these channels and their weights, by [`ChannelId`].
     #[must_use]
-    pub fn new(channels: Vec<Arc<ChannelHealth>>, times: Times) -> Self {
-        Self { channels, times, ejecting: Mutex::new(()) }
+    pub fn new(channels: impl IntoIterator<Item = (Arc<ChannelHealth>, u32)>, times: Times) -> Self {
+        let mut known: HashMap<*const Hot, u32> = HashMap::new();
+        let (mut rows, mut places): (Vec<Row>, Vec<Place>) = (Vec::new(), Vec::new());
+        let seated = channels.into_iter().map(|(health, weight)| {
+            let seat = &health.seat;
+            let row = *known.entry(seat.row.as_ptr()).or_insert_with(|| {
+                rows.push(Arc::clone(&seat.row));
+                position(rows.len() - 1)
+            });
+            places.push(Place { row, index: position(seat.index), weight });
+            health
+        });
+        Self { channels: seated.collect(), rows, places, times, ejecting: Mutex::new(()) }
+    }
+
+    fn hot(&self, id: ChannelId) -> Option<(&Hot, u32)> {
+        let Place { row, index, weight } = *self.places.get(id.index())?;
+        Some((self.rows.get(row as usize)?.get(index as usize)?, weight))
     }
 
     /// The health of a channel.
@@ -93,15 +122,18 @@ impl Board {
 
     /// An attempt showed content after this long.
     pub fn answered(&self, visit: &Visit, after: Duration) {
-        visit.health.load.succeeded(after);
+        visit.health.load().succeeded(after);
     }
 
     /// An answer was complete.
     pub fn completed(&self, mut visit: Visit, now: u64) -> Option<Change> {
         let readmitted = visit.units().filter(|(unit, entry)| unit.succeeded(*entry, now)).count();
         visit.entries = [Entry::Plain; 3];
-        if !visit.health.is_calm() {
-            visit.health.calm_down(now);
+        let health = Arc::clone(&visit.health);
+        // Its place is free before one looks whether there is room.
+        drop(visit);
+        if !health.is_calm() {
+            health.calm_down(now);
         }
         (readmitted > 0).then_some(Change::Readmitted)
     }
@@ -118,7 +150,7 @@ impl Board {
     ) -> Option<Change> {
         let health = Arc::clone(&visit.health);
         if verdict.effect != Effect::None {
-            health.load.failed();
+            health.load().failed();
             // Before anything rests, so that no draw overlooks it; a flag that is taken back too early is set again below.
             health.trouble();
         }
@@ -273,18 +305,25 @@ pub struct Now<'a> {
     pub board: &'a Board,
     /// The moment.
     pub now: u64,
+    /// The tokens of the request for which channels are looked at.
+    pub tokens: u64,
 }
 
 impl View for Now<'_> {
+    fn is_calm(&self, channel: ChannelId) -> bool {
+        self.board.hot(channel).is_some_and(|(hot, _)| hot.is_calm())
+    }
+
+    fn cost(&self, channel: ChannelId) -> f32 {
+        self.board.hot(channel).map_or(0.0, |(hot, weight)| hot.load.cost(weight))
+    }
+
     fn is_usable(&self, candidate: &Candidate) -> bool {
         self.board.channel(candidate.channel).is_some_and(|health| {
             health.is_calm()
-                || health.standing(candidate.slot, self.now).is_usable() && health.has_room(self.now)
+                || health.standing(candidate.slot, self.now).is_usable()
+                    && health.has_room(self.tokens, self.now)
         })
-    }
-
-    fn cost(&self, candidate: &Candidate) -> f64 {
-        self.board.channel(candidate.channel).map_or(0.0, |health| health.load.cost(candidate.weight))
     }
 
     fn share(&self, candidate: &Candidate) -> f64 {
@@ -296,6 +335,11 @@ impl View for Now<'_> {
             health.unit.share(self.now).min(of_model)
         })
     }
+}
+
+/// Positions are bounded by the configuration, far below `u32::MAX`.
+fn position(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,25 +1,26 @@
 //! How busy and how quick a channel is: what two drawn candidates are compared by (spec 9.1).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The weight of a new sample in the moving averages.
-const ALPHA: f64 = 0.2;
+const ALPHA: f32 = 0.2;
 
-/// Requests under way at a channel, and moving averages of its latency and its success.
+/// Requests under way at a channel, and moving averages of its latency and its success: twelve bytes, since every draw
+/// reads those of two channels.
 #[derive(Debug)]
 pub struct Load {
     in_flight: AtomicU32,
     /// Seconds to first content, as bits; 0 before the first sample.
-    latency: AtomicU64,
+    latency: AtomicU32,
     /// Share of attempts that succeeded, as bits.
-    success: AtomicU64,
+    success: AtomicU32,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        let one = AtomicU64::new(1f64.to_bits());
-        Self { in_flight: AtomicU32::new(0), latency: AtomicU64::new(0), success: one }
+        let one = AtomicU32::new(1f32.to_bits());
+        Self { in_flight: AtomicU32::new(0), latency: AtomicU32::new(0), success: one }
     }
 }
 
@@ -42,7 +43,7 @@ impl Load {
 
     /// An attempt showed content after this long.
     pub fn succeeded(&self, after: Duration) {
-        let sample = after.as_secs_f64().max(1e-6);
+        let sample = after.as_secs_f32().max(1e-6);
         average(&self.latency, sample);
         average(&self.success, 1.0);
     }
@@ -55,31 +56,33 @@ impl Load {
     /// The average time to first content; `None` before the first sample.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
-        let seconds = f64::from_bits(self.latency.load(Ordering::Acquire));
-        (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+        let seconds = f32::from_bits(self.latency.load(Ordering::Acquire));
+        (seconds > 0.0).then(|| Duration::from_secs_f32(seconds))
     }
 
     /// The share of attempts that succeeded lately.
     #[must_use]
-    pub fn success(&self) -> f64 {
-        f64::from_bits(self.success.load(Ordering::Acquire))
+    pub fn success(&self) -> f32 {
+        f32::from_bits(self.success.load(Ordering::Acquire))
     }
 
     /// What a further request would cost here, for a channel of this weight: less is better.
     #[must_use]
-    pub fn cost(&self, weight: u32) -> f64 {
-        let waiting = 1.0 + f64::from(self.in_flight()) / f64::from(weight.max(1));
-        let seconds = f64::from_bits(self.latency.load(Ordering::Acquire));
+    #[expect(clippy::cast_precision_loss, reason = "what is compared by half its size needs no more digits")]
+    pub fn cost(&self, weight: u32) -> f32 {
+        let waiting = 1.0 + self.in_flight() as f32 / weight.max(1) as f32;
+        let seconds = f32::from_bits(self.latency.load(Ordering::Acquire));
         seconds * waiting / self.success().powi(2).max(0.01)
     }
 }
 
 /// Takes a sample into an average that is kept as bits; the first one is the average.
-fn average(cell: &AtomicU64, sample: f64) {
+fn average(cell: &AtomicU32, sample: f32) {
     let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
-        let old = f64::from_bits(bits);
+        let old = f32::from_bits(bits);
         let new = if bits == 0 { sample } else { old + ALPHA * (sample - old) };
-        Some(new.to_bits())
+        // Never back to nothing, which would stand for no sample.
+        Some(new.max(f32::MIN_POSITIVE).to_bits())
     });
 }
 

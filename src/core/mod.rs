@@ -12,6 +12,7 @@ pub mod failure;
 mod family;
 mod features;
 pub mod health;
+pub mod hot;
 pub mod id;
 pub mod key;
 pub mod ledger;

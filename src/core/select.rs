@@ -4,17 +4,23 @@
 //! channel that failed this request. A draw of a channel that cannot be used is repeated a few times and then replaced by
 //! a look at all, so that a draw costs the same for ten channels as for ten thousand as long as most of them are well. No
 //! lock, no allocation. What is usable now is asked of a [`View`].
+//!
+//! What makes draws of many channels dear is not work but memory. Of a channel that is well a draw reads two places, its
+//! column of the table and its hot state, and those of both draws are waited for together.
 
 use super::alias::Alias;
-use super::api::Api;
-use super::catalog::Candidate;
+use super::api::{Api, ApiSet};
+use super::catalog::{self, Candidate};
 use super::id::ChannelId;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Draws before all candidates of a tier are looked at.
 const DRAWS_MAX: usize = 12;
+/// How much too high an estimate of tokens can be, in hundredths.
+const ESTIMATE_EXCESS: u64 = 135;
 /// How much dearer the first draw has to be than the second to be passed by: noise must not shift shares.
-const DEARER: f64 = 1.5;
+const DEARER: f32 = 1.5;
 
 /// What a request needs of a channel.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +31,8 @@ pub struct Wanted<'a> {
     pub group: Option<&'a str>,
     /// A context window that has proved too small: only a declared larger one will do (spec 3.2).
     pub larger_than: Option<u64>,
+    /// Input tokens, as expected: what is surely too small for them will not do.
+    pub input: u64,
     /// The only channel that will do, because what the request goes on from is stored there.
     pub pinned: Option<ChannelId>,
     /// Requests with the same number go to the same channel while it is well (spec 9.6).
@@ -33,11 +41,14 @@ pub struct Wanted<'a> {
 
 /// How candidates stand now.
 pub trait View {
+    /// Whether it is known that a channel takes everything and its full share, so that nothing more has to be asked.
+    fn is_calm(&self, channel: ChannelId) -> bool;
+
+    /// What a request would cost at a channel, for its weight; less is better, and 0 means that nothing is known.
+    fn cost(&self, channel: ChannelId) -> f32;
+
     /// Whether a request may be sent there now.
     fn is_usable(&self, candidate: &Candidate) -> bool;
-
-    /// What a request would cost there; less is better, and 0 means that nothing is known.
-    fn cost(&self, candidate: &Candidate) -> f64;
 
     /// The part of its share that it may have, from 0 to 1.
     fn share(&self, candidate: &Candidate) -> f64;
@@ -48,15 +59,73 @@ pub trait View {
 pub struct Tier {
     /// The candidates, in the order of the configuration.
     pub candidates: Vec<Candidate>,
-    table: Alias,
+    table: Alias<Face>,
+    kinds: Vec<Kind>,
 }
+
+/// What a draw has to know of a candidate, in four bytes: with a hundred thousand candidates their size is what counts.
+#[derive(Debug, Clone, Copy)]
+struct Face {
+    /// The number of the channel, lowest byte first.
+    channel: [u8; 3],
+    /// Its kind; one of no kind has to be looked at closely.
+    kind: u8,
+}
+
+/// What candidates can serve; those of one tier are of few kinds.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    apis: ApiSet,
+    groups: Arc<[Box<str>]>,
+    context_window: Option<u64>,
+}
+
+impl Kind {
+    fn of(candidate: &Candidate) -> Self {
+        let Candidate { apis, context_window, ref groups, .. } = *candidate;
+        Self { apis, context_window, groups: Arc::clone(groups) }
+    }
+
+    /// The position of the kind of a candidate, which becomes known; `u8::MAX` if there are too many.
+    fn number(kinds: &mut Vec<Self>, candidate: &Candidate) -> u8 {
+        let own = Self::of(candidate);
+        let known = kinds.iter().position(|kind| *kind == own);
+        let number = known.unwrap_or_else(|| {
+            kinds.push(own);
+            kinds.len() - 1
+        });
+        kinds.truncate(usize::from(u8::MAX));
+        u8::try_from(number).unwrap_or(u8::MAX)
+    }
+}
+
+impl Face {
+    fn new(candidate: &Candidate, kind: u8) -> Self {
+        let [a, b, c, rest @ ..] = candidate.channel.index().to_le_bytes();
+        let is_whole = rest.iter().all(|byte| *byte == 0);
+        Self { channel: [a, b, c], kind: if is_whole { kind } else { u8::MAX } }
+    }
+
+    fn channel(self) -> ChannelId {
+        let [a, b, c] = self.channel;
+        ChannelId::new(u32::from_le_bytes([a, b, c, 0]) as usize)
+    }
+}
+
+/// A candidate that was drawn, and its position in its tier.
+type Drawn = (usize, Face);
 
 impl Tier {
     /// A tier of these candidates.
     #[must_use]
     pub fn new(candidates: Vec<Candidate>) -> Self {
-        let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
-        Self { candidates, table: Alias::new(&weights) }
+        let mut kinds = Vec::new();
+        let mut entry = |candidate: &Candidate| {
+            let kind = Kind::number(&mut kinds, candidate);
+            (candidate.weight, Face::new(candidate, kind))
+        };
+        let entries: Vec<_> = candidates.iter().map(&mut entry).collect();
+        Self { table: Alias::new(&entries), candidates, kinds }
     }
 }
 
@@ -68,18 +137,36 @@ impl Wanted<'_> {
             Some("pinned_elsewhere")
         } else if candidate.weight == 0 && self.pinned.is_none() {
             Some("draining")
-        } else if !candidate.apis.contains(self.api) {
+        } else {
+            self.unserved(candidate.apis, &candidate.groups, candidate.context_window)
+        }
+    }
+
+    /// What of these keeps them from serving the request.
+    fn unserved(
+        &self,
+        apis: ApiSet,
+        groups: &[Box<str>],
+        context_window: Option<u64>,
+    ) -> Option<&'static str> {
+        if !apis.contains(self.api) {
             Some("api")
-        } else if !candidate.serves(self.group) {
+        } else if !catalog::serves(groups, self.group) {
             Some("group")
-        } else if self
-            .larger_than
-            .is_some_and(|small| candidate.context_window.is_none_or(|own| own <= small))
+        } else if self.larger_than.is_some_and(|small| context_window.is_none_or(|own| own <= small))
+            || context_window.is_some_and(|own| self.least_input() > own)
         {
             Some("context_window")
         } else {
             None
         }
+    }
+}
+
+impl Wanted<'_> {
+    /// Input tokens that there are at the least: an estimate is rarely a third too high.
+    fn least_input(&self) -> u64 {
+        self.input.saturating_mul(100) / ESTIMATE_EXCESS
     }
 }
 
@@ -91,34 +178,86 @@ pub fn select<'a>(
     view: &impl View,
     random: &mut impl FnMut() -> u64,
 ) -> Option<&'a Candidate> {
-    let fits = |candidate: &&Candidate| {
-        wanted.mismatch(candidate).is_none()
-            && !failed.contains(&candidate.channel)
-            && view.is_usable(candidate)
-    };
-    tiers.iter().find_map(|tier| {
-        let drawn = |number: u64| tier.table.draw(number).and_then(|index| tier.candidates.get(index));
-        if let Some(favourite) = wanted.affinity.and_then(drawn).filter(fits) {
-            return Some(favourite);
-        }
-        let mut draw = || {
-            (0..DRAWS_MAX).find_map(|_| {
-                let candidate = drawn(random()).filter(fits)?;
-                (view.share(candidate) >= 1.0 || chance(random()) < view.share(candidate))
-                    .then_some(candidate)
-            })
-        };
-        match (draw(), draw()) {
-            (Some(first), Some(second)) => Some(cheaper(first, second, view)),
-            (Some(only), None) | (None, Some(only)) => Some(only),
-            (None, None) => heaviest_ticket(tier.candidates.iter().filter(fits), random),
-        }
-    })
+    tiers.iter().find_map(|tier| Drawing { tier, wanted, failed, view }.select(random))
 }
 
-fn cheaper<'a>(first: &'a Candidate, second: &'a Candidate, view: &impl View) -> &'a Candidate {
-    let (one, other) = (view.cost(first), view.cost(second));
-    if other > 0.0 && one > DEARER * other { second } else { first }
+/// The drawing of one channel from one tier.
+struct Drawing<'a, 'b, V> {
+    tier: &'a Tier,
+    wanted: Wanted<'b>,
+    failed: &'b [ChannelId],
+    view: &'b V,
+}
+
+impl<'a, V: View> Drawing<'a, '_, V> {
+    fn select(&self, random: &mut impl FnMut() -> u64) -> Option<&'a Candidate> {
+        let candidate = |position: usize| self.tier.candidates.get(position);
+        let favourite = self.wanted.affinity.and_then(|number| self.tier.table.draw(number));
+        if let Some((position, face)) = favourite
+            && (self.is_plainly_fit(face)
+                || candidate(position).is_some_and(|candidate| self.fits(candidate)))
+        {
+            return candidate(position);
+        }
+        // Both before either is looked at, so that the second does not wait for the first.
+        let [first, second] = [random(), random()].map(|number| self.tier.table.draw(number));
+        match (self.take(first, random), self.take(second, random)) {
+            (Some(first), Some(second)) => candidate(self.cheaper(first, second)),
+            (Some((only, _)), None) | (None, Some((only, _))) => candidate(only),
+            (None, None) => {
+                heaviest_ticket(self.tier.candidates.iter().filter(|candidate| self.fits(candidate)), random)
+            }
+        }
+    }
+
+    /// What was drawn, or after a few more draws another one, that can be used.
+    fn take(&self, drawn: Option<Drawn>, random: &mut impl FnMut() -> u64) -> Option<Drawn> {
+        let drawn = drawn?;
+        if self.is_plainly_fit(drawn.1) || self.is_taken(drawn, random) {
+            return Some(drawn);
+        }
+        (1..DRAWS_MAX).find_map(|_| {
+            let drawn = self.tier.table.draw(random())?;
+            (self.is_plainly_fit(drawn.1) || self.is_taken(drawn, random)).then_some(drawn)
+        })
+    }
+
+    /// Whether a candidate fits and needs no closer look, which is to be so for most.
+    fn is_plainly_fit(&self, face: Face) -> bool {
+        let fits = |kind: &Kind| self.wanted.unserved(kind.apis, &kind.groups, kind.context_window).is_none();
+        self.wanted.pinned.is_none()
+            && self.tier.kinds.get(usize::from(face.kind)).is_some_and(fits)
+            && !self.failed.contains(&face.channel())
+            && self.view.is_calm(face.channel())
+    }
+
+    /// Whether a candidate fits, and its share lets it be taken this time.
+    fn is_taken(&self, (position, _): Drawn, random: &mut impl FnMut() -> u64) -> bool {
+        self.tier.candidates.get(position).is_some_and(|candidate| {
+            let share = || self.view.share(candidate);
+            self.fits(candidate) && (share() >= 1.0 || chance(random()) < share())
+        })
+    }
+
+    fn fits(&self, candidate: &Candidate) -> bool {
+        self.wanted.mismatch(candidate).is_none()
+            && !self.failed.contains(&candidate.channel)
+            && self.view.is_usable(candidate)
+    }
+
+    /// The position of the one that costs less.
+    fn cheaper(&self, (first, one): Drawn, (second, other): Drawn) -> usize {
+        let (one, other) = (self.view.cost(one.channel()), self.view.cost(other.channel()));
+        if other > 0.0 && one > DEARER * other { seldom(second) } else { first }
+    }
+}
+
+/// Its argument. It makes a branch of what leads here, by which the processor goes on with what is drawn mostly while the
+/// costs are still on their way.
+#[cold]
+#[inline(never)]
+fn seldom(position: usize) -> usize {
+    position
 }
 
 /// One of all, in proportion to weight, in one pass.

@@ -5,18 +5,22 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 const CHAT: Wanted<'_> =
-    Wanted { api: Api::Chat, group: None, larger_than: None, pinned: None, affinity: None };
+    Wanted { api: Api::Chat, group: None, larger_than: None, input: 0, pinned: None, affinity: None };
 
 /// A view in which all is well, but for some channels.
 struct Still(Vec<usize>);
 
 impl View for Still {
-    fn is_usable(&self, candidate: &Candidate) -> bool {
-        !self.0.contains(&candidate.channel.index())
+    fn is_calm(&self, channel: ChannelId) -> bool {
+        !self.0.contains(&channel.index())
     }
 
-    fn cost(&self, _: &Candidate) -> f64 {
+    fn cost(&self, _: ChannelId) -> f32 {
         0.0
+    }
+
+    fn is_usable(&self, candidate: &Candidate) -> bool {
+        self.is_calm(candidate.channel)
     }
 
     fn share(&self, _: &Candidate) -> f64 {
@@ -96,12 +100,16 @@ fn affinity_holds_and_never_blocks() {
 struct Slow(usize);
 
 impl View for Slow {
-    fn is_usable(&self, _: &Candidate) -> bool {
+    fn is_calm(&self, _: ChannelId) -> bool {
         true
     }
 
-    fn cost(&self, candidate: &Candidate) -> f64 {
-        if candidate.channel.index() == self.0 { 10.0 } else { 1.0 }
+    fn cost(&self, channel: ChannelId) -> f32 {
+        if channel.index() == self.0 { 10.0 } else { 1.0 }
+    }
+
+    fn is_usable(&self, _: &Candidate) -> bool {
+        true
     }
 
     fn share(&self, _: &Candidate) -> f64 {
@@ -119,7 +127,70 @@ fn dear_channels_get_little() {
     assert!((4_000..8_333).contains(&share), "{share}");
 }
 
+/// Goal: candidates of more kinds than a face can tell apart, and channels with numbers too large for it, are still told
+/// apart; and a face has the four bytes that its words promise.
+#[test]
+fn faces_forget_nothing() {
+    assert_eq!(size_of::<Face>(), 4);
+    let larger = Wanted { larger_than: Some(290), ..CHAT };
+    let window = |index: usize| Candidate { context_window: Some(index as u64), ..candidate(index, 0, 1) };
+    let many = tiers((0..300).map(window).collect());
+    let mut random = drawer(11);
+    for _ in 0..1_000 {
+        let drawn = select(&many, larger, &[], &Still(vec![]), &mut random).unwrap();
+        assert!((291..300).contains(&drawn.channel.index()));
+    }
+    let far = tiers([5, (1 << 24) + 5].map(|index| candidate(index, 0, 1)).to_vec());
+    let drawn = select(&far, CHAT, &[ChannelId::new(5)], &Still(vec![]), &mut random);
+    assert_eq!(drawn.unwrap().channel.index(), (1 << 24) + 5);
+}
+
+/// A candidate of any sort, and whether it can be used.
+fn any_candidate() -> impl Strategy<Value = (Candidate, bool)> {
+    let groups = prop::sample::select(vec![vec![], vec!["gold"], vec!["gold", "red"], vec!["blue"]]);
+    let apis = prop::sample::subsequence(vec![Api::Chat, Api::Messages, Api::Images], 0..=3);
+    let window = prop::option::of(0u64..4);
+    (0u32..3, 0u32..3, groups, apis, window, prop::bool::weighted(0.8)).prop_map(
+        |(priority, weight, groups, apis, context_window, usable)| {
+            let groups = groups.into_iter().map(Into::into).collect();
+            let apis = apis.into_iter().collect();
+            (Candidate { groups, apis, context_window, ..candidate(0, priority, weight) }, usable)
+        },
+    )
+}
+
 proptest! {
+    /// Goal: whatever is wanted, what is drawn is a candidate of the first tier in which any would do, and nothing is drawn
+    /// only where none would. Method: the sentence itself, over random candidates.
+    #[test]
+    fn what_is_drawn_fits(
+        world in prop::collection::vec(any_candidate(), 0..9),
+        api in prop::sample::select(vec![Api::Chat, Api::Messages]),
+        group in prop::option::of(prop::sample::select(vec!["gold", "red", "none"])),
+        larger_than in prop::option::weighted(0.3, 0u64..4),
+        pinned in prop::option::weighted(0.2, 0usize..9),
+        affinity: Option<u64>,
+        failed in prop::collection::vec(0usize..9, 0..3),
+        seed: u64,
+    ) {
+        let numbered = world.into_iter().enumerate();
+        let world: Vec<_> = numbered.map(|(i, (c, usable))| (Candidate { channel: ChannelId::new(i), ..c }, usable)).collect();
+        let pinned = pinned.map(ChannelId::new);
+        let wanted = Wanted { api, group, larger_than, input: 0, pinned, affinity };
+        let failed: Vec<_> = failed.into_iter().map(ChannelId::new).collect();
+        let would_do = |(candidate, usable): &&(Candidate, bool)| {
+            *usable && !failed.contains(&candidate.channel) && wanted.mismatch(candidate).is_none()
+        };
+        let first = world.iter().filter(would_do).map(|(candidate, _)| candidate.priority).min();
+        let allowed: Vec<_> =
+            world.iter().filter(would_do).map(|(c, _)| c).filter(|c| Some(c.priority) == first).map(|c| c.channel).collect();
+        let view = Still(world.iter().filter(|(_, usable)| !usable).map(|(c, _)| c.channel.index()).collect());
+        let tiers = tiers(world.iter().map(|(candidate, _)| candidate.clone()).collect());
+        let drawn = select(&tiers, wanted, &failed, &view, &mut drawer(seed)).map(|candidate| candidate.channel);
+        prop_assert_eq!(drawn.is_none(), allowed.is_empty());
+        prop_assert!(drawn.is_none_or(|drawn| allowed.contains(&drawn)));
+    }
+
     /// Goal: drawing until none is left names every channel with weight once, and tiers in order (spec 9.2).
     #[test]
     fn a_tier_is_used_up_before_the_next(shape in prop::collection::vec((0u32..4, 0u32..5), 0..12), seed: u64) {

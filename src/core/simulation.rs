@@ -4,8 +4,10 @@
 use super::*;
 use crate::core::api::{Api, ApiSet, ModelKind};
 use crate::core::catalog::{Model, tiers};
-use crate::core::channel::{ChannelLimits, Turn};
+use crate::core::channel::Turn;
 use crate::core::failure::Next;
+use crate::core::hot::Seat;
+use crate::core::limits::{Limited, Limits, Scope};
 use crate::core::retry::{Budget, CAPACITY};
 use crate::core::select::select;
 use std::cmp::Reverse;
@@ -15,7 +17,7 @@ const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
 const ATTEMPTS_MAX: usize = 3;
 const CHAT: Wanted<'_> =
-    Wanted { api: Api::Chat, group: None, larger_than: None, pinned: None, affinity: None };
+    Wanted { api: Api::Chat, group: None, larger_than: None, input: 0, pinned: None, affinity: None };
 
 /// How a channel answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,10 +97,12 @@ impl World {
         });
         let tiers = tiers(candidates.collect());
         let model = Model { tiers, ..Model::free("m", ModelKind::Chat) };
-        let health = scripts.iter().map(|_| Arc::new(ChannelHealth::new(1, 1, ChannelLimits::default())));
+        let health =
+            Seat::row(scripts.len()).map(|seat| Arc::new(ChannelHealth::new(seat, 1, 1, unlimited())));
+        let weights = scripts.iter().map(|script| script.weight);
         Self {
             catalog: Catalog::new(vec![model]),
-            board: Board::new(health.collect(), Times::default()),
+            board: Board::new(health.zip(weights), Times::default()),
             budget: Budget::new(0.1),
             random: fastrand::Rng::with_seed(seed),
             queue: BinaryHeap::new(),
@@ -144,7 +148,7 @@ impl World {
         if tried.len() >= ATTEMPTS_MAX {
             return;
         }
-        let (model, view) = (self.catalog.find("m").unwrap().1, Now { board: &self.board, now });
+        let (model, view) = (self.catalog.find("m").unwrap().1, Now { board: &self.board, now, tokens: 1 });
         let drawn = select(&model.tiers, CHAT, &tried, &view, &mut || self.random.u64(..));
         let Some(candidate) = drawn else { return };
         assert!(!tried.contains(&candidate.channel), "a channel was drawn twice");
@@ -156,7 +160,7 @@ impl World {
         let index = candidate.channel.index();
         let health = Arc::clone(self.board.channel(candidate.channel).unwrap());
         let visit = health
-            .try_enter(0, Turn::Next(self.attempts as usize), now)
+            .try_enter(0, Turn::Next(self.attempts as usize), 1, now)
             .expect("in one thread nobody is faster");
         if !tried.is_empty() && !self.budget.try_spend(now) {
             return;
@@ -252,6 +256,15 @@ impl World {
         took.sort_unstable();
         took[took.len() * 99 / 100]
     }
+}
+
+/// A channel that shares its row with no other.
+fn unlimited() -> Arc<Limits> {
+    Limits::new(Scope::Channel, Limited::default())
+}
+
+fn alone(models: usize, credentials: usize, limits: Arc<Limits>) -> Arc<ChannelHealth> {
+    Arc::new(ChannelHealth::new(Seat::row(1).next().unwrap(), models, credentials, limits))
 }
 
 fn scripted(modes: &[&[(u64, Mode)]]) -> Vec<Script> {
@@ -367,13 +380,13 @@ fn callers_move_nothing() {
         Class::TooLargeForTier,
     ] {
         for now in 0..50 {
-            let visit = health.try_enter(0, Turn::Next(0), now).unwrap();
+            let visit = health.try_enter(0, Turn::Next(0), 1, now).unwrap();
             world.board.failed(&world.catalog, &candidate, visit, &Verdict::new(class, "caller"), now, 7);
-            drop(health.try_enter(0, Turn::Next(0), now).unwrap());
+            drop(health.try_enter(0, Turn::Next(0), 1, now).unwrap());
         }
     }
-    assert_eq!((health.standing(0, 50), health.load.in_flight()), (Standing::Up, 0));
-    assert!((health.load.success() - 1.0).abs() < f64::EPSILON);
+    assert_eq!((health.standing(0, 50), health.load().in_flight()), (Standing::Up, 0));
+    assert!((health.load().success() - 1.0).abs() < f32::EPSILON);
     world.run(SECOND, 2 * SECOND, 10);
     assert_eq!(world.served, world.requests);
 }
@@ -382,13 +395,13 @@ fn callers_move_nothing() {
 #[test]
 fn credentials_rest_by_themselves() {
     let world = World::new(scripted(&[&[], &[]]), 6);
-    let health = Arc::new(ChannelHealth::new(1, 3, ChannelLimits::default()));
-    let board = Board::new(vec![Arc::clone(&health)], Times::default());
+    let health = alone(1, 3, unlimited());
+    let board = Board::new([(Arc::clone(&health), 1)], Times::default());
     let candidate = world.candidates()[0].clone();
-    let used = |turn| health.try_enter(0, Turn::Next(turn), 0).and_then(|visit| visit.credential);
+    let used = |turn| health.try_enter(0, Turn::Next(turn), 1, 0).and_then(|visit| visit.credential);
     assert_eq!([0, 1, 2, 3].map(used), [Some(0), Some(1), Some(2), Some(0)]);
     let refuse = |turn, class| {
-        let visit = health.try_enter(0, Turn::Next(turn), 0).unwrap();
+        let visit = health.try_enter(0, Turn::Next(turn), 1, 0).unwrap();
         board.failed(&world.catalog, &candidate, visit, &Verdict::new(class, "rule"), 0, 0);
     };
     refuse(1, Class::CredentialRefused);
@@ -402,19 +415,46 @@ fn credentials_rest_by_themselves() {
 /// Goal: a channel that is full is passed by, and neither is a failure (spec 6.6).
 #[test]
 fn full_channels_are_passed_by() {
-    let limits = ChannelLimits { concurrency: Some(2), rpm: Some(3) };
-    let health = Arc::new(ChannelHealth::new(1, 0, limits));
-    let (one, two) = (health.try_enter(0, Turn::Next(0), 0), health.try_enter(0, Turn::Next(0), 0));
+    let limited = Limited { concurrency: Some(2), rpm: Some(3), ..Limited::default() };
+    let limits = Limits::new(Scope::Channel, limited);
+    let health = alone(1, 0, limits);
+    let (one, two) = (health.try_enter(0, Turn::Next(0), 1, 0), health.try_enter(0, Turn::Next(0), 1, 0));
     assert!(
         one.is_some()
             && two.is_some()
-            && health.try_enter(0, Turn::Next(0), 0).is_none()
-            && !health.has_room(0)
+            && health.try_enter(0, Turn::Next(0), 1, 0).is_none()
+            && !health.has_room(1, 0)
     );
     drop((one, two));
     assert!(
-        health.try_enter(0, Turn::Next(0), 0).is_some() && health.try_enter(0, Turn::Next(0), 0).is_none(),
+        health.try_enter(0, Turn::Next(0), 1, 0).is_some()
+            && health.try_enter(0, Turn::Next(0), 1, 0).is_none(),
         "three a minute"
     );
-    assert_eq!((health.standing(0, 0), health.load.in_flight()), (Standing::Up, 0));
+    assert_eq!((health.standing(0, 0), health.load().in_flight()), (Standing::Up, 0));
+}
+
+/// Goal: a channel that is kept while others come and go takes its health and its load along, wherever it stands now.
+#[test]
+fn a_kept_channel_keeps_its_state() {
+    let candidate = World::new(scripted(&[&[], &[]]), 7).candidates()[0].clone();
+    let row = |channels| {
+        let healths = Seat::row(channels).map(|seat| ChannelHealth::new(seat, 1, 1, unlimited()));
+        healths.map(|health| (Arc::new(health), 1)).collect::<Vec<_>>()
+    };
+    let before = row(3);
+    let kept = Arc::clone(&before[2].0);
+    let old = Board::new(before, Times::default());
+    let mut after = row(2);
+    after.insert(1, (Arc::clone(&kept), 1));
+    let new = Board::new(after, Times::default());
+    let at = |channel| Candidate { channel: ChannelId::new(channel), ..candidate.clone() };
+    // What the old generation still does counts in the new one, and for this channel alone.
+    let visit = old.channel(ChannelId::new(2)).unwrap().try_enter(0, Turn::Next(0), 1, 1).unwrap();
+    old.answered(&visit, Duration::from_secs(1));
+    let view = Now { board: &new, now: 1, tokens: 1 };
+    assert_eq!([0, 1, 2].map(|channel| view.cost(ChannelId::new(channel)) > 0.0), [false, true, false]);
+    old.failed(&Catalog::default(), &at(2), visit, &Verdict::new(Class::RateLimited, "limited"), 1, 0);
+    assert_eq!([0, 1, 2].map(|channel| view.is_usable(&at(channel))), [true, false, true]);
+    assert_eq!([0, 1, 2].map(|channel| view.is_calm(ChannelId::new(channel))), [true, false, true]);
 }

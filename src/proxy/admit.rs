@@ -149,11 +149,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
     quota::check_context(entry, &asked, &body).await?;
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
-    let ask = Ask {
-        input: need.input,
-        output: need.output.min(quota::TOKENS_AHEAD),
-        now: ctx.shared.clock.nanos(),
-    };
+    let ask = Ask { input: need.input, output: need.output_ahead(), now: ctx.shared.clock.nanos() };
     ctx.admission = Some(limits::try_admit(&limits, ask).map_err(Refusal::Limited)?);
     ctx.need = Some(need);
     let bound = quota::reserve(ctx, &key, entry, need).await?;

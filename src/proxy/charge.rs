@@ -12,8 +12,9 @@ use crate::store::Bank;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Output tokens that a stream sets aside at first, and by which it goes on (decisions, Money).
-pub(super) const BLOCK: u64 = 4_096;
+/// Output tokens that are counted before a call (spec 6.4), that a stream sets aside at first, and by which it goes on
+/// (decisions, Money).
+const BLOCK: u64 = 4_096;
 /// An answer that is cut to fewer tokens than this for want of money is refused instead.
 const LEAST: u64 = 256;
 /// How often what has been delivered is written down while a stream runs.
@@ -40,6 +41,18 @@ pub(super) struct Need {
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
     pub(super) tokenizer: Family,
+}
+
+impl Need {
+    /// Output tokens that count against tokens per minute before the call (spec 6.4).
+    pub(super) fn output_ahead(&self) -> u64 {
+        self.output.min(BLOCK)
+    }
+
+    /// All tokens that count against tokens per minute before the call.
+    pub(super) fn tokens_ahead(&self) -> u64 {
+        self.input.saturating_add(self.output_ahead())
+    }
 }
 
 /// The money of one call.

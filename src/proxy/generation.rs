@@ -10,6 +10,7 @@ use crate::core::api::ApiSet;
 use crate::core::catalog::{Candidate, Catalog, Model, tiers};
 use crate::core::estimate::Learned;
 use crate::core::health::Board;
+use crate::core::hot::Seat;
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::key::Network;
 use crate::core::limits::{Limits, Scope};
@@ -58,8 +59,9 @@ pub(crate) struct Generation {
 impl Generation {
     /// Builds generation `number` of a checked configuration.
     pub(crate) fn new(number: u64, config: &Config, metrics: &Metrics, pool: &LimitPool) -> Self {
+        let seated = config.channels.iter().zip(Seat::row(config.channels.len()));
         let channels: Vec<_> =
-            config.channels.iter().map(|channel| Arc::new(Channel::new(channel.clone()))).collect();
+            seated.map(|(channel, seat)| Arc::new(Channel::new(channel.clone(), seat, pool))).collect();
         let model_names: Vec<Arc<str>> = config.models.iter().map(|model| model.id.as_str().into()).collect();
         let channel_names: Vec<Arc<str>> = channels.iter().map(|channel| Arc::clone(&channel.id)).collect();
         Self {
@@ -77,7 +79,7 @@ impl Generation {
             unlearned: Learned::default(),
             classify: config.classify.clone(),
             board: Board::new(
-                channels.iter().map(|channel| Arc::clone(&channel.health)).collect(),
+                channels.iter().map(|channel| (Arc::clone(&channel.health), channel.settings.weight)),
                 config.retry.times,
             ),
             latencies: config.models.iter().map(|_| Latencies::default()).collect(),

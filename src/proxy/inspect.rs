@@ -29,6 +29,8 @@ pub struct Question<'a> {
     pub key: Option<&'a str>,
     /// The API that is called.
     pub api: Api,
+    /// Its input, in tokens.
+    pub tokens: u64,
 }
 
 /// What a request would see.
@@ -127,14 +129,20 @@ impl Inspector {
             let refusal = Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() };
             return empty(refused(refusal));
         }
-        explain(&generation, model, key.flatten().map(|key| &**key), question.api, now)
+        explain(&generation, model, key.flatten().map(|key| &**key), question, now)
     }
 }
 
-fn explain(generation: &Generation, model: &Model, key: Option<&Key>, api: Api, now: u64) -> Explanation {
+fn explain(
+    generation: &Generation,
+    model: &Model,
+    key: Option<&Key>,
+    Question { api, tokens, .. }: Question<'_>,
+    now: u64,
+) -> Explanation {
     let group = key.and_then(Key::group);
-    let wanted = Wanted { api, group, larger_than: None, pinned: None, affinity: None };
-    let view = Now { board: &generation.board, now };
+    let wanted = Wanted { api, group, larger_than: None, input: tokens, pinned: None, affinity: None };
+    let view = Now { board: &generation.board, now, tokens };
     let usable = |candidate: &&Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
     let first = model.candidates().find(usable).map(|candidate| candidate.priority);
     let drawn = |candidate: &Candidate| f64::from(candidate.weight) * view.share(candidate);
@@ -159,7 +167,7 @@ fn explain(generation: &Generation, model: &Model, key: Option<&Key>, api: Api, 
 
 fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, now: u64) -> Usable {
     let health = generation.board.channel(candidate.channel);
-    let latency = health.and_then(|health| health.load.latency());
+    let latency = health.and_then(|health| health.load().latency());
     Usable {
         channel: generation.labels.channel(candidate.channel).to_owned(),
         upstream_model: candidate.upstream_model.to_string(),
@@ -167,9 +175,9 @@ fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, no
         priority: candidate.priority,
         weight: candidate.weight,
         share,
-        in_flight: health.map_or(0, |health| health.load.in_flight()),
+        in_flight: health.map_or(0, |health| health.load().in_flight()),
         latency_ms: latency.map(|latency| latency.as_secs_f64() * 1_000.0),
-        success: health.map_or(1.0, |health| health.load.success()),
+        success: health.map_or(1.0, |health| f64::from(health.load().success())),
     }
 }
 
@@ -194,6 +202,9 @@ fn excluded_channel(
 
 /// The error of a request that finds no channel to try; one that would wait for a moment is not answered at once.
 fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, now: u64) -> Told {
+    if let Some(max) = model.too_small_for(wanted) {
+        return told(&Refusal::ContextTooLong { max, count: None }.into(), generation.unknown_model);
+    }
     let failure = match generation.board.nothing(model.candidates(), wanted, &[], now) {
         Nothing::Missing => Failure::NowhereServed(model.id.to_string()),
         Nothing::Resting(left) => Failure::NoChannel(left),

@@ -14,8 +14,6 @@ use bytes::Bytes;
 use once_cell::sync::Lazy;
 use tokio::sync::Semaphore;
 
-/// Output tokens that count against tokens per minute before the call (spec 6.4).
-pub(super) const TOKENS_AHEAD: u64 = 4_096;
 /// The bound of an answer where neither the client nor the model's configuration has one.
 const OUTPUT_UNBOUNDED: u64 = 16_384;
 /// Bodies that may be counted at the same time: counting takes a processor for milliseconds each.

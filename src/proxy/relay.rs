@@ -122,10 +122,13 @@ impl<'a> Scene<'a> {
         runner: Runner<'a>,
         answer: Answer,
     ) -> Result<(), Cut> {
-        let Runner { candidate, channel, visit, identity, at_channel, .. } = runner;
+        let Runner { candidate, channel, mut visit, identity, at_channel, .. } = runner;
         let timeouts = channel.settings.timeouts;
         let total = Instant::from_std(ctx.started) + timeouts.total;
         let forwarded = forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
+        if let Some((usage, _)) = ctx.record.usage {
+            visit.used(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());
+        }
         settle_health(ctx, candidate, visit);
         drop(at_channel);
         forwarded

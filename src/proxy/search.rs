@@ -13,7 +13,7 @@ use crate::core::channel::{self, Visit};
 use crate::core::failure::{Class, Next, Verdict};
 use crate::core::health::Now;
 use crate::core::id::ChannelId;
-use crate::core::refusal::Failure;
+use crate::core::refusal::{Failure, Refusal};
 use crate::core::select::{Nothing, Wanted, select};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -71,6 +71,7 @@ impl<'a> Search<'a> {
             api: self.call.call.api(),
             group: self.call.group.as_deref(),
             larger_than: self.larger_than,
+            input: self.call.need.input,
             pinned: self.call.pin.as_ref().map(|pin| pin.channel),
             affinity: self.call.affinity,
         }
@@ -81,9 +82,10 @@ impl<'a> Search<'a> {
         if self.attempts > 0 && ctx.is_late_for_client() {
             return Turn::End;
         }
+        let tokens = self.call.need.tokens_ahead();
         for _ in 0..RACES_MAX {
             let now = ctx.shared.clock.nanos();
-            let view = Now { board: &self.generation.board, now };
+            let view = Now { board: &self.generation.board, now, tokens };
             let drawn =
                 select(&self.model.tiers, self.wanted(), &self.excluded, &view, &mut || fastrand::u64(..));
             let Some(candidate) = drawn else { return self.wait_or_end(ctx, now) };
@@ -97,7 +99,8 @@ impl<'a> Search<'a> {
                 self.excluded.push(candidate.channel);
                 continue;
             }
-            let Some(visit) = channel.health.try_enter(candidate.slot, self.turn(channel), now) else {
+            let Some(visit) = channel.health.try_enter(candidate.slot, self.turn(channel), tokens, now)
+            else {
                 continue;
             };
             if self.attempts > 0 && !ctx.shared.budget.try_spend(now) {
@@ -168,6 +171,9 @@ impl<'a> Search<'a> {
     /// What the failures amount to (spec 3.2, last paragraph; 9.5).
     pub(super) fn failure(self) -> Failure {
         let nowhere = || Failure::NowhereServed(self.call.public_model.to_string());
+        if let (None, Some(max)) = (&self.worst, self.model.too_small_for(self.wanted())) {
+            return Refusal::ContextTooLong { max, count: None }.into();
+        }
         match (self.worst, self.nothing) {
             (None, Some(Nothing::Missing)) => nowhere(),
             (None, Some(Nothing::Resting(left))) => Failure::NoChannel(left),

@@ -3,8 +3,11 @@
 //! Names are resolved in the background and never in a request, except for the very first answer: the last good
 //! addresses are kept when a resolver fails, and used in turn.
 
+use super::limit_pool::LimitPool;
 use crate::config::{self, Authorities, Provider};
-use crate::core::channel::{ChannelHealth, ChannelLimits};
+use crate::core::channel::ChannelHealth;
+use crate::core::hot::Seat;
+use crate::core::limits::Scope;
 use crate::wire::endpoint::Call;
 use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
@@ -50,13 +53,14 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A channel whose name has not been resolved yet, unless it is an address.
-    pub(crate) fn new(settings: config::Channel) -> Self {
+    /// A channel whose name has not been resolved yet, unless it is an address; its hot state is at this seat.
+    pub(crate) fn new(settings: config::Channel, seat: Seat, pool: &LimitPool) -> Self {
         let channel = Self {
             health: Arc::new(ChannelHealth::new(
+                seat,
                 settings.models.len(),
                 settings.credentials.len(),
-                ChannelLimits { concurrency: settings.limits.concurrency, rpm: settings.limits.rpm },
+                pool.of(Scope::Channel, &settings.id, settings.limits),
             )),
             id: settings.id.as_str().into(),
             host: host_value(&settings.base_url),
