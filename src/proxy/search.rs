@@ -71,7 +71,8 @@ impl<'a> Search<'a> {
             api: self.call.call.api(),
             group: self.call.group.as_deref(),
             larger_than: self.larger_than,
-            input: self.call.need.input,
+            // Images count by a bound, which keeps no request from a channel.
+            input: self.call.need.estimated,
             pinned: self.call.pin.as_ref().map(|pin| pin.channel),
             affinity: self.call.affinity,
         }

@@ -46,7 +46,9 @@ pub(crate) struct Gateway {
     pub(crate) child: Child,
     log: Arc<Mutex<Vec<Value>>>,
     sent: AtomicU64,
-    _folder: TempDir,
+    /// Requests that earlier processes counted.
+    earlier: f64,
+    folder: TempDir,
 }
 
 /// An address that was free a moment ago.
@@ -61,7 +63,10 @@ pub(crate) struct Config {
     pub(crate) models: Vec<String>,
     pub(crate) channels: Vec<String>,
     pub(crate) key_limits: String,
+    /// Further members of `admin`, each after a comma.
+    pub(crate) admin: String,
     pub(crate) account: String,
+    pub(crate) accounts: Vec<String>,
     pub(crate) keys: Vec<String>,
     pub(crate) rest: String,
     /// The section `defaults`; by default failover is not bounded over all requests, so that a test can have many.
@@ -117,10 +122,17 @@ impl Config {
         self
     }
 
-    /// A further key; `more` are further members.
+    /// A further key; `more` are further members, which may name another account.
     pub(crate) fn key(mut self, id: &str, key: &str, more: &str) -> Self {
         let digest = mint::digest_text(&mint::digest(key));
-        self.keys.push(format!("  - {{ id: {id}, account: acme, digest: \"{digest}\"{more} }}\n"));
+        let account = if more.contains("account:") { "" } else { ", account: acme" };
+        self.keys.push(format!("  - {{ id: {id}{account}, digest: \"{digest}\"{more} }}\n"));
+        self
+    }
+
+    /// A further account.
+    pub(crate) fn further_account(mut self, id: &str, members: &str) -> Self {
+        self.accounts.push(format!(", {{ id: {id}, {members} }}"));
         self
     }
 
@@ -138,15 +150,17 @@ impl Config {
             limits => format!(", limits: {{ {limits} }}"),
         };
         format!(
-            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\" }}\n{}{}\
-             models:\n{}channels:\n{}accounts: [{{ id: acme{} }}]\n\
+            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\"{} }}\n{}{}\
+             models:\n{}channels:\n{}accounts: [{{ id: acme{} }}{}]\n\
              keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n{}",
             self.server,
+            self.admin,
             self.defaults.as_deref().unwrap_or("defaults: { retry: { budget_ratio: 10 } }\n"),
             self.rest,
             self.models.concat(),
             self.channels.concat(),
             self.account,
+            self.accounts.concat(),
             self.keys.concat(),
         )
     }
@@ -155,22 +169,25 @@ impl Config {
     pub(crate) fn start(&self) -> Gateway {
         let (public, admin) = (free_address(), free_address());
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("tidegate.yaml");
-        std::fs::write(&file, self.text(public, admin)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["run", "--log-level", "warn", "-c"])
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        std::fs::write(folder.path().join("tidegate.yaml"), self.text(public, admin)).unwrap();
         let log = Arc::default();
-        collect_log(&mut child, &log);
-        let gateway = Gateway { public, admin, child, log, sent: AtomicU64::new(0), _folder: folder };
-        gateway
-            .wait_for("readiness", || http::get(admin, "/readyz").is_some_and(|reply| reply.status == 200));
-        gateway.wait_for("the listener", || std::net::TcpStream::connect(public).is_ok());
+        let child = run(&folder, &log);
+        let gateway = Gateway { public, admin, child, log, sent: AtomicU64::new(0), earlier: 0.0, folder };
+        gateway.wait_until_ready();
         gateway
     }
+}
+
+/// Starts a process with the configuration of a folder.
+fn run(folder: &TempDir, log: &Arc<Mutex<Vec<Value>>>) -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["run", "--log-level", "warn", "-c"])
+        .arg(folder.path().join("tidegate.yaml"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    collect_log(&mut child, log);
+    child
 }
 
 /// Reads the access log of a process in a thread.
@@ -185,6 +202,22 @@ fn collect_log(child: &mut Child, log: &Arc<Mutex<Vec<Value>>>) {
 }
 
 impl Gateway {
+    fn wait_until_ready(&self) {
+        self.wait_for("readiness", || {
+            http::get(self.admin, "/readyz").is_some_and(|reply| reply.status == 200)
+        });
+        self.wait_for("the listener", || std::net::TcpStream::connect(self.public).is_ok());
+    }
+
+    /// Ends the process as a signal would, and starts another one with the same store.
+    pub(crate) fn restart(&mut self) {
+        self.earlier += self.sum("tidegate_requests_total");
+        let stopped = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(stopped.success() && self.child.wait().is_ok());
+        self.child = run(&self.folder, &self.log);
+        self.wait_until_ready();
+    }
+
     /// Sends a call with the tests' key and reads the whole answer.
     pub(crate) fn post(&self, path: &str, body: &str) -> http::Reply {
         self.post_with(path, body, "")
@@ -264,7 +297,7 @@ impl Gateway {
             self.wait_for(gauge, || self.sum(gauge) == 0.0);
         }
         let sent = self.sent.load(Ordering::Relaxed);
-        let counted = self.sum("tidegate_requests_total");
+        let counted = self.earlier + self.sum("tidegate_requests_total");
         assert_eq!(counted, sent as f64, "requests counted against requests sent");
         self.wait_for("all lines of the log", || self.log.lock().unwrap().len() as u64 >= sent);
         assert_eq!(self.log.lock().unwrap().len() as u64, sent, "lines of the log against requests sent");
