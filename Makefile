@@ -11,6 +11,7 @@ run: build-needs
 test: test-needs lint clients
 	cargo test --all-targets
 	cargo test --doc
+	cargo test --manifest-path tests/schedules/Cargo.toml --target-dir target/schedules
 
 lint: build-needs
 	cargo fmt --check

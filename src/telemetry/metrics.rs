@@ -295,7 +295,7 @@ impl Metrics {
 /// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
 #[must_use]
 pub fn series_max(models: usize, channels: usize) -> usize {
-    let (routes, codes, classes, models) = (8, 30, 15, models + 1);
+    let (routes, codes, classes, models) = (13, 30, 15, models + 1);
     let histogram = |buckets: usize| buckets + 3;
     routes * models * (codes + gen_ai::SERIES)
         + channels * (classes + 3 + health::SERIES)

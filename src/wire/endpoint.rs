@@ -27,12 +27,20 @@ pub enum Call {
     Completions,
     /// `POST /v1/responses`
     Responses,
+    /// `POST /v1/responses/compact`
+    Compact,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
     /// `POST /v1/embeddings`
     Embeddings,
     /// `POST /v1/images/generations`
     ImageGenerations,
+    /// `POST /v1/images/edits`
+    ImageEdits,
+    /// `POST /v1/video/generations`, alias `POST /v1/videos`
+    Video,
 }
 
 /// The outcome of looking a path up.
@@ -67,9 +75,13 @@ impl Call {
             Self::Chat => "chat",
             Self::Completions => "completions",
             Self::Responses => "responses",
+            Self::Compact => "responses_compact",
             Self::Messages => "messages",
+            Self::CountTokens => "messages_count_tokens",
             Self::Embeddings => "embeddings",
             Self::ImageGenerations => "images_generations",
+            Self::ImageEdits => "images_edits",
+            Self::Video => "video",
         }
     }
 
@@ -79,10 +91,11 @@ impl Call {
         match self {
             Self::Chat => Api::Chat,
             Self::Completions => Api::Completions,
-            Self::Responses => Api::Responses,
-            Self::Messages => Api::Messages,
+            Self::Responses | Self::Compact => Api::Responses,
+            Self::Messages | Self::CountTokens => Api::Messages,
             Self::Embeddings => Api::Embeddings,
-            Self::ImageGenerations => Api::Images,
+            Self::ImageGenerations | Self::ImageEdits => Api::Images,
+            Self::Video => Api::Video,
         }
     }
 
@@ -95,7 +108,12 @@ impl Call {
     /// The path under an upstream's base URL.
     #[must_use]
     pub fn upstream_path(self) -> &'static str {
-        self.api().path()
+        match self {
+            Self::Compact => "/responses/compact",
+            Self::CountTokens => "/messages/count_tokens",
+            Self::ImageEdits => "/images/edits",
+            call => call.api().path(),
+        }
     }
 }
 
@@ -133,9 +151,13 @@ fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
         "/chat/completions" => call(Call::Chat),
         "/completions" => call(Call::Completions),
         "/responses" => call(Call::Responses),
+        "/responses/compact" => call(Call::Compact),
         "/messages" => call(Call::Messages),
+        "/messages/count_tokens" => call(Call::CountTokens),
         "/embeddings" => call(Call::Embeddings),
         "/images/generations" => call(Call::ImageGenerations),
+        "/images/edits" => call(Call::ImageEdits),
+        "/video/generations" | "/videos" => call(Call::Video),
         _ => {
             let id = path.strip_prefix("/models/").filter(|id| !id.is_empty())?;
             Some((Endpoint::Model(id), "GET, HEAD"))

@@ -211,7 +211,9 @@ impl Gateway {
 
     /// Ends the process as a signal would, and starts another one with the same store.
     pub(crate) fn restart(&mut self) {
-        self.earlier += self.sum("tidegate_requests_total");
+        let sent = self.sent.load(Ordering::Relaxed) as f64;
+        self.wait_for("all to be counted", || self.earlier + self.sum("tidegate_requests_total") == sent);
+        self.earlier = sent;
         let stopped = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(stopped.success() && self.child.wait().is_ok());
         self.child = run(&self.folder, &self.log);
