@@ -264,6 +264,9 @@ impl Metrics {
             self.stream_end.with_label_values(&[record.end.as_str()]).inc();
         }
         let Some((usage, source)) = record.usage else { return };
+        if record.flawed_usage {
+            self.money.flawed();
+        }
         if record.cost.is_some() {
             self.money.settled(source, record.uncollected);
         }

@@ -13,8 +13,8 @@ use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge
 
 /// Seconds of a commit.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
-/// Series besides those of a model: four sums, uncollected, two sources, the store's, and shadow refusals.
-pub(super) const SERIES: usize = 4 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 4 * 3;
+/// Series besides those of a model: four sums, uncollected, flawed, two sources, the store's, and shadow refusals.
+pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 4 * 3;
 /// Series of one model.
 pub(super) const SERIES_OF_MODEL: usize = 1;
 
@@ -26,6 +26,7 @@ pub struct MoneyMetrics {
     outstanding: IntGauge,
     uncollected: IntCounter,
     settlements: IntCounterVec,
+    flawed: IntCounter,
     commits: IntCounter,
     failures: IntCounter,
     rows: IntCounter,
@@ -76,6 +77,10 @@ impl MoneyMetrics {
                 "tidegate_settlements_total",
                 "Charged requests, by where the figures come from: reported by the upstream, or estimated.",
                 &["source"],
+            )?,
+            flawed: new.counter(
+                "tidegate_usage_flawed_total",
+                "Answers whose upstream reported something as usage that is no count of tokens.",
             )?,
             commits: new
                 .counter("tidegate_store_commits_total", "Batches that the embedded store made durable.")?,
@@ -133,6 +138,11 @@ impl MoneyMetrics {
     /// Shows how a model's estimates compare to what is reported.
     pub fn set_estimate(&self, model: &str, learned: &Learned) {
         self.estimate.with_label_values(&[model]).set(learned.factor());
+    }
+
+    /// Counts an answer with nonsense in its usage.
+    pub(super) fn flawed(&self) {
+        self.flawed.inc();
     }
 
     /// Counts a settlement.
