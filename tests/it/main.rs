@@ -18,6 +18,7 @@ mod docs;
 mod drain;
 mod failover;
 mod golden;
+mod hang_up_phases;
 mod hang_ups;
 mod health;
 mod hostile;
