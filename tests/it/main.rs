@@ -28,5 +28,6 @@ mod metrics;
 mod money;
 mod operator;
 mod protocols;
+mod reload;
 mod support;
 mod tidy;

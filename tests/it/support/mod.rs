@@ -150,9 +150,10 @@ impl Config {
             limits => format!(", limits: {{ {limits} }}"),
         };
         format!(
-            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\"{} }}\n{}{}\
+            "version: 1\nserver:\n  listen: [\"{public}\"]\n{}{}\nadmin: {{ listen: \"{admin}\"{} }}\n{}{}\
              models:\n{}channels:\n{}accounts: [{{ id: acme{} }}{}]\n\
              keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n{}",
+            if self.server.contains("threads:") { "" } else { "  threads: 2\n" },
             self.server,
             self.admin,
             self.defaults.as_deref().unwrap_or("defaults: { retry: { budget_ratio: 10 } }\n"),
@@ -209,13 +210,36 @@ impl Gateway {
         self.wait_for("the listener", || std::net::TcpStream::connect(self.public).is_ok());
     }
 
+    /// Puts another configuration into the file of this gateway.
+    pub(crate) fn rewrite(&self, config: &Config) {
+        self.rewrite_text(&config.text(self.public, self.admin));
+    }
+
+    /// The same, with any text.
+    pub(crate) fn rewrite_text(&self, text: &str) {
+        std::fs::write(self.folder.path().join("tidegate.yaml"), text).unwrap();
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Memory of the process that is in use.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
     /// Ends the process as a signal would, and starts another one with the same store.
     pub(crate) fn restart(&mut self) {
         let sent = self.sent.load(Ordering::Relaxed) as f64;
         self.wait_for("all to be counted", || self.earlier + self.sum("tidegate_requests_total") == sent);
         self.earlier = sent;
-        let stopped = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        assert!(stopped.success() && self.child.wait().is_ok());
+        self.signal("INT");
+        assert!(self.child.wait().is_ok());
         self.child = run(&self.folder, &self.log);
         self.wait_until_ready();
     }
