@@ -49,6 +49,10 @@ enum Command {
         /// How much the gateway says of itself: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
+        /// Take the place of a running gateway with the same configuration: waits until SIGQUIT tells that one to hand its
+        /// listeners and its ledger over.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Check a configuration and report every problem in it.
     Check {
@@ -102,7 +106,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match (cli.command, cli.test) {
-        (Some(Command::Run { config, log_level }), false) => run::run(&config, log_level),
+        (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
         (Some(Command::Check { config }), _) => check::check(&config),
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments),

@@ -34,3 +34,4 @@ mod reference;
 mod reload;
 mod support;
 mod tidy;
+mod upgrade;
