@@ -63,7 +63,7 @@ pub(super) fn keys(
         let made = generate(&object, with_sandbox);
         let digest = match made {
             true => fresh(&item, id.as_deref().unwrap_or_default(), &mut minted),
-            false => object.required("digest").and_then(|item| digest(&item, &mut digests)),
+            false => given_digest(&item, &object, &mut digests),
         };
         keys.extend(key(&object, id, (digest, made), accounts, models));
         object.finish();
@@ -125,6 +125,15 @@ fn fresh(item: &Item<'_>, key_id: &str, minted: &mut Vec<Minted>) -> Option<[u8;
             None
         }
     }
+}
+
+/// The digest, which has to be there unless the key is made for this run.
+fn given_digest(key: &Item<'_>, object: &Object<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
+    let given = object.get("digest");
+    if given.is_none() {
+        key.refuse("has no digest");
+    }
+    digest(&given?, seen)
 }
 
 fn digest(item: &Item<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
