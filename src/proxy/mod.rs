@@ -28,6 +28,7 @@ mod origin;
 mod quota;
 mod race;
 mod relay;
+mod reload;
 mod reply;
 mod resolver;
 mod search;
@@ -63,6 +64,7 @@ use pingora::protocols::http::ServerSession as Downstream;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+pub use reload::Reloader;
 pub use resolver::Resolver;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
@@ -142,6 +144,8 @@ pub struct Built {
     pub resolver: Resolver,
     /// What is to be exported.
     pub metrics: Arc<Metrics>,
+    /// Puts other configurations into force.
+    pub reloader: Reloader,
     /// A look into it.
     pub inspector: Inspector,
     /// The last failures behind the gateway.
@@ -191,7 +195,7 @@ impl Builder {
         let bank = stored(&self.config.store, &metrics)?;
         let pool = Arc::<LimitPool>::default();
         let directory = Arc::new(Directory::new(&self.config, Arc::clone(&bank), Arc::clone(&pool)));
-        let generation = Generation::new(1, &self.config, &metrics, &pool);
+        let generation = Generation::new(&self.config, &metrics, &pool, None);
         metrics.set_generation(generation.number);
         let failures = Arc::<Failures>::default();
         let shared = Arc::new(Shared {
@@ -209,6 +213,7 @@ impl Builder {
         });
         Ok(Built {
             gateway: Gateway { shared: Arc::clone(&shared) },
+            reloader: Reloader(Arc::clone(&shared)),
             inspector: Inspector(Arc::clone(&shared)),
             resolver: Resolver(shared),
             metrics,
