@@ -557,7 +557,10 @@ fn hold_operator_rules() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(root(file), expected).unwrap();
     } else {
-        assert_eq!(text(file), expected, "write it anew with UPDATE_DOCS=1");
+        assert!(
+            text(file) == expected,
+            "{file} differs from deploy/prometheus; write it anew with UPDATE_DOCS=1"
+        );
     }
 }
 
