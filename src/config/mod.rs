@@ -17,6 +17,7 @@ mod price;
 mod problem;
 mod quantity;
 mod reader;
+pub mod schema;
 mod secret;
 mod server;
 mod tls;

@@ -92,7 +92,7 @@ impl Inspector {
     }
 
     fn refresh_money(&self, generation: &Generation) {
-        let (money, bank) = (self.0.metrics.money(), &self.0.bank);
+        let (money, bank) = (self.0.metrics.money(), self.0.teller.bank());
         money.set_totals(bank.with(|ledger| ledger.totals()));
         let Counters { commits, failures, rows, waiting } = bank.counters();
         money.set_store(StoreCounts { commits, failures, rows, waiting, well: bank.is_well() });

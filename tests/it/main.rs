@@ -35,3 +35,4 @@ mod reference;
 mod reload;
 mod support;
 mod tidy;
+mod upgrade;

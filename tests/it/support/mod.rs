@@ -248,6 +248,26 @@ impl Gateway {
         self.wait_for("the listener", || std::net::TcpStream::connect(self.public).is_ok());
     }
 
+    /// Starts another process that takes the place of this one, and waits until this one has ended.
+    pub(crate) fn upgrade(&mut self) {
+        let mut program = program();
+        let mut next = program.args(["run", "--upgrade", "--log-level", "info", "-c"]);
+        next = next.arg(self.folder.join("tidegate.yaml")).stdout(Stdio::piped());
+        let mut next = next.spawn().unwrap();
+        collect_log(&mut next, &self.log, &self.said);
+        self.wait_for("the new process", || self.store().join("listeners.sock").exists());
+        self.signal("QUIT");
+        let mut old = std::mem::replace(&mut self.child, next);
+        let ended = old.wait().unwrap();
+        assert!(ended.success(), "{ended}");
+        self.wait_until_ready();
+    }
+
+    /// The folder of the store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Puts another configuration into the file of this gateway.
     pub(crate) fn rewrite(&self, config: &Config) {
         self.rewrite_text(&config.text(self.public, self.admin));
