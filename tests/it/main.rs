@@ -14,6 +14,7 @@ mod command_line;
 mod corpus;
 mod corpus_wire;
 mod crash;
+mod deploy;
 mod directory;
 mod disk;
 mod docs;
