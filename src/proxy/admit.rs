@@ -139,7 +139,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     check_media_type(&session.req_header().headers)?;
     let body = read_body(session, ctx).await?;
     let asked = asked::read(&body).await?;
-    let pin = if call == Call::Responses { pin(ctx, &key.account.id, &asked)? } else { None };
+    let pin = if call.is_response() { pin(ctx, &key.account.id, &asked)? } else { None };
     ctx.record.stream = asked.stream && call.can_stream();
     let unknown = || Refusal::UnknownModel(asked.model.clone());
     let (model, entry) = generation.catalog.find(&asked.model).ok_or_else(unknown)?;
@@ -147,12 +147,17 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     check_access(session, ctx, &key, entry)?;
     check_rules(entry, call, ctx.record.stream || !asked.stream)?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
-    quota::check_context(entry, &asked, &body).await?;
+    if !call.is_free() {
+        quota::check_context(entry, &asked, &body).await?;
+    }
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
     let ask = Ask { input: need.input, output: need.output_ahead(), now: ctx.shared.clock.nanos() };
     ctx.admission = Some(limits::try_admit(&limits, ask).map_err(Refusal::Limited)?);
-    ctx.need = Some(need);
-    let bound = quota::reserve(ctx, &key, entry, need).await?;
+    ctx.need = Some(need).filter(|_| !call.is_free());
+    let bound = if call.is_free() { None } else { quota::reserve(ctx, &key, entry, need).await? };
+    if bound.is_some() && !call.can_be_bounded() {
+        return Err(Refusal::InsufficientQuota.into());
+    }
     ctx.in_flight = generation.labels.begin(model);
     Ok(Admitted::Call(Box::new(AdmittedCall {
         call,

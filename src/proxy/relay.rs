@@ -106,7 +106,9 @@ impl<'a> Scene<'a> {
     fn note_answer(&self, ctx: &Ctx, runner: &Runner<'_>, used_up: Option<Duration>) {
         let (board, catalog) = (&self.generation.board, &self.generation.catalog);
         board.answered(&runner.visit, runner.began.elapsed());
-        if let Some(latencies) = self.generation.latencies.get(self.call.model.index()) {
+        let latencies = self.generation.latencies.get(self.call.model.index());
+        // A count takes a moment, and says nothing about how long answers take.
+        if let Some(latencies) = latencies.filter(|_| !self.call.call.is_free()) {
             latencies.record(runner.began.elapsed());
         }
         if let Some(left) = used_up {
@@ -174,7 +176,7 @@ impl<'a> Scene<'a> {
         }
         let mut nonce = [0; 12];
         // Without randomness there is no sealed id; the plain one cannot be gone on from.
-        if self.call.call != Call::Responses || getrandom::fill(&mut nonce).is_err() {
+        if !self.call.call.is_response() || getrandom::fill(&mut nonce).is_err() {
             return plain;
         }
         plain.sealed(Sealing {

@@ -28,5 +28,6 @@ mod metrics;
 mod money;
 mod operator;
 mod protocols;
+mod side_calls;
 mod support;
 mod tidy;
