@@ -128,6 +128,8 @@ pub struct Model {
     pub id: String,
     /// What it produces.
     pub kind: ModelKind,
+    /// Since when it is on offer, in Unix seconds.
+    pub created: Option<u64>,
     /// Input and output tokens that fit together.
     pub context_window: Option<u64>,
     /// Output tokens of one answer.

@@ -93,8 +93,8 @@ impl From<Refusal> for Stop {
 
 impl Visible {
     /// Whether the caller may know of this model.
-    pub(super) fn sees(&self, model: &str) -> bool {
-        self.0.as_ref().is_none_or(|key| key.may_use(model))
+    pub(super) fn sees(&self, model: &Model) -> bool {
+        self.0.as_ref().is_none_or(|key| key.may_use(&model.id) && model.exists_for(key.group()))
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Adm
             let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy().into_owned();
             Ok(Admitted::Model(visible(session, ctx)?, id))
         }
-        Endpoint::Balance => Ok(Admitted::Balance(authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?)),
+        Endpoint::Balance => Ok(Admitted::Balance(visible(session, ctx)?.0.ok_or(Refusal::MissingKey)?)),
         Endpoint::Call(call) => admit_call(session, ctx, call).await,
     }
 }
@@ -142,10 +142,11 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let pin = if call.is_response() { pin(ctx, &key.account.id, &asked)? } else { None };
     ctx.record.stream = asked.stream && call.can_stream();
     let unknown = || Refusal::UnknownModel(asked.model.clone());
-    let (model, entry) = generation.catalog.find(&asked.model).ok_or_else(unknown)?;
+    let found = generation.catalog.find(&asked.model);
+    let (model, entry) = found.filter(|(_, model)| model.exists_for(key.group())).ok_or_else(unknown)?;
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
-    check_rules(entry, call, ctx.record.stream || !asked.stream)?;
+    check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
     if !call.is_free() {
         quota::check_context(entry, &asked, &body).await?;
@@ -245,8 +246,13 @@ fn authenticate(session: &Downstream, ctx: &mut Ctx) -> Result<Option<Arc<Key>>,
     Ok(Some(Arc::clone(key)))
 }
 
+/// The caller's key for what it may read: none, or one that is used from where it may.
 fn visible(session: &Downstream, ctx: &mut Ctx) -> Result<Visible, Refusal> {
-    authenticate(session, ctx).map(Visible)
+    let key = authenticate(session, ctx)?;
+    if let Some(key) = &key {
+        check_address(session, ctx, key)?;
+    }
+    Ok(Visible(key))
 }
 
 /// The body is JSON (spec 4.3); its parameters (`charset`) do not matter, JSON is UTF-8.
@@ -276,13 +282,18 @@ async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Bytes, Sto
     Ok(encoding::decode(encoding.as_deref(), body, server.body_max)?)
 }
 
-fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Result<(), Refusal> {
+fn check_address(session: &Downstream, ctx: &Ctx, key: &Key) -> Result<(), Refusal> {
     if !key.networks.is_empty() {
         let origin = origin::of(session, &ctx.generation.trusted_proxies);
         if !origin.is_some_and(|address| key.may_come_from(address)) {
             return Err(Refusal::AddressDenied);
         }
     }
+    Ok(())
+}
+
+fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Result<(), Refusal> {
+    check_address(session, ctx, key)?;
     if !key.may_use(&model.id) {
         return Err(Refusal::ModelDenied(model.id.to_string()));
     }
@@ -293,8 +304,8 @@ fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Re
 }
 
 /// The endpoint fits the model, and a stream is asked for only where there is one.
-fn check_rules(model: &Model, call: Call, can_stream: bool) -> Result<(), Refusal> {
-    if !model.reachable_by(call.api()) {
+fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
+    if !model.reachable_for(group, call.api()) {
         return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
     }
     if !can_stream {

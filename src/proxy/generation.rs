@@ -115,6 +115,7 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
     Model {
         id: model.id.as_str().into(),
         kind: model.kind,
+        created: model.created,
         verification: model.verification,
         hedge: model.hedge,
         price: match model.tariff {

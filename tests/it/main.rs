@@ -31,3 +31,4 @@ mod protocols;
 mod side_calls;
 mod support;
 mod tidy;
+mod visible;
