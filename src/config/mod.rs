@@ -21,6 +21,7 @@ mod server;
 mod tls;
 mod tree;
 mod types;
+mod unsupported;
 
 pub use keys::Minted;
 pub use problem::{Position, Problem, Problems};

@@ -7,6 +7,7 @@ use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
 use crate::wire::custom::CustomRow;
 use ipnet::IpNet;
@@ -134,6 +135,10 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// Output tokens of one answer.
     pub output_max: Option<u64>,
+    /// Answers of one call.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Whether slow requests are tried at a second channel beside the first.
     pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
@@ -202,6 +207,8 @@ pub struct Channel {
     pub apis: Vec<Api>,
     /// Whether it can be asked for usage in streams (spec 1.6).
     pub stream_usage: bool,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Statuses of this upstream, and those that they are taken for (spec 3.4).
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.

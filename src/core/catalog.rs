@@ -7,6 +7,7 @@ use super::api::{Api, ApiSet, ModelKind};
 use super::estimate::{Family, ImageRule};
 use super::id::{ChannelId, ModelId};
 use super::limits::{Limited, Limits, Scope};
+use super::parameters::Unsupported;
 use super::price::Price;
 use super::select::{Tier, Wanted};
 use std::collections::HashMap;
@@ -31,6 +32,12 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// Output tokens of one answer, if that is bounded.
     pub output_max: Option<u64>,
+    /// Answers of one call, if they are bounded.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
+    /// Their names, and those of members that a channel of it does not take.
+    pub watched: Arc<[Box<str>]>,
     /// The tokenizer whose counts its estimates follow.
     pub tokenizer: Family,
     /// How many tokens an image in a prompt is taken for.
@@ -151,6 +158,9 @@ impl Model {
             price: None,
             context_window: None,
             output_max: None,
+            choices_max: None,
+            unsupported: Unsupported::default(),
+            watched: Arc::default(),
             tokenizer: Family::default(),
             image_tokens: ImageRule::default(),
             limits: Limits::new(Scope::Model, Limited::default()),

@@ -5,6 +5,7 @@
 
 use super::asked::{self, Asked};
 use super::charge::Need;
+use super::parameters::{self, Caller, Parameters};
 use super::{Ctx, Downstream, body, clock, origin, quota};
 use crate::core::catalog::Model;
 use crate::core::id::{ChannelId, ModelId};
@@ -56,6 +57,8 @@ pub(super) struct AdmittedCall {
     pub(super) affinity: Option<u64>,
     /// Where the response is stored that this one goes on from.
     pub(super) pin: Option<Pin>,
+    /// What the model or a channel does not take as it is.
+    pub(super) parameters: Parameters,
     /// Who asks.
     pub(super) account: Arc<str>,
     pub(super) body: Bytes,
@@ -147,6 +150,8 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
     check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
+    let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
+    let parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
     if !call.is_free() {
         quota::check_context(entry, &asked, &body).await?;
@@ -168,6 +173,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         stream: ctx.record.stream,
         affinity: affinity(&session.req_header().headers, &key, &asked),
         pin,
+        parameters,
         account: Arc::clone(&key.account.id),
         body,
         places: asked.places,

@@ -18,6 +18,7 @@ use crate::core::permit::Permits;
 use crate::core::quantile::Latencies;
 use crate::telemetry::metrics::{Labels, Metrics};
 use crate::wire::custom::CustomRow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,11 +125,22 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         },
         context_window: model.context_window,
         output_max: model.output_max,
+        choices_max: model.choices_max,
+        unsupported: model.unsupported.clone(),
+        watched: watched(model, config),
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
         limits: pool.of(Scope::Model, &model.id, model.limits),
         tiers: tiers(candidates),
     }
+}
+
+/// The names of the members of requests that the model, or a channel of it, does not take.
+fn watched(model: &config::Model, config: &Config) -> Arc<[Box<str>]> {
+    let serves = |channel: &&config::Channel| channel.models.iter().any(|(public, _)| *public == model.id);
+    let of_channels = config.channels.iter().filter(serves).flat_map(|channel| channel.unsupported.names());
+    let names: BTreeSet<&str> = model.unsupported.names().chain(of_channels).collect();
+    names.into_iter().map(Into::into).collect()
 }
 
 fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> Option<Candidate> {

@@ -25,6 +25,7 @@ mod inspect;
 mod limit_pool;
 mod models;
 mod origin;
+mod parameters;
 mod quota;
 mod race;
 mod relay;

@@ -152,6 +152,9 @@ impl<'a> Scene<'a> {
         edits.extend(
             call.bound.into_iter().flat_map(|tokens| splice::bound_edits(&call.places, call.call, tokens)),
         );
+        // Last: what is inserted where something is cut out comes before the cut.
+        let model = self.generation.catalog.model(call.model);
+        edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
         let body = splice::splice(&call.body, edits);
         let client = &session.req_header().headers;
         let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)

@@ -27,6 +27,7 @@ mod limits;
 mod metrics;
 mod money;
 mod operator;
+mod parameters;
 mod protocols;
 mod side_calls;
 mod support;
