@@ -5,8 +5,10 @@ mod check;
 mod classify;
 mod credit;
 mod explain;
+mod healthcheck;
 mod keys;
 mod ledger;
+mod reload;
 mod run;
 mod sandbox;
 mod why;
@@ -65,6 +67,16 @@ enum Command {
         #[command(flatten)]
         admin: admin::Listener,
     },
+    /// Load the configuration of a running gateway again, and tell what has changed.
+    Reload {
+        #[command(flatten)]
+        admin: admin::Listener,
+    },
+    /// Tell by the exit code whether a gateway is ready.
+    Healthcheck {
+        #[command(flatten)]
+        admin: admin::Listener,
+    },
     /// Keys for clients.
     Keys {
         #[command(subcommand)]
@@ -96,6 +108,8 @@ pub fn main() -> ExitCode {
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
+        (Some(Command::Reload { admin }), false) => reload::run(&admin),
+        (Some(Command::Healthcheck { admin }), false) => healthcheck::run(&admin),
         (Some(Command::Keys { command }), false) => keys::run(&command),
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
         (Some(Command::Ledger { command }), false) => ledger::run(&command),

@@ -29,6 +29,7 @@ mod parameters;
 mod quota;
 mod race;
 mod relay;
+mod reload;
 mod reply;
 mod resolver;
 mod search;
@@ -64,6 +65,7 @@ use pingora::protocols::http::ServerSession as Downstream;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+pub use reload::Reloader;
 pub use resolver::Resolver;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
@@ -143,6 +145,8 @@ pub struct Built {
     pub resolver: Resolver,
     /// What is to be exported.
     pub metrics: Arc<Metrics>,
+    /// Puts other configurations into force.
+    pub reloader: Reloader,
     /// A look into it.
     pub inspector: Inspector,
     /// The last failures behind the gateway.
@@ -192,7 +196,7 @@ impl Builder {
         let bank = stored(&self.config.store, &metrics)?;
         let pool = Arc::<LimitPool>::default();
         let directory = Arc::new(Directory::new(&self.config, Arc::clone(&bank), Arc::clone(&pool)));
-        let generation = Generation::new(1, &self.config, &metrics, &pool);
+        let generation = Generation::new(&self.config, &metrics, &pool, None);
         metrics.set_generation(generation.number);
         let failures = Arc::<Failures>::default();
         let shared = Arc::new(Shared {
@@ -210,6 +214,7 @@ impl Builder {
         });
         Ok(Built {
             gateway: Gateway { shared: Arc::clone(&shared) },
+            reloader: Reloader(Arc::clone(&shared)),
             inspector: Inspector(Arc::clone(&shared)),
             resolver: Resolver(shared),
             metrics,
