@@ -16,7 +16,6 @@ use Severity::{NoEffect, Refused};
 
 /// Paths without indices, and what becomes of them.
 const TABLE: &[(&str, Severity)] = &[
-    ("cors", Refused),
     ("store.postgres", Refused),
     ("store.redis", Refused),
     ("models[].sizes", NoEffect),

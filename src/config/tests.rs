@@ -194,6 +194,32 @@ fn members_that_are_not_taken() {
     }
 }
 
+/// Goal: origins are those that browsers name; there is no CORS without the section.
+#[test]
+fn pages_are_named_by_their_origin() {
+    let with = |cors: &str| sample().replace("errors:", &format!("cors: {cors}\nerrors:"));
+    assert_eq!(read(&sample()).unwrap().config.cors, None);
+    let text = "{ origins: [\"https://a.example\", \"http://localhost:3000\"], headers: [x-a], max_age: 1h }";
+    let cors = read(&with(text)).unwrap().config.cors.unwrap();
+    assert_eq!(cors.origins, ["https://a.example".into(), "http://localhost:3000".into()]);
+    assert_eq!((cors.headers.len(), cors.max_age.as_secs()), (1, 3600));
+    assert!(read(&with("{ origins: [\"*\"] }")).unwrap().config.cors.unwrap().origins.is_empty());
+    for origin in [
+        "https://a.example/",
+        "a.example",
+        "https://A.example",
+        "ftp://a.example",
+        "null",
+        "https://u@a.example",
+    ] {
+        let told = problems(&with(&format!("{{ origins: [{origin:?}] }}")));
+        assert!(told.contains("cors.origins[0]: is no origin"), "{origin}: {told}");
+    }
+    assert!(problems(&with("{ origins: [\"*\", \"https://a.example\"] }")).contains("is no origin"));
+    assert!(problems(&with("{ origins: [] }")).contains("must not be empty"));
+    assert!(problems(&with("{}")).contains("has no origins"));
+}
+
 /// Goal: the files of the repository are right: the quick start without a warning, the others without a problem.
 #[test]
 fn shipped_files_are_right() {

@@ -9,6 +9,7 @@ use crate::core::limits::Limited;
 use crate::core::money::Money;
 use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ pub struct Config {
     pub admin: Admin,
     /// How errors are told.
     pub errors: Errors,
+    /// Which pages of other origins may call from a browser.
+    pub cors: Option<Policy>,
     /// Models, in the order of the file.
     pub models: Vec<Model>,
     /// Channels, in the order of the file.

@@ -12,11 +12,12 @@ use crate::core::id::{ChannelId, ModelId};
 use crate::core::key::Key;
 use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
+use crate::wire::cors::Field;
 use crate::wire::endpoint::{Call, Endpoint, Route, route};
 use crate::wire::envelope::Places;
 use crate::wire::{credential, encoding, seal, splice};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
@@ -33,6 +34,8 @@ const FIELDS_MAX: usize = 128;
 pub(super) enum Admitted {
     /// The health path of load balancers.
     Health,
+    /// A question of a browser, and its answer.
+    Preflight(Vec<Field>),
     /// The list of models, for a key or for anyone.
     Models(Visible),
     /// One model by its id.
@@ -120,6 +123,12 @@ pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Adm
     }
     let endpoint = match route(session.req_header().method.as_str(), &path) {
         Route::Found(endpoint) => endpoint,
+        Route::WrongMethod(allow) if session.req_header().method == Method::OPTIONS => {
+            let cors = ctx.generation.cors.as_ref();
+            let told = cors.and_then(|cors| cors.preflight(&session.req_header().headers, allow));
+            ctx.record.route = "preflight";
+            return told.map(Admitted::Preflight).ok_or(Refusal::WrongMethod(allow).into());
+        }
         Route::WrongMethod(allow) => return Err(Refusal::WrongMethod(allow).into()),
         Route::Unknown => return Err(Refusal::UnknownPath.into()),
     };

@@ -17,6 +17,7 @@ use crate::core::limits::{Limits, Scope};
 use crate::core::permit::Permits;
 use crate::core::quantile::Latencies;
 use crate::telemetry::metrics::{Labels, Metrics};
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub(crate) struct Generation {
     pub(crate) slots: Arc<Permits>,
     /// The status for a model that nobody serves (spec 2.3).
     pub(crate) unknown_model: u16,
+    /// Which pages of other origins may call from a browser.
+    pub(crate) cors: Option<Policy>,
     /// Models and their candidates.
     pub(crate) catalog: Catalog,
     /// Limits over all traffic.
@@ -78,6 +81,7 @@ impl Generation {
             slots: same_slots.cloned().unwrap_or_else(|| Permits::new(slots)),
             server: config.server.clone(),
             unknown_model: config.errors.unknown_model,
+            cors: config.cors.clone(),
             catalog: Catalog::new(
                 config.models.iter().map(|model| catalog_model(model, config, pool)).collect(),
             ),

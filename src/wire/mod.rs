@@ -4,6 +4,7 @@ pub mod answer;
 pub mod caller;
 pub mod classify;
 pub mod context;
+pub mod cors;
 pub mod credential;
 pub mod custom;
 pub mod delivered;
