@@ -81,7 +81,7 @@ fn key(
     let account = object.required("account").and_then(|item| owner(&item, accounts));
     let named = text(object, "name");
     let enabled = object.get("enabled").map_or(Some(true), |item| item.flag());
-    let expires = object.get("expires").map(|item| expires(&item));
+    let expires = object.get("expires").map(|item| date(&item));
     let allowed = object.get("models").map_or_else(|| vec!["*".to_owned()], |item| patterns(&item, models));
     let group = text(object, "group");
     let quota = object.get("quota").and_then(|item| quota(&item));
@@ -162,7 +162,7 @@ fn owner(item: &Item<'_>, accounts: &[Account]) -> Option<String> {
 }
 
 /// Unix seconds, or a date and time with zone.
-fn expires(item: &Item<'_>) -> Option<u64> {
+pub(super) fn date(item: &Item<'_>) -> Option<u64> {
     if let super::tree::Value::Integer(_) = item.node.value {
         return item.number(0..=i128::from(u32::MAX) * 4);
     }

@@ -7,6 +7,7 @@
 
 mod channels;
 mod classify;
+mod cors;
 pub mod diff;
 mod keys;
 mod limits;
@@ -23,6 +24,7 @@ mod server;
 mod tls;
 mod tree;
 mod types;
+mod unsupported;
 
 pub use keys::Minted;
 pub use problem::{Position, Problem, Problems};
@@ -100,6 +102,7 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
     let server = server::server(root.get("server"));
     let admin = server::admin(root.get("admin"));
     let errors = server::errors(root.get("errors"));
+    let cors = root.get("cors").and_then(|item| cors::cors(&item));
     let models = models::models(root.required("models"));
     let channels = channels::channels(root.required("channels"), &models, &defaults);
     let classify = classify::rules(root.get("classify"));
@@ -114,6 +117,7 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
             server,
             admin,
             errors,
+            cors,
             models,
             channels,
             accounts,

@@ -7,7 +7,9 @@ use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -23,6 +25,8 @@ pub struct Config {
     pub admin: Admin,
     /// How errors are told.
     pub errors: Errors,
+    /// Which pages of other origins may call from a browser.
+    pub cors: Option<Policy>,
     /// Models, in the order of the file.
     pub models: Vec<Model>,
     /// Channels, in the order of the file.
@@ -128,10 +132,16 @@ pub struct Model {
     pub id: String,
     /// What it produces.
     pub kind: ModelKind,
+    /// Since when it is on offer, in Unix seconds.
+    pub created: Option<u64>,
     /// Input and output tokens that fit together.
     pub context_window: Option<u64>,
     /// Output tokens of one answer.
     pub output_max: Option<u64>,
+    /// Answers of one call.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Whether slow requests are tried at a second channel beside the first.
     pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
@@ -200,6 +210,8 @@ pub struct Channel {
     pub apis: Vec<Api>,
     /// Whether it can be asked for usage in streams (spec 1.6).
     pub stream_usage: bool,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Statuses of this upstream, and those that they are taken for (spec 3.4).
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.
