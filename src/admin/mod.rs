@@ -20,6 +20,8 @@ use pingora::protocols::http::ServerSession;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The description of the public surface, in OpenAPI 3.1.
+const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
 /// How many failures are shown where nobody says how many.
 const FAILURES_SHOWN: usize = 50;
 
@@ -117,6 +119,7 @@ impl Admin {
                 answer(200, "application/json", found.into_bytes())
             }
             "/explain" => self.explain(query),
+            "/openapi.json" => answer(200, "application/json", OPENAPI.into()),
             "/accounts" => json(200, &self.directory.account_views()),
             "/keys" => json(200, &self.directory.key_views()),
             _ => text(404, "not found\n"),

@@ -11,6 +11,7 @@
 mod answers;
 mod clients;
 mod command_line;
+mod conformance;
 mod corpus;
 mod corpus_wire;
 mod cors;
@@ -30,6 +31,7 @@ mod leaks;
 mod limits;
 mod metrics;
 mod money;
+mod openapi;
 mod operator;
 mod parameters;
 mod protocols;
