@@ -39,6 +39,7 @@ mod reference;
 mod reload;
 mod side_calls;
 mod support;
+mod surface;
 mod tidy;
 mod upgrade;
 mod visible;
