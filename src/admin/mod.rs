@@ -1,4 +1,5 @@
-//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`, `/explain`, `/accounts`, `/keys`.
+//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`, `/explain`,
+//! `/openapi.json`, `/accounts`, `/keys`.
 //!
 //! The first three say nothing secret and are open to all; for everything else [`guard`] decides. What changes something
 //! is in [`control`].
