@@ -165,7 +165,7 @@ fn explain(
         model: model.id.to_string(),
         candidates: model.candidates().filter(usable).map(shown).collect(),
         excluded: excluded.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
-        error: first.is_none().then(|| nothing(generation, model, wanted, now)),
+        error: first.is_none().then(|| nothing(generation, model, wanted, &view)),
     }
 }
 
@@ -205,14 +205,14 @@ fn excluded_channel(
 }
 
 /// The error of a request that finds no channel to try; one that would wait for a moment is not answered at once.
-fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, now: u64) -> Told {
+fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, view: &Now<'_>) -> Told {
     if let Some(max) = model.too_small_for(wanted) {
         return told(&Refusal::ContextTooLong { max, count: None }.into(), generation.unknown_model);
     }
     if !model.exists_for(wanted.group) {
         return told(&Refusal::UnknownModel(model.id.to_string()).into(), generation.unknown_model);
     }
-    let failure = match generation.board.nothing(model.candidates(), wanted, &[], now) {
+    let failure = match view.nothing(model.candidates(), wanted, &[]) {
         Nothing::Missing => Failure::NowhereServed(model.id.to_string()),
         Nothing::Resting(left) => Failure::NoChannel(left),
         Nothing::UsedUp => Failure::NoChannel(None),
