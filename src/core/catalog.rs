@@ -193,12 +193,6 @@ impl Model {
         largest
     }
 
-    /// Whether some channel serves this model through `api`.
-    #[must_use]
-    pub fn reachable_by(&self, api: Api) -> bool {
-        self.kind.speaks(api) && self.candidates().any(|candidate| candidate.apis.contains(api))
-    }
-
     /// Whether some channel serves this model to a key of this group through `api`.
     #[must_use]
     pub fn reachable_for(&self, group: Option<&str>, api: Api) -> bool {

@@ -309,6 +309,11 @@ fn check_address(session: &Downstream, ctx: &Ctx, key: &Key) -> Result<(), Refus
 
 fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Result<(), Refusal> {
     check_address(session, ctx, key)?;
+    check_model(key, model)
+}
+
+/// Whether the holder of a key may call a model.
+pub(super) fn check_model(key: &Key, model: &Model) -> Result<(), Refusal> {
     if !key.may_use(&model.id) {
         return Err(Refusal::ModelDenied(model.id.to_string()));
     }

@@ -4,7 +4,7 @@
 //! before there was content.
 
 use crate::core::estimate::Family;
-use crate::core::ledger::{Ask, Insufficient, ReservationId, Settled};
+use crate::core::ledger::{AccountFunds, Ask, Insufficient, KeyFunds, ReservationId, Settled};
 use crate::core::money::Money;
 use crate::core::price::Price;
 use crate::core::usage::Usage;
@@ -107,16 +107,13 @@ impl Charge {
         need: Need,
     ) -> Result<Reserved, Refused> {
         let input = need.reserved_input;
-        let fixed = price.input_cost(input).saturating_add(price.unit_cost(need.images, 0));
-        let cost = |output: u64| {
-            let output = output.saturating_mul(need.choices);
-            fixed.saturating_add(price.output_cost(input, output))
-        };
+        let fixed = fixed_cost(&price, need);
+        let cost = |output| cost(&price, need, output);
         let first = if need.stream { need.output.min(BLOCK) } else { need.output };
         let ask = Ask {
             account,
             key,
-            least: cost(need.output.min(LEAST)),
+            least: least(&price, need),
             most: cost(first),
             price_version: price.version(),
             process: teller.bank().process(),
@@ -136,6 +133,13 @@ impl Charge {
             settled: false,
         };
         Ok(Reserved { charge, bound: (!need.stream && each < need.output).then_some(each) })
+    }
+
+    /// Whether what an account and a key have is enough for a call to be made.
+    pub(super) fn is_covered(price: Price, need: Need, (account, key): (AccountFunds, KeyFunds)) -> bool {
+        let left = key.quota.unwrap_or(Money::MAX).saturating_sub(key.held).saturating_sub(key.spent);
+        let room = account.available.min(left).max(Money::ZERO);
+        room >= least(&price, need)
     }
 
     /// Notes what a stream has delivered; writes it down from time to time, and sets more aside before it is needed.
@@ -177,6 +181,22 @@ impl Charge {
         }
         self.teller.settle(self.id, cost)
     }
+}
+
+/// What a call costs whatever is answered.
+fn fixed_cost(price: &Price, need: Need) -> Money {
+    price.input_cost(need.reserved_input).saturating_add(price.unit_cost(need.images, 0))
+}
+
+/// What a call costs with answers of so many tokens each.
+fn cost(price: &Price, need: Need, output: u64) -> Money {
+    let output = output.saturating_mul(need.choices);
+    fixed_cost(price, need).saturating_add(price.output_cost(need.reserved_input, output))
+}
+
+/// What has to be there for a call to be made.
+fn least(price: &Price, need: Need) -> Money {
+    cost(price, need, need.output.min(LEAST))
 }
 
 impl Drop for Charge {

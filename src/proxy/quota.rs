@@ -4,11 +4,13 @@ use super::Ctx;
 use super::admit::Stop;
 use super::asked::Asked;
 use super::charge::{Charge, Need, Reserved};
+use crate::core::api::Api;
 use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
+use crate::core::price::Price;
 use crate::core::refusal::{Failure, Refusal};
-use crate::store::Refused;
+use crate::store::{Refused, Teller};
 use crate::wire::endpoint::Call;
 use crate::wire::exact::{self, Fit};
 use bytes::Bytes;
@@ -39,6 +41,21 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         images: if call == Call::ImageGenerations { asked.choices } else { 0 },
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
+        tokenizer: model.tokenizer,
+    }
+}
+
+/// The same for a call of which nobody knows more than its input, in tokens: one whole answer, and no bound of its own.
+pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) -> Need {
+    Need {
+        estimated: input,
+        input,
+        reserved_input: learned.reserve(input),
+        output: if api == Api::Embeddings { 0 } else { model.output_max.unwrap_or(OUTPUT_UNBOUNDED) },
+        choices: 1,
+        images: u64::from(api == Api::Images),
+        pictured: false,
+        stream: false,
         tokenizer: model.tokenizer,
     }
 }
@@ -89,9 +106,7 @@ pub(super) async fn reserve(
     model: &Model,
     need: Need,
 ) -> Result<Option<u64>, Stop> {
-    let Some(price) = model.price.filter(|price| key.account.prepaid && !price.is_free()) else {
-        return Ok(None);
-    };
+    let Some(price) = charged(key, model) else { return Ok(None) };
     let teller = &ctx.shared.teller;
     if !teller.is_well() {
         return Err(Refusal::StoreUnavailable.into());
@@ -105,4 +120,21 @@ pub(super) async fn reserve(
     ctx.charge = Some(charge);
     durable.await.map_err(|_| Refusal::StoreUnavailable)?;
     Ok(bound)
+}
+
+/// Whether the money for a call could be set aside now; changes nothing.
+///
+/// # Errors
+///
+/// As of [`reserve`].
+pub(super) fn check(teller: &Teller, key: &Key, model: &Model, need: Need) -> Result<(), Refusal> {
+    let Some(price) = charged(key, model) else { return Ok(()) };
+    let funds = teller.funds(&key.account.id, &key.id).filter(|_| teller.is_well());
+    let funds = funds.ok_or(Refusal::StoreUnavailable)?;
+    if Charge::is_covered(price, need, funds) { Ok(()) } else { Err(Refusal::InsufficientQuota) }
+}
+
+/// What a call of a model is charged by; `None` if it costs this key nothing.
+fn charged(key: &Key, model: &Model) -> Option<Price> {
+    model.price.filter(|price| key.account.prepaid && !price.is_free())
 }

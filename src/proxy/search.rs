@@ -78,6 +78,10 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn view(&self, now: u64) -> Now<'a> {
+        Now { board: &self.generation.board, now, tokens: self.call.need.tokens_ahead() }
+    }
+
     /// The next channel with the place that was taken there, a wait, or the end.
     pub(super) fn next(&mut self, ctx: &Ctx) -> Turn<'a> {
         if self.attempts > 0 && ctx.is_late_for_client() {
@@ -86,7 +90,7 @@ impl<'a> Search<'a> {
         let tokens = self.call.need.tokens_ahead();
         for _ in 0..RACES_MAX {
             let now = ctx.shared.clock.nanos();
-            let view = Now { board: &self.generation.board, now, tokens };
+            let view = self.view(now);
             let drawn =
                 select(&self.model.tiers, self.wanted(), &self.excluded, &view, &mut || fastrand::u64(..));
             let Some(candidate) = drawn else { return self.wait_or_end(ctx, now) };
@@ -123,8 +127,7 @@ impl<'a> Search<'a> {
 
     /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).
     fn wait_or_end(&mut self, ctx: &Ctx, now: u64) -> Turn<'a> {
-        let board = &self.generation.board;
-        let nothing = board.nothing(self.model.candidates(), self.wanted(), &self.excluded, now);
+        let nothing = self.view(now).nothing(self.model.candidates(), self.wanted(), &self.excluded);
         self.nothing = Some(nothing);
         self.count_exclusions(ctx, now);
         let Nothing::Resting(Some(left)) = nothing else { return Turn::End };

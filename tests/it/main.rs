@@ -21,6 +21,7 @@ mod directory;
 mod disk;
 mod docs;
 mod drain;
+mod explained;
 mod failover;
 mod golden;
 mod hang_up_phases;

@@ -4,6 +4,7 @@
 //! sent are the lines logged.
 
 pub(crate) mod http;
+pub(crate) mod kernel;
 pub(crate) mod money;
 pub(crate) mod scripted;
 
