@@ -21,6 +21,7 @@ mod server;
 mod tls;
 mod tree;
 mod types;
+mod video;
 
 pub use keys::Minted;
 pub use problem::{Position, Problem, Problems};
@@ -29,8 +30,8 @@ use std::collections::HashSet;
 use std::path::Path;
 pub use tls::{Authorities, Tls};
 pub use types::{
-    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Provider, Retry, Sandbox, Secret,
-    Server, Store, Tariff, Timeouts,
+    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Polling, Provider, Retry, Sandbox,
+    Secret, Server, Store, Tariff, Timeouts,
 };
 
 /// A configuration that may be used.

@@ -21,6 +21,8 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     /// How many answers are asked for.
     pub(super) choices: u64,
+    /// The seconds of each video, where it names them.
+    pub(super) seconds: Option<u64>,
     /// What the model is given to read.
     pub(super) prompt: Prompt,
     /// The response that this one goes on from, as it stands, and where.
@@ -61,6 +63,7 @@ fn parse(body: &[u8]) -> Result<Asked, Refusal> {
         model: envelope.model.into_owned(),
         stream: envelope.stream,
         choices: envelope.choices,
+        seconds: envelope.seconds,
         prompt: envelope.prompt,
         previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
         places: envelope.places,

@@ -37,6 +37,8 @@ pub(super) struct Need {
     pub(super) choices: u64,
     /// Images that are to be made.
     pub(super) images: u64,
+    /// Seconds of video that are to be made.
+    pub(super) seconds: u64,
     /// Whether the answer is a stream.
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
@@ -92,7 +94,7 @@ impl Charge {
         need: Need,
     ) -> Result<Reserved, Insufficient> {
         let input = need.reserved_input;
-        let fixed = price.input_cost(input).saturating_add(price.unit_cost(need.images, 0));
+        let fixed = price.input_cost(input).saturating_add(price.unit_cost(need.images, need.seconds));
         let cost = |output: u64| {
             let output = output.saturating_mul(need.choices);
             fixed.saturating_add(price.output_cost(input, output))

@@ -123,6 +123,8 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         },
         context_window: model.context_window,
         output_max: model.output_max,
+        seconds_default: model.seconds_default,
+        seconds_max: model.seconds_max,
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
         limits: pool.of(Scope::Model, &model.id, model.limits),

@@ -25,6 +25,7 @@ mod inspect;
 mod limit_pool;
 mod models;
 mod origin;
+mod polling;
 mod quota;
 mod race;
 mod relay;

@@ -28,9 +28,15 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         estimated: asked.prompt.text_tokens(model.tokenizer),
         input: learned.expected(estimated),
         reserved_input: learned.reserve(estimated),
-        output: if call == Call::Embeddings { 0 } else { bound },
+        // Vectors and videos are not made of output tokens.
+        output: if matches!(call, Call::Embeddings | Call::Video) { 0 } else { bound },
         choices: asked.choices,
         images: if call == Call::ImageGenerations { asked.choices } else { 0 },
+        seconds: if call == Call::Video {
+            model.seconds(asked.seconds).saturating_mul(asked.choices)
+        } else {
+            0
+        },
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
         tokenizer: model.tokenizer,

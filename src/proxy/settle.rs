@@ -5,18 +5,21 @@
 //! without it, what was delivered is counted. A call that delivered nothing never comes here, and costs nothing.
 
 use super::Ctx;
+use super::charge::Need;
 use crate::core::ledger::Insufficient;
 use crate::core::usage::{Usage, UsageSource};
 use crate::wire::delivered;
 use crate::wire::stream::EventStream;
-use crate::wire::usage;
+use crate::wire::{usage, video};
 
 /// Bytes that are taken for a token where an answer is too large to be looked at.
 const TOKEN_BYTES: u64 = 4;
 
 /// A whole answer, and its `usage` member as it stands.
 pub(super) fn whole(ctx: &mut Ctx, reported: Option<&[u8]>, body: &[u8]) {
-    let Some(need) = ctx.need else { return };
+    let Some(need) = &mut ctx.need else { return };
+    note_seconds(need, || video::seconds_made(reported, Some(body)));
+    let need = *need;
     match reported.and_then(usage::parse) {
         Some(usage) => settle(ctx, usage, UsageSource::Reported),
         None => {
@@ -28,7 +31,9 @@ pub(super) fn whole(ctx: &mut Ctx, reported: Option<&[u8]>, body: &[u8]) {
 
 /// An answer that was too large to be held, to its end or as far as it was sent, and its `usage` member.
 pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>) {
-    let Some(need) = ctx.need else { return };
+    let Some(need) = &mut ctx.need else { return };
+    note_seconds(need, || video::seconds_made(reported, None));
+    let need = *need;
     match reported.and_then(usage::parse) {
         Some(usage) => settle(ctx, usage, UsageSource::Reported),
         None => {
@@ -57,9 +62,16 @@ pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Insuff
     }
 }
 
+/// The seconds of a video are those that the answer says, else those that were asked for.
+fn note_seconds(need: &mut Need, made: impl FnOnce() -> Option<u64>) {
+    if need.seconds > 0 {
+        need.seconds = made().unwrap_or(need.seconds);
+    }
+}
+
 fn settle(ctx: &mut Ctx, mut usage: Usage, source: UsageSource) {
     let Some(need) = ctx.need.take() else { return };
-    usage.images = need.images;
+    (usage.images, usage.seconds) = (need.images, need.seconds);
     ctx.record.usage = Some((usage, source));
     if let Some(admission) = &mut ctx.admission {
         admission.correct(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());

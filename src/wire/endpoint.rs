@@ -105,6 +105,12 @@ impl Call {
         matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
     }
 
+    /// Whether it may be sent a second time when nobody knows what became of the first (spec 10.8).
+    #[must_use]
+    pub fn is_repeatable(self) -> bool {
+        self != Self::Video
+    }
+
     /// The path under an upstream's base URL.
     #[must_use]
     pub fn upstream_path(self) -> &'static str {

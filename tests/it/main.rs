@@ -29,3 +29,4 @@ mod operator;
 mod protocols;
 mod support;
 mod tidy;
+mod video;
