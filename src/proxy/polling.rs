@@ -100,7 +100,8 @@ async fn follow(plan: &Plan<'_>, settings: &Polling, submitted: &[u8]) -> Ran<An
                 }
                 break Job { id: first.id, ..job };
             }
-            Err(missed) => patience.forgive(missed)?,
+            Err(_) if patience.forgives() => {}
+            Err(missed) => return Err(missed),
         }
     };
     collect(plan, settings, done).await
@@ -117,9 +118,9 @@ async fn collect(plan: &Plan<'_>, settings: &Polling, job: Job) -> Ran<Answer> {
     loop {
         match fetch(plan, &content, &job).await {
             Ok(answer) => return Ok(answer),
-            Err(missed) => patience.forgive(missed)?,
+            Err(_) if patience.forgives() => patience.rest().await,
+            Err(missed) => return Err(missed),
         }
-        patience.rest().await;
     }
 }
 
@@ -177,13 +178,12 @@ fn bare(head: &RequestHeader, time: Duration, commit: Instant) -> (Sending<'_>, 
     (Sending { head, body: &NOTHING, repeatable: true }, deadlines)
 }
 
-/// The head of the call, with another method and path.
-fn head(plan: &Plan<'_>, method: Method, path: &str) -> Ran<RequestHeader> {
-    let defect = |_| Failed::from(Verdict::new(Class::Misconfigured, "video: no such path"));
+/// The head of the call, with another method and path; it fails for no path that the configuration lets through.
+fn head(plan: &Plan<'_>, method: Method, path: &str) -> Result<RequestHeader, Trouble> {
     let mut head = plan.head.clone();
     let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = format!("{}{path}{query}", plan.channel.settings.base_url.path);
-    head.set_raw_path(path.as_bytes()).map_err(defect)?;
+    head.set_raw_path(path.as_bytes()).map_err(|_| Trouble::BadHttp)?;
     if method != Method::POST {
         head.remove_header("content-type");
         head.remove_header("content-length");
@@ -227,10 +227,10 @@ impl Patience {
         self.pause = (self.pause + self.pause / 2).min(self.longest);
     }
 
-    /// Lets a question that went wrong pass, unless too many did.
-    fn forgive(&mut self, missed: Failed) -> Ran<()> {
+    /// Whether a question that went wrong may pass; too many may not.
+    fn forgives(&mut self) -> bool {
         self.misses += 1;
-        if self.misses > MISSES_MAX { Err(missed) } else { Ok(()) }
+        self.misses <= MISSES_MAX
     }
 }
 

@@ -102,6 +102,7 @@ fn video_has_a_time_of_its_own() {
         .model("m/stuck", "video")
         .channel("c", upstream.addr, &[("m/video", "x+delay=3000")], &format!(", timeouts: {{ {short} }}"))
         .channel("s", upstream.addr, &[("m/stuck", "fault/hang")], ", timeouts: { video: 500ms }")
+        .server("  body_timeout: 1s\n  keepalive: 1s\n  write_timeout: 1s")
         .start();
     let began = Instant::now();
     assert_eq!(ask(&gateway, "m/video").status, 200);
@@ -395,37 +396,111 @@ fn jobs_fail_at_every_state() {
     gateway.finish();
 }
 
+/// Goal: questions that go wrong are asked again; paths are the channel's own; a file may be elsewhere, and one that
+/// breaks off is cut, so that nobody takes it for whole, and costs nothing.
+#[test]
+fn upstreams_have_ways_of_their_own() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let flaky = Arc::clone(&asked);
+    let upstream = scripted::start(move |asked: &Asked| {
+        let line = asked.head.lines().next().unwrap().to_owned();
+        let path = line.split(' ').nth(1).unwrap();
+        match path {
+            "/v1/make" => match asked.model().as_str() {
+                "nameless" => answer(200, r#"{"status":"queued"}"#),
+                "at-once" => {
+                    answer(200, r#"{"id":"j","status":"succeeded","data":[{"url":"https://x/f.mp4"}]}"#)
+                }
+                name => answer(202, &format!(r#"{{"task_id":"{name}","state":"submitted"}}"#)),
+            },
+            "/v1/jobs/flaky" => match flaky.fetch_add(1, Ordering::SeqCst) {
+                0 => answer(500, r#"{"error":{"message":"no"}}"#),
+                1 => vec![Act::Reset],
+                2 => answer(404, r#"{"error":{"message":"not yet"}}"#),
+                3 => answer(200, r#"{"id":"another","status":"dreaming"}"#),
+                _ => answer(200, r#"{"id":"another","status":"completed","output":["https://x/f.mp4"]}"#),
+            },
+            path if path.starts_with("/v1/jobs/") => answer(200, r#"{"status":"completed","seconds":"3"}"#),
+            "/v1/files/moved" => whole(302, &fields(&[("location", "https://x/f.mp4")]), b""),
+            "/v1/files/cut" => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: video/webm\r\ncontent-length: 90000\r\n\r\n";
+                vec![Act::Write([head.as_bytes(), &[7; 50_000]].concat()), Act::Close]
+            }
+            _ => answer(200, r#"{"error":{"message":"gone","code":"server_error"}}"#),
+        }
+    });
+    let names = ["flaky", "moved", "at-once", "cut", "no-file", "nameless"];
+    let served: Vec<_> = names.iter().map(|name| (format!("m/{name}"), *name)).collect();
+    let served: Vec<_> = served.iter().map(|(public, name)| (public.as_str(), *name)).collect();
+    let paths =
+        ", video: { submit: /make, status: \"/jobs/{id}\", content: \"/files/{id}\", interval: 10ms }";
+    let config =
+        served.iter().fold(Config::default(), |config, (model, _)| config.model_with(model, "video", PRICE));
+    let gateway = config.channel_each("c", upstream, &served, paths).account("credit: \"50.00\"").start();
+    for name in ["flaky", "moved", "at-once"] {
+        let reply = ask(&gateway, &format!("m/{name}"));
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+        assert_eq!(reply.json()["videos"], json!([{"url": "https://x/f.mp4"}]), "{name}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+    // Eight seconds where the upstream says nothing, three where it does.
+    let settled = 801_000_000 + 301_000_000 + 801_000_000;
+    assert_eq!(money(&gateway)[1], settled);
+    let reply = ask(&gateway, "m/cut");
+    assert_eq!((reply.status, reply.complete), (200, false));
+    assert!(reply.text().contains(r#""url":"data:video/webm;base64,BwcH"#));
+    assert_eq!(gateway.log_of(reply.request_id())["end"], "broken_mid_stream");
+    for (name, status) in [("no-file", 502), ("nameless", 500)] {
+        assert_eq!(ask(&gateway, &format!("m/{name}")).status, status, "{name}");
+    }
+    let [reserved, all_settled, released] = money(&gateway);
+    assert_eq!((all_settled, reserved), (settled, settled + released));
+    gateway.finish();
+}
+
 /// Goal: a client that leaves while its video is made is charged nothing, once; polling stops and the job is cancelled,
-/// and an upstream that answers itself is cut off at once (spec 8.3, 10.5).
+/// and an upstream that makes it itself is cut off at once (spec 8.3, 10.5).
 #[test]
 fn clients_that_leave_pay_nothing() {
     let upstream = Upstream::start();
     upstream.stats.record_bodies(true);
-    let gateway = polling(upstream.addr, &[("job", "+job=60000")], "");
-    for path in ["job"] {
+    let gateway = Config::default()
+        .model_with("m/job", "video", PRICE)
+        .model_with("m/direct", "video", PRICE)
+        .channel("jobs", upstream.addr, &[("m/job", "x+job=60000")], POLLING)
+        .channel("direct", upstream.addr, &[("m/direct", "fault/hang")], "")
+        .account("credit: \"50.00\"")
+        .start();
+    for (model, asked) in [("m/job", 4), ("m/direct", 1)] {
         gateway.count(1);
-        let body = format!(r#"{{"model":"m/{path}","prompt":"a"}}"#);
+        let (before, aborted) = (upstream.stats.requests(), upstream.stats.aborted());
         let mut client = http::connect(gateway.public).unwrap();
-        let head = format!(
-            "POST /v1/videos HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        client.write_all(head.as_bytes()).unwrap();
-        gateway.wait_for("some questions", || upstream.stats.requests() >= 4);
-        assert!(money(&gateway)[0] > 0);
+        client.write_all(&submit(model)).unwrap();
+        gateway.wait_for("questions", || upstream.stats.requests() >= before + asked);
+        assert!(gateway.sum("tidegate_quota_outstanding_nanodollars") > 0.0, "{model}");
         drop(client);
-        let is_cancel = || upstream.stats.last_request().is_some_and(|request| request.method == "DELETE");
-        gateway.wait_for("the job to be cancelled", is_cancel);
-        gateway.wait_for("the money to be back", || {
-            gateway.sum("tidegate_quota_outstanding_nanodollars") == 0.0
-        });
+        let cancelled = || match model {
+            "m/job" => upstream.stats.last_request().is_some_and(|request| request.method == "DELETE"),
+            _ => upstream.stats.aborted() == aborted + 1,
+        };
+        gateway.wait_for("the end of the job", cancelled);
+        gateway.wait_for("the money", || gateway.sum("tidegate_quota_outstanding_nanodollars") == 0.0);
+        let asked = upstream.stats.requests();
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(upstream.stats.requests(), asked, "nobody asks for the job any more");
     }
-    let asked = upstream.stats.requests();
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(upstream.stats.requests(), asked, "nobody asks for the job any more");
     let [reserved, settled, released] = money(&gateway);
     assert_eq!((settled, released), (0, reserved));
-    assert_eq!(gateway.log().last().map(|line| line["end"].clone()), Some(json!("client_gone")));
+    assert!(gateway.log().iter().all(|line| line["end"] == "client_gone"));
     gateway.finish();
+}
+
+fn submit(model: &str) -> Vec<u8> {
+    let body = format!(r#"{{"model":"{model}","prompt":"a"}}"#);
+    format!(
+        "POST /v1/videos HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
