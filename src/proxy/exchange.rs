@@ -172,7 +172,7 @@ async fn once(
 
 async fn send(session: &mut HttpSession, head: &RequestHeader, body: &Spliced) -> pingora::Result<()> {
     session.write_request_header(Box::new(head.clone())).await?;
-    if body.len() <= JOINED_MAX {
+    if (1..=JOINED_MAX).contains(&body.len()) {
         // One write instead of one for each part is worth a copy of a small body.
         session.write_request_body(body.parts().concat().into(), false).await?;
     } else {

@@ -30,3 +30,4 @@ mod protocols;
 mod support;
 mod tidy;
 mod video;
+mod video_jobs;
