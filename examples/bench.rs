@@ -49,10 +49,7 @@ fn main() -> Outcome<()> {
     let file = config.to_str().ok_or("an odd path")?;
     let measured = Process::start(&tidegate, &["run", "--log-level", "error", "-c", file], gateway)?;
 
-    let json = request(&format!(
-        r#"{{"model":"bench/m","messages":[{{"role":"user","content":"{}"}}]}}"#,
-        "x".repeat(1_900)
-    ));
+    let json = request(&json_body("bench/m"));
     let stream = request(r#"{"model":"bench/s","stream":true,"messages":[{"role":"user","content":"hi"}]}"#);
     let bare_stream = request(&format!(
         r#"{{"model":"gpt+chunks={CHUNKS}","stream":true,"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"hi"}}]}}"#
@@ -70,12 +67,23 @@ fn main() -> Outcome<()> {
             rounds.push((a, b));
         }
         // The first round warms up pools, caches and allocators.
-        report(name, &rounds[1..]);
+        report(name, ["yardstick", "tidegate"], &rounds[1..]);
     }
+    let paid = request(&json_body("bench/p"));
+    let mut rounds = Vec::new();
+    for _ in 0..=REPETITIONS {
+        rounds.push((measured.cost(&json, JSON_REQUESTS)?, measured.cost(&paid, JSON_REQUESTS)?));
+    }
+    report("JSON request of 2 KB with money", ["free", "paid"], &rounds[1..]);
     Ok(())
 }
 
-fn report(name: &str, rounds: &[(f64, f64)]) {
+fn json_body(model: &str) -> String {
+    let text = "x".repeat(1_900);
+    format!(r#"{{"model":"{model}","max_tokens":100,"messages":[{{"role":"user","content":"{text}"}}]}}"#)
+}
+
+fn report(name: &str, [one, other]: [&str; 2], rounds: &[(f64, f64)]) {
     let sorted = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values
@@ -85,7 +93,7 @@ fn report(name: &str, rounds: &[(f64, f64)]) {
     let ratio = sorted(rounds.iter().map(|(a, b)| b / a).collect());
     let middle = ratio.len() / 2;
     println!(
-        "{name}: yardstick {:.1} µs, tidegate {:.1} µs, ratio {:.2} (from {:.2} to {:.2})",
+        "{name}: {one} {:.1} µs, {other} {:.1} µs, ratio {:.2} (from {:.2} to {:.2})",
         bare[middle],
         ours[middle],
         ratio[middle],
@@ -224,10 +232,14 @@ fn configuration(gateway: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) ->
     let digest = mint::digest_text(&mint::digest(KEY));
     format!(
         "version: 1\nserver: {{ listen: [\"{gateway}\"], threads: 1 }}\nadmin: {{ listen: \"{admin}\" }}\n\
-         models: [{{ id: bench/m }}, {{ id: bench/s }}]\n\
+         store: {{ path: bench-store }}\nlimits: {{ concurrency: 10000 }}\n\
+         models: [{{ id: bench/m, free: true }}, {{ id: bench/s, free: true }}, \
+         {{ id: bench/p, price: {{ input: \"1\", output: \"10\" }} }}]\n\
          channels:\n  - id: c\n    provider: openai_compatible\n    base_url: \"http://{sandbox}/v1\"\n\
-         \x20   credentials: [{{ value: sandbox }}]\n    models: {{ bench/m: gpt, bench/s: \"gpt+chunks={CHUNKS}\" }}\n\
-         accounts: [{{ id: a }}]\n\
-         keys: [{{ id: k, account: a, digest: \"{digest}\", limits: {{ rpm: 100000000, concurrency: 1000 }} }}]\n"
+         \x20   credentials: [{{ value: sandbox }}]\n\
+         \x20   models: {{ bench/m: gpt, bench/s: \"gpt+chunks={CHUNKS}\", bench/p: gpt }}\n\
+         accounts: [{{ id: a, credit: \"1000000\" }}]\n\
+         keys: [{{ id: k, account: a, digest: \"{digest}\", \
+         limits: {{ rpm: 100000000, tpm: 1000000000, concurrency: 1000 }} }}]\n"
     )
 }

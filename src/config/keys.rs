@@ -60,11 +60,12 @@ pub(super) fn keys(
     for item in item.map(|item| item.list()).unwrap_or_default() {
         let Some(object) = item.object() else { continue };
         let id = name(&object, &mut seen);
-        let digest = match generate(&object, with_sandbox) {
+        let made = generate(&object, with_sandbox);
+        let digest = match made {
             true => fresh(&item, id.as_deref().unwrap_or_default(), &mut minted),
             false => object.required("digest").and_then(|item| digest(&item, &mut digests)),
         };
-        keys.extend(key(&object, id, digest, accounts, models));
+        keys.extend(key(&object, id, (digest, made), accounts, models));
         object.finish();
     }
     (keys, minted)
@@ -73,7 +74,7 @@ pub(super) fn keys(
 fn key(
     object: &Object<'_>,
     id: Option<String>,
-    digest: Option<[u8; 32]>,
+    (digest, minted): (Option<[u8; 32]>, bool),
     accounts: &[Account],
     models: &[Model],
 ) -> Option<Key> {
@@ -93,6 +94,7 @@ fn key(
         enabled: enabled?,
         expires: expires.flatten(),
         digest: digest?,
+        minted,
         models: allowed,
         group,
         quota,

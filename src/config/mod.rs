@@ -7,6 +7,7 @@
 
 mod channels;
 mod classify;
+pub mod diff;
 mod keys;
 mod limits;
 pub mod mint;

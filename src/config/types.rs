@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The public listener.
     pub server: Server,
@@ -45,7 +45,7 @@ pub struct Config {
 }
 
 /// The public listener and its bounds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// Where clients connect.
     pub listen: Vec<SocketAddr>,
@@ -80,7 +80,7 @@ pub struct Server {
 }
 
 /// The admin listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
     /// Where operators and Prometheus connect.
     pub listen: SocketAddr,
@@ -91,14 +91,14 @@ pub struct Admin {
 }
 
 /// The embedded store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Store {
     /// The folder of its file.
     pub path: PathBuf,
 }
 
 /// How errors are told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Errors {
     /// The status for a model that nobody serves: 503, or 404 (spec 2.3).
     pub unknown_model: u16,
@@ -116,14 +116,14 @@ pub struct Retry {
 }
 
 /// The scripted upstream inside this process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
     /// Where it listens.
     pub listen: SocketAddr,
 }
 
 /// A model on offer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The public id.
     pub id: String,
@@ -187,7 +187,7 @@ pub struct BaseUrl {
 }
 
 /// One way to reach a provider.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
     /// Its name.
     pub id: String,
@@ -261,7 +261,7 @@ impl Timeouts {
 }
 
 /// The owner of keys.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// Its name.
     pub id: String,
@@ -288,7 +288,7 @@ pub enum Billing {
 }
 
 /// A key of a client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     /// Its public name, for logs.
     pub id: String,
@@ -302,6 +302,8 @@ pub struct Key {
     pub expires: Option<u64>,
     /// SHA-256 of the whole key.
     pub digest: [u8; 32],
+    /// Whether it was made for this process, because the file says `generate: true`.
+    pub minted: bool,
     /// The models it may use, as written: `*`, `prefix/*` or an exact id.
     pub models: Vec<String>,
     /// Its group.

@@ -128,6 +128,12 @@ impl Catalog {
         (!model.tiers.is_empty()).then_some((index, model))
     }
 
+    /// The id of a model, whether anybody serves it or not.
+    #[must_use]
+    pub fn position(&self, id: &str) -> Option<ModelId> {
+        self.by_id.get(id).copied()
+    }
+
     /// Models that at least one enabled channel serves (spec 1.7).
     pub fn on_offer(&self) -> impl Iterator<Item = &Model> {
         self.models.iter().filter(|model| !model.tiers.is_empty())

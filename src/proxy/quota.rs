@@ -8,6 +8,7 @@ use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
 use crate::core::refusal::{Failure, Refusal};
+use crate::store::Refused;
 use crate::wire::endpoint::Call;
 use crate::wire::exact::{self, Fit};
 use bytes::Bytes;
@@ -92,13 +93,16 @@ pub(super) async fn reserve(
     let Some(price) = model.price.filter(|price| key.account.prepaid && !price.is_free()) else {
         return Ok(None);
     };
-    let bank = &ctx.shared.bank;
-    if !bank.is_well() {
+    let teller = &ctx.shared.teller;
+    if !teller.is_well() {
         return Err(Refusal::StoreUnavailable.into());
     }
-    let reserved = Charge::reserve(bank, price, (&key.account.id, &key.id), need);
-    let Reserved { charge, bound } = reserved.map_err(|_| Refusal::InsufficientQuota)?;
-    let durable = bank.durable();
+    let reserved = Charge::reserve(teller, price, (&key.account.id, &key.id), need);
+    let Reserved { charge, bound } = reserved.map_err(|refused| match refused {
+        Refused::Insufficient => Refusal::InsufficientQuota,
+        Refused::Unavailable => Refusal::StoreUnavailable,
+    })?;
+    let durable = teller.bank().durable();
     ctx.charge = Some(charge);
     durable.await.map_err(|_| Refusal::StoreUnavailable)?;
     Ok(bound)

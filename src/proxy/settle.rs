@@ -10,36 +10,37 @@ use crate::core::ledger::Insufficient;
 use crate::core::usage::{Usage, UsageSource};
 use crate::wire::delivered;
 use crate::wire::stream::EventStream;
-use crate::wire::{usage, video};
+use crate::wire::usage::{self, Reading};
+use crate::wire::video;
 
 /// Bytes that are taken for a token where an answer is too large to be looked at.
 const TOKEN_BYTES: u64 = 4;
 
 /// A whole answer, and its `usage` member as it stands.
 pub(super) fn whole(ctx: &mut Ctx, reported: Option<&[u8]>, body: &[u8]) {
-    let Some(need) = &mut ctx.need else { return };
-    note_seconds(need, || video::seconds_made(reported, Some(body)));
-    let need = *need;
-    match reported.and_then(usage::parse) {
-        Some(usage) => settle(ctx, usage, UsageSource::Reported),
-        None => {
-            let output = need.tokenizer.tokens(&delivered::text_of(body));
-            settle(ctx, Usage { input: need.input, output, ..Usage::default() }, UsageSource::Estimated);
-        }
-    }
+    note_seconds(ctx, || video::seconds_made(reported, Some(body)));
+    as_reported(ctx, reported, |need| need.tokenizer.tokens(&delivered::text_of(body)));
 }
 
 /// An answer that was too large to be held, to its end or as far as it was sent, and its `usage` member.
 pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>) {
-    let Some(need) = &mut ctx.need else { return };
-    note_seconds(need, || video::seconds_made(reported, None));
-    let need = *need;
-    match reported.and_then(usage::parse) {
-        Some(usage) => settle(ctx, usage, UsageSource::Reported),
+    note_seconds(ctx, || video::seconds_made(reported, None));
+    let sent = ctx.record.bytes / TOKEN_BYTES;
+    as_reported(ctx, reported, |need| sent.min(need.output.saturating_mul(need.choices)));
+}
+
+/// Settles at what is reported; where nothing is, at the expected input and the output that `count` gives.
+fn as_reported(ctx: &mut Ctx, reported: Option<&[u8]>, count: impl FnOnce(&Need) -> u64) {
+    let Some(need) = ctx.need else { return };
+    let Reading { usage, flawed } = reported.map(usage::read).unwrap_or_default();
+    ctx.record.flawed_usage = flawed;
+    match usage {
+        Some(usage) if !flawed || usage.input > 0 => settle(ctx, usage, UsageSource::Reported),
+        // What is no count must not make the input free.
+        Some(usage) => settle(ctx, Usage { input: need.input, ..usage }, UsageSource::Estimated),
         None => {
-            let bound = need.output.saturating_mul(need.choices);
-            let output = (ctx.record.bytes / TOKEN_BYTES).min(bound);
-            settle(ctx, Usage { input: need.input, output, ..Usage::default() }, UsageSource::Estimated);
+            let usage = Usage { input: need.input, output: count(&need), ..Usage::default() };
+            settle(ctx, usage, UsageSource::Estimated);
         }
     }
 }
@@ -47,6 +48,7 @@ pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>) {
 /// A stream, to its end or as far as it came.
 pub(super) fn stream(ctx: &mut Ctx, stream: &EventStream) {
     let (usage, source) = stream.usage();
+    ctx.record.flawed_usage = stream.is_flawed();
     settle(ctx, usage, source);
 }
 
@@ -63,8 +65,8 @@ pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Insuff
 }
 
 /// The seconds of a video are those that the answer says, else those that were asked for.
-fn note_seconds(need: &mut Need, made: impl FnOnce() -> Option<u64>) {
-    if need.seconds > 0 {
+fn note_seconds(ctx: &mut Ctx, made: impl FnOnce() -> Option<u64>) {
+    if let Some(need) = ctx.need.as_mut().filter(|need| need.seconds > 0) {
         need.seconds = made().unwrap_or(need.seconds);
     }
 }

@@ -112,6 +112,7 @@ pub fn render(record: &Record, labels: &Labels) -> String {
             cache_write: usage.cache_write,
             reasoning: usage.reasoning,
             source: source.as_str(),
+            flawed: record.flawed_usage,
         }),
         cost_usd: record.cost.and_then(|cost| RawValue::from_string(cost.to_string()).ok()),
         time_to_first_token_ms: record.time_to_first_token.map(millis),
@@ -200,6 +201,8 @@ struct Tokens {
     cache_write: u64,
     reasoning: u64,
     source: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flawed: bool,
 }
 
 #[cfg(test)]

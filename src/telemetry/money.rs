@@ -3,18 +3,19 @@
 //! The four sums of the ledger are shown from one look at it, so that reserved = settled + released + outstanding holds in
 //! every scrape.
 
-use super::metrics::Catalogue;
+use super::metrics::{Catalogue, forget};
 use crate::core::estimate::Learned;
 use crate::core::ledger::Totals;
 use crate::core::limits::Scope;
 use crate::core::money::Money;
 use crate::core::usage::UsageSource;
 use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge};
+use std::sync::Arc;
 
 /// Seconds of a commit.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
-/// Series besides those of a model: four sums, uncollected, two sources, the store's, and shadow refusals.
-pub(super) const SERIES: usize = 4 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 4 * 3;
+/// Series besides those of a model: four sums, uncollected, flawed, two sources, the store's, and shadow refusals.
+pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 4 * 3;
 /// Series of one model.
 pub(super) const SERIES_OF_MODEL: usize = 1;
 
@@ -26,6 +27,7 @@ pub struct MoneyMetrics {
     outstanding: IntGauge,
     uncollected: IntCounter,
     settlements: IntCounterVec,
+    flawed: IntCounter,
     commits: IntCounter,
     failures: IntCounter,
     rows: IntCounter,
@@ -77,6 +79,10 @@ impl MoneyMetrics {
                 "Charged requests, by where the figures come from: reported by the upstream, or estimated.",
                 &["source"],
             )?,
+            flawed: new.counter(
+                "tidegate_usage_flawed_total",
+                "Answers whose upstream reported something as usage that is no count of tokens.",
+            )?,
             commits: new
                 .counter("tidegate_store_commits_total", "Batches that the embedded store made durable.")?,
             failures: new.counter(
@@ -107,6 +113,10 @@ impl MoneyMetrics {
         })
     }
 
+    pub(super) fn forget_all_but(&self, models: &[Arc<str>]) {
+        forget(&self.estimate, "model", models);
+    }
+
     /// What each commit's duration is observed by.
     #[must_use]
     pub fn commit_seconds(&self) -> Histogram {
@@ -133,6 +143,11 @@ impl MoneyMetrics {
     /// Shows how a model's estimates compare to what is reported.
     pub fn set_estimate(&self, model: &str, learned: &Learned) {
         self.estimate.with_label_values(&[model]).set(learned.factor());
+    }
+
+    /// Counts an answer with nonsense in its usage.
+    pub(super) fn flawed(&self) {
+        self.flawed.inc();
     }
 
     /// Counts a settlement.

@@ -37,6 +37,8 @@ pub struct Record {
     pub stream: bool,
     /// Token usage and where it comes from.
     pub usage: Option<(Usage, UsageSource)>,
+    /// Whether the upstream reported something that is no count of tokens.
+    pub flawed_usage: bool,
     /// What it was charged; `None` if it was not paid for.
     pub cost: Option<Money>,
     /// What it cost beyond what the account had.
@@ -167,6 +169,7 @@ impl Record {
             told: None,
             stream: false,
             usage: None,
+            flawed_usage: false,
             cost: None,
             uncollected: Money::ZERO,
             time_to_first_token: None,

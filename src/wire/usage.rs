@@ -41,7 +41,7 @@ pub struct Reported {
 }
 
 /// What reports come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reading {
     /// The usage, unless neither input nor output was reported; what is no token is not in it.
     pub usage: Option<Usage>,
@@ -49,10 +49,10 @@ pub struct Reading {
     pub flawed: bool,
 }
 
-/// Reads the `usage` object of a whole answer; `None` where it reports no tokens at all.
+/// Reads the `usage` object of a whole answer.
 #[must_use]
-pub fn parse(usage: &[u8]) -> Option<Usage> {
-    Reported::read(usage).finish().usage
+pub fn read(usage: &[u8]) -> Reading {
+    Reported::read(usage).finish()
 }
 
 /// A `usage` object of chat and completions, for upstreams that report none (spec 1.6).

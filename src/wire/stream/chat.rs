@@ -9,7 +9,7 @@ use crate::core::usage::Usage;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::rewrite::{Action, Rewriter};
-use crate::wire::usage;
+use crate::wire::usage::{self, Reading};
 use bytes::{BufMut, Bytes};
 
 /// A chat or completions stream.
@@ -98,8 +98,8 @@ impl Language for Chat {
         Ok(())
     }
 
-    fn usage(&self) -> Option<Usage> {
-        usage::parse(self.usage.as_ref()?)
+    fn reported(&self) -> Reading {
+        self.usage.as_ref().map(|usage| usage::read(usage)).unwrap_or_default()
     }
 
     fn error(&self, error: &PublicError, request_id: &str) -> String {

@@ -7,7 +7,7 @@ use super::{Fault, Language, Shell, StreamOptions};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::usage::Reported;
+use crate::wire::usage::{Reading, Reported};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -133,8 +133,8 @@ impl Language for Messages {
         Ok(())
     }
 
-    fn usage(&self) -> Option<Usage> {
-        self.usage.finish().usage
+    fn reported(&self) -> Reading {
+        self.usage.finish()
     }
 
     fn error(&self, error: &PublicError, request_id: &str) -> String {

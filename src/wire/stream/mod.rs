@@ -16,6 +16,7 @@ use super::error::PublicError;
 use super::prompt::{self, Member};
 use super::rewrite::{Action, Rewriter};
 use super::sse::{Frame, Framer};
+use super::usage::Reading;
 use crate::core::estimate::{Family, Features, Piece};
 use crate::core::usage::{Usage, UsageSource};
 use bytes::{Bytes, BytesMut};
@@ -93,7 +94,7 @@ trait Language {
     fn complete(&mut self, out: &mut Shell, counted: &Usage) -> Result<(), Fault>;
 
     /// Usage as reported so far.
-    fn usage(&self) -> Option<Usage>;
+    fn reported(&self) -> Reading;
 
     /// The events that end the stream with an error (spec 2.6).
     fn error(&self, error: &PublicError, request_id: &str) -> String;
@@ -234,11 +235,19 @@ impl EventStream {
     /// (spec 7.2, 8.3).
     #[must_use]
     pub fn usage(&self) -> (Usage, UsageSource) {
-        let reported = self.language.usage();
+        let Reading { usage: reported, flawed } = self.language.reported();
         match reported {
+            // What is no count must not make the input free.
+            Some(usage) if flawed && usage.input == 0 => (self.counted(usage), UsageSource::Estimated),
             Some(usage) if self.shell.done || self.shell.reported_last => (usage, UsageSource::Reported),
             _ => (self.counted(reported.unwrap_or_default()), UsageSource::Estimated),
         }
+    }
+
+    /// Whether something in the reports was no count of tokens.
+    #[must_use]
+    pub fn is_flawed(&self) -> bool {
+        self.language.reported().flawed
     }
 
     fn counted(&self, reported: Usage) -> Usage {
@@ -302,7 +311,7 @@ impl EventStream {
     }
 
     fn complete(&mut self) -> Step {
-        let counted = self.counted(self.language.usage().unwrap_or_default());
+        let counted = self.counted(self.language.reported().usage.unwrap_or_default());
         match self.language.complete(&mut self.shell, &counted) {
             Ok(()) => {
                 self.shell.done = true;

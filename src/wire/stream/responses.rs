@@ -9,7 +9,7 @@ use crate::core::usage::Usage;
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::usage;
+use crate::wire::usage::{self, Reading};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ pub(super) struct Responses {
     completed: bool,
     /// The number of the next event.
     next_number: u64,
-    usage: Option<Usage>,
+    usage: Reading,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ struct Whole<'a> {
 
 impl Responses {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, completed: false, next_number: 0, usage: None }
+        Self { options, completed: false, next_number: 0, usage: Reading::default() }
     }
 
     fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut Shell) {
@@ -81,7 +81,8 @@ impl Language for Responses {
         if finishes {
             let whole =
                 view.response.and_then(|response| serde_json::from_str::<Whole<'_>>(response.get()).ok());
-            self.usage = whole.and_then(|whole| usage::parse(whole.usage?.get().as_bytes()));
+            let reported = whole.and_then(|whole| whole.usage);
+            self.usage = reported.map(|usage| usage::read(usage.get().as_bytes())).unwrap_or_default();
             (self.completed, out.done) = (true, true);
         }
         if let Some(delta) = view.delta.filter(|delta| is_present(delta)) {
@@ -105,7 +106,7 @@ impl Language for Responses {
         }
     }
 
-    fn usage(&self) -> Option<Usage> {
+    fn reported(&self) -> Reading {
         self.usage
     }
 
