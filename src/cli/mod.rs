@@ -11,6 +11,7 @@ mod ledger;
 mod reload;
 mod run;
 mod sandbox;
+mod schema;
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -93,6 +94,8 @@ enum Command {
         #[command(subcommand)]
         command: ledger::Command,
     },
+    /// Print the JSON schema of the configuration.
+    Schema,
     /// Run a scripted OpenAI-compatible upstream for trials and tests.
     Sandbox {
         /// Where to listen.
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Keys { command }), false) => keys::run(&command),
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
         (Some(Command::Ledger { command }), false) => ledger::run(&command),
+        (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
     };

@@ -2,6 +2,7 @@ use super::*;
 use crate::core::api::Api;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Treatment;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -169,6 +170,56 @@ fn secrets_have_sources() {
     assert_eq!(values, ["from-file", "from-value", "secret-of-a-channel"]);
     let broken = sample().replace("[ { env: EAST_KEY } ]", "[{ value: \"se cret\" }]");
     assert!(!problems(&broken).contains("se cret"), "{}", problems(&broken));
+}
+
+/// Goal: members that are not taken are read as written; what cannot be left out, or is no member, is a problem.
+#[test]
+fn members_that_are_not_taken() {
+    let with =
+        |list: &str| sample().replace("    output_max: 128000\n", &format!("    unsupported: {list}\n"));
+    let config =
+        read(&with("{ logprobs: reject, seed: drop, reasoning.effort: drop, n: reject }")).unwrap().config;
+    let unsupported = &config.models[0].unsupported;
+    assert_eq!(unsupported.treatment("logprobs"), Some(Treatment::Reject));
+    assert_eq!(unsupported.treatment("reasoning.effort"), Some(Treatment::Drop));
+    assert_eq!(unsupported.treatment("reasoning"), None);
+    for (list, problem) in [
+        ("{ seed: ignore }", "reject, drop"),
+        ("{ max_tokens: drop }", "cannot be dropped"),
+        ("{ stream_options.x: drop }", "needs or sets itself"),
+        ("{ model: reject }", "needs or sets itself"),
+        ("{ a.b.c: drop }", "is no member of a request"),
+        ("{ \"\": drop }", "is no member of a request"),
+        ("[seed]", "must be a mapping"),
+    ] {
+        assert!(problems(&with(list)).contains(problem), "{list}: {}", problems(&with(list)));
+    }
+}
+
+/// Goal: origins are those that browsers name; there is no CORS without the section.
+#[test]
+fn pages_are_named_by_their_origin() {
+    let with = |cors: &str| sample().replace("errors:", &format!("cors: {cors}\nerrors:"));
+    assert_eq!(read(&sample()).unwrap().config.cors, None);
+    let text = "{ origins: [\"https://a.example\", \"http://localhost:3000\"], headers: [x-a], max_age: 1h }";
+    let cors = read(&with(text)).unwrap().config.cors.unwrap();
+    assert_eq!(cors.origins, ["https://a.example".into(), "http://localhost:3000".into()]);
+    assert_eq!((cors.headers.len(), cors.max_age.as_secs()), (1, 3600));
+    assert!(read(&with("{ origins: [\"*\"] }")).unwrap().config.cors.unwrap().origins.is_empty());
+    for origin in [
+        "https://a.example/",
+        "a.example",
+        "https://A.example",
+        "ftp://a.example",
+        "null",
+        "https://u@a.example",
+    ] {
+        let told = problems(&with(&format!("{{ origins: [{origin:?}] }}")));
+        assert!(told.contains("cors.origins[0]: is no origin"), "{origin}: {told}");
+    }
+    assert!(problems(&with("{ origins: [\"*\", \"https://a.example\"] }")).contains("is no origin"));
+    assert!(problems(&with("{ origins: [] }")).contains("must not be empty"));
+    assert!(problems(&with("{}")).contains("has no origins"));
 }
 
 /// Goal: the files of the repository are right: the quick start without a warning, the others without a problem.

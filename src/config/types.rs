@@ -8,7 +8,9 @@ use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -24,6 +26,8 @@ pub struct Config {
     pub admin: Admin,
     /// How errors are told.
     pub errors: Errors,
+    /// Which pages of other origins may call from a browser.
+    pub cors: Option<Policy>,
     /// Models, in the order of the file.
     pub models: Vec<Model>,
     /// Channels, in the order of the file.
@@ -129,10 +133,16 @@ pub struct Model {
     pub id: String,
     /// What it produces.
     pub kind: ModelKind,
+    /// Since when it is on offer, in Unix seconds.
+    pub created: Option<u64>,
     /// Input and output tokens that fit together.
     pub context_window: Option<u64>,
     /// Output tokens of one answer.
     pub output_max: Option<u64>,
+    /// Answers of one call.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Seconds of a video for which a request names none.
     pub seconds_default: u64,
     /// The longest video, in seconds.
@@ -205,6 +215,8 @@ pub struct Channel {
     pub apis: Vec<Api>,
     /// Whether it can be asked for usage in streams (spec 1.6).
     pub stream_usage: bool,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Statuses of this upstream, and those that they are taken for (spec 3.4).
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.

@@ -46,6 +46,22 @@ pub(super) struct Need {
 }
 
 impl Need {
+    /// Of a call that makes nothing.
+    pub(super) fn nothing(tokenizer: Family) -> Self {
+        Self {
+            estimated: 0,
+            input: 0,
+            reserved_input: 0,
+            pictured: false,
+            output: 0,
+            choices: 1,
+            images: 0,
+            seconds: 0,
+            stream: false,
+            tokenizer,
+        }
+    }
+
     /// Output tokens that count against tokens per minute before the call (spec 6.4).
     pub(super) fn output_ahead(&self) -> u64 {
         self.output.min(BLOCK)

@@ -209,6 +209,9 @@ fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, now: u64)
     if let Some(max) = model.too_small_for(wanted) {
         return told(&Refusal::ContextTooLong { max, count: None }.into(), generation.unknown_model);
     }
+    if !model.exists_for(wanted.group) {
+        return told(&Refusal::UnknownModel(model.id.to_string()).into(), generation.unknown_model);
+    }
     let failure = match generation.board.nothing(model.candidates(), wanted, &[], now) {
         Nothing::Missing => Failure::NowhereServed(model.id.to_string()),
         Nothing::Resting(left) => Failure::NoChannel(left),

@@ -25,6 +25,7 @@ mod inspect;
 mod limit_pool;
 mod models;
 mod origin;
+mod parameters;
 mod polling;
 mod quota;
 mod race;
@@ -349,6 +350,7 @@ fn begin(head: &RequestHeader, ctx: &mut Ctx) {
     let timeout =
         timeout.filter(|seconds: &f64| *seconds > 0.0).map(|seconds| seconds.min(CLIENT_TIMEOUT_MAX));
     ctx.client_deadline = timeout.map(|seconds| ctx.started + Duration::from_secs_f64(seconds));
+    ctx.cors = ctx.generation.cors.as_ref().map(|cors| cors.answer(&head.headers)).unwrap_or_default();
     ctx.dialect = Dialect::of_path(head.uri.path());
     ctx.record.client_retry =
         text("x-stainless-retry-count").and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -364,6 +366,7 @@ async fn serve(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
         Ok(Admitted::Model(visible, id)) => models::one(session, ctx, &visible, id).await,
         Ok(Admitted::Balance(key)) => balance::show(session, ctx, &key).await,
         Ok(Admitted::Health) => health(session, ctx).await,
+        Ok(Admitted::Preflight(fields)) => reply::preflight(session, ctx, fields).await,
         Err(Stop::Failure(failure)) => reply::refuse(session, ctx, &failure).await,
         Err(Stop::ClientGone) => Err(Cut::ClientGone),
     }

@@ -22,9 +22,14 @@ static COUNTING: Lazy<Semaphore> = Lazy::new(|| Semaphore::new(2));
 
 /// What a call may need at most.
 pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, stream: bool) -> Need {
+    if call.is_free() {
+        return Need::nothing(model.tokenizer);
+    }
     let estimated = asked.prompt.tokens(model.tokenizer, model.image_tokens);
     let own = asked.places.output_bound();
-    let bound = own.into_iter().chain(model.output_max).min().unwrap_or(OUTPUT_UNBOUNDED);
+    let unbounded = (!call.can_be_bounded()).then_some(OUTPUT_UNBOUNDED);
+    let bounds = own.into_iter().chain(model.output_max).chain(unbounded);
+    let bound = bounds.min().unwrap_or(OUTPUT_UNBOUNDED);
     Need {
         estimated: asked.prompt.text_tokens(model.tokenizer),
         input: learned.expected(estimated),

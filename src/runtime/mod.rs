@@ -26,6 +26,7 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
+use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -165,6 +166,8 @@ impl Assembly {
             then();
         });
         readiness.set(true);
+        // Without a service manager that listens there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
         server.run(RunArgs { shutdown_signal: signal });
         at_end();
     }
