@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// The key that asks, by its name in the configuration.
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// The API that is called: chat, completions, responses, messages, embeddings, images.
+    /// The API that is called: chat, completions, responses, messages, embeddings, images, video.
     #[arg(long, default_value = "chat")]
     api: String,
     /// Its input, in tokens.

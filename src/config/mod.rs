@@ -25,6 +25,7 @@ mod tls;
 mod tree;
 mod types;
 mod unsupported;
+mod video;
 
 pub use keys::Minted;
 pub use problem::{Position, Problem, Problems};
@@ -33,8 +34,8 @@ use std::collections::HashSet;
 use std::path::Path;
 pub use tls::{Authorities, Tls};
 pub use types::{
-    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Provider, Retry, Sandbox, Secret,
-    Server, Store, Tariff, Timeouts,
+    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Polling, Provider, Retry, Sandbox,
+    Secret, Server, Store, Tariff, Timeouts,
 };
 
 /// A configuration that may be used.

@@ -15,6 +15,9 @@ const KINDS: [(&str, ModelKind); 5] = [
     ("video", ModelKind::Video),
 ];
 
+/// Seconds of a video for which nobody names any: the longest that the usual models make unasked.
+const SECONDS_DEFAULT: u64 = 8;
+
 pub(super) fn models(item: Option<Item<'_>>) -> Vec<Model> {
     let mut seen = HashSet::new();
     item.map(|item| item.list())
@@ -38,6 +41,7 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let family = object.get("tokenizer").map(|item| item.one_of(&Family::WORDS));
     let fixed = object.get("image_tokens").and_then(|item| item.number(0..=1_000_000));
     let limits = limits::limits(object.get("limits"));
+    let (seconds_default, seconds_max) = (count("seconds_default"), count("seconds_max"));
     let hedge = object.get("hedge").map_or(Some(false), |item| item.flag());
     object.finish();
     let id = id?;
@@ -54,6 +58,8 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
         output_max,
         choices_max,
         unsupported,
+        seconds_default: seconds_default.unwrap_or(SECONDS_DEFAULT),
+        seconds_max,
         verification: verification.is_some(),
     })
 }

@@ -1,8 +1,10 @@
 use super::*;
+use crate::core::api::Api;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
 use crate::core::parameters::Treatment;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const ZERO: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
 
@@ -246,4 +248,39 @@ proptest! {
         let _ = read(&format!("{}{paste}{}", &sample[..at], &sample[at..]));
         let _ = read(&sample[..at]);
     }
+}
+
+/// Goal: a channel's way to video is a word or particulars, and its paths are held to what they are for.
+#[test]
+fn ways_to_video_are_read() {
+    let with = |video: &str| {
+        sample().replace("    priority: 0\n", &format!("    priority: 0\n    video: {video}\n"))
+    };
+    let polling = |video: &str| read(&with(video)).unwrap().config.channels[0].video.clone();
+    assert_eq!(polling("direct"), None);
+    assert_eq!(polling("polling"), Some(Polling::default()));
+    let own = polling(r#"{ status: "/jobs/{id}", interval: 1s }"#).unwrap();
+    assert_eq!((own.submit.as_str(), own.status.as_str()), ("/videos", "/jobs/{id}"));
+    assert_eq!(own.interval, Duration::from_secs(1));
+    for (video, problem) in [
+        ("pulling", "is unknown"),
+        ("{ submit: videos }", "is no path"),
+        ("{ submit: \"/videos?x=1\" }", "is no path"),
+        ("{ submit: \"/videos/{id}\" }", "must not have an {id}"),
+        ("{ content: /file }", "has no {id}"),
+        ("{ interval: 0s }", "must be more than zero"),
+        ("{ poll: 1s }", "is unknown"),
+    ] {
+        let told = problems(&with(video));
+        assert!(told.contains("channels[0].video") && told.contains(problem), "{video}: {told}");
+    }
+    let model = sample()
+        .replace("    kind: chat\n", "    kind: video\n    seconds_default: 5\n    seconds_max: 12\n");
+    let model = read(&model).unwrap().config.models.remove(0);
+    assert_eq!((model.seconds_default, model.seconds_max), (5, Some(12)));
+    let timeouts = read(&sample()).unwrap().config.channels[0].timeouts;
+    assert_eq!(
+        (timeouts.total, timeouts.of(Api::Video).total),
+        (Duration::from_secs(600), Duration::from_secs(900))
+    );
 }

@@ -2,6 +2,7 @@
 
 pub use super::secret::Secret;
 use super::tls::{Authorities, Tls};
+pub use super::video::Polling;
 use crate::core::api::{Api, ModelKind};
 use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
@@ -142,6 +143,10 @@ pub struct Model {
     pub choices_max: Option<u64>,
     /// Members of requests that it does not take.
     pub unsupported: Unsupported,
+    /// Seconds of a video for which a request names none.
+    pub seconds_default: u64,
+    /// The longest video, in seconds.
+    pub seconds_max: Option<u64>,
     /// Whether slow requests are tried at a second channel beside the first.
     pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
@@ -230,6 +235,8 @@ pub struct Channel {
     pub groups: Vec<String>,
     /// The name for TLS where it is not the host.
     pub sni: Option<String>,
+    /// How it is asked for video, where it takes jobs instead of answering.
+    pub video: Option<Polling>,
     /// Its bounds in time.
     pub timeouts: Timeouts,
     /// Attempts of one request, this one included, beyond which this channel is not tried.
@@ -251,8 +258,18 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For the whole request.
     pub total: Duration,
+    /// For the whole request where it is one for a video.
+    pub video: Duration,
     /// For the search, until a stream shows content.
     pub failover: Duration,
+}
+
+impl Timeouts {
+    /// The bounds of calls of an API.
+    #[must_use]
+    pub fn of(self, api: Api) -> Self {
+        if api == Api::Video { Self { total: self.video, ..self } } else { self }
+    }
 }
 
 /// The owner of keys.

@@ -7,12 +7,16 @@ const TREATMENTS: [(&str, Treatment); 2] = [("reject", Treatment::Reject), ("dro
 /// Members without which there is no request, or that the gateway sets itself.
 const NEVER: [&str; 3] = ["model", "stream", "stream_options"];
 /// Members that decide what a request costs or where it goes, so that they cannot be left out behind the client's back.
-const NOT_DROPPED: [&str; 9] = [
+const NOT_DROPPED: [&str; 13] = [
     "n",
     "best_of",
     "max_tokens",
     "max_completion_tokens",
     "max_output_tokens",
+    "seconds",
+    "duration",
+    "duration_seconds",
+    "durationSeconds",
     "previous_response_id",
     "messages",
     "input",

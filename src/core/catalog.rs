@@ -38,6 +38,10 @@ pub struct Model {
     pub unsupported: Unsupported,
     /// Their names, and those of members that a channel of it does not take.
     pub watched: Arc<[Box<str>]>,
+    /// Seconds of a video for which a request names none.
+    pub seconds_default: u64,
+    /// The longest video, in seconds, if that is bounded.
+    pub seconds_max: Option<u64>,
     /// The tokenizer whose counts its estimates follow.
     pub tokenizer: Family,
     /// How many tokens an image in a prompt is taken for.
@@ -167,11 +171,19 @@ impl Model {
             choices_max: None,
             unsupported: Unsupported::default(),
             watched: Arc::default(),
+            seconds_default: 0,
+            seconds_max: None,
             tokenizer: Family::default(),
             image_tokens: ImageRule::default(),
             limits: Limits::new(Scope::Model, Limited::default()),
             tiers: Vec::new(),
         }
+    }
+
+    /// How long a video will be for which a request names so many seconds, or none.
+    #[must_use]
+    pub fn seconds(&self, asked: Option<u64>) -> u64 {
+        asked.unwrap_or(self.seconds_default).min(self.seconds_max.unwrap_or(u64::MAX))
     }
 
     /// All candidates, tier after tier.

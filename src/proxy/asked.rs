@@ -23,6 +23,8 @@ pub(super) struct Asked {
     pub(super) choices: u64,
     /// The member that asks for so many.
     pub(super) choices_param: &'static str,
+    /// The seconds of each video, where it names them.
+    pub(super) seconds: Option<u64>,
     /// What the model is given to read.
     pub(super) prompt: Prompt,
     /// The response that this one goes on from, as it stands, and where.
@@ -77,6 +79,7 @@ fn parse(body: &[u8]) -> Result<Asked, Refusal> {
         stream: envelope.stream,
         choices: envelope.choices,
         choices_param: envelope.choices_param,
+        seconds: envelope.seconds,
         prompt: envelope.prompt,
         previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
         places: envelope.places,

@@ -37,6 +37,8 @@ pub(super) struct Need {
     pub(super) choices: u64,
     /// Images that are to be made.
     pub(super) images: u64,
+    /// Seconds of video that are to be made.
+    pub(super) seconds: u64,
     /// Whether the answer is a stream.
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
@@ -54,6 +56,7 @@ impl Need {
             output: 0,
             choices: 1,
             images: 0,
+            seconds: 0,
             stream: false,
             tokenizer,
         }
@@ -185,7 +188,7 @@ impl Charge {
 
 /// What a call costs whatever is answered.
 fn fixed_cost(price: &Price, need: Need) -> Money {
-    price.input_cost(need.reserved_input).saturating_add(price.unit_cost(need.images, 0))
+    price.input_cost(need.reserved_input).saturating_add(price.unit_cost(need.images, need.seconds))
 }
 
 /// What a call costs with answers of so many tokens each.

@@ -152,6 +152,8 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         choices_max: model.choices_max,
         unsupported: model.unsupported.clone(),
         watched: watched(model, config),
+        seconds_default: model.seconds_default,
+        seconds_max: model.seconds_max,
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
         limits: pool.of(Scope::Model, &model.id, model.limits),

@@ -26,6 +26,7 @@ mod limit_pool;
 mod models;
 mod origin;
 mod parameters;
+mod polling;
 mod quota;
 mod race;
 mod relay;

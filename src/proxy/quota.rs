@@ -36,9 +36,15 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         estimated: asked.prompt.text_tokens(model.tokenizer),
         input: learned.expected(estimated),
         reserved_input: learned.reserve(estimated),
-        output: if call == Call::Embeddings { 0 } else { bound },
+        // Vectors and videos are not made of output tokens.
+        output: if matches!(call, Call::Embeddings | Call::Video) { 0 } else { bound },
         choices: asked.choices,
         images: if call == Call::ImageGenerations { asked.choices } else { 0 },
+        seconds: if call == Call::Video {
+            model.seconds(asked.seconds).saturating_mul(asked.choices)
+        } else {
+            0
+        },
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
         tokenizer: model.tokenizer,
@@ -51,9 +57,13 @@ pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) ->
         estimated: input,
         input,
         reserved_input: learned.reserve(input),
-        output: if api == Api::Embeddings { 0 } else { model.output_max.unwrap_or(OUTPUT_UNBOUNDED) },
+        output: match api {
+            Api::Embeddings | Api::Video => 0,
+            _ => model.output_max.unwrap_or(OUTPUT_UNBOUNDED),
+        },
         choices: 1,
         images: u64::from(api == Api::Images),
+        seconds: if api == Api::Video { model.seconds(None) } else { 0 },
         pictured: false,
         stream: false,
         tokenizer: model.tokenizer,

@@ -62,8 +62,8 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             Turn::End => break,
         };
         let first = scene.begin(session, ctx, candidate, visit)?;
-        let raced =
-            race(session, ctx, &scene, &mut search, first, generation.hedge_after(call.model)).await?;
+        let hedge_after = generation.hedge_after(call.model).filter(|_| call.call.is_repeatable());
+        let raced = race(session, ctx, &scene, &mut search, first, hedge_after).await?;
         let mut ends = false;
         for (runner, verdict) in raced.failed {
             note_failure(ctx, runner.candidate, runner.visit, &verdict);
@@ -125,7 +125,7 @@ impl<'a> Scene<'a> {
         answer: Answer,
     ) -> Result<(), Cut> {
         let Runner { candidate, channel, mut visit, identity, at_channel, .. } = runner;
-        let timeouts = channel.settings.timeouts;
+        let timeouts = channel.settings.timeouts.of(self.call.call.api());
         let total = Instant::from_std(ctx.started) + timeouts.total;
         let forwarded = forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
         if let Some((usage, _)) = ctx.record.usage {
@@ -140,7 +140,7 @@ impl<'a> Scene<'a> {
         &self,
         session: &Downstream,
         ctx: &Ctx,
-        channel: &'a Channel,
+        channel: &'a Arc<Channel>,
         candidate: &'a Candidate,
         visit: &Visit,
     ) -> Result<Plan<'a>, Cut> {
@@ -159,7 +159,7 @@ impl<'a> Scene<'a> {
         let client = &session.req_header().headers;
         let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
             .map_err(|_| Cut::Defect)?;
-        let timeouts = channel.settings.timeouts;
+        let timeouts = channel.settings.timeouts.of(call.call.api());
         let deadlines = Deadlines {
             // A JSON answer may take its time: reasoning and images send no header for minutes (spec 10.2).
             first_byte: if call.stream { timeouts.first_byte } else { timeouts.total },

@@ -10,7 +10,7 @@ use super::upstream::Channel;
 use crate::config::Timeouts;
 use crate::core::catalog::{Candidate, Model};
 use crate::core::channel::{self, Visit};
-use crate::core::failure::{Class, Next, Verdict};
+use crate::core::failure::{Accepted, Class, Next, Verdict};
 use crate::core::health::Now;
 use crate::core::id::ChannelId;
 use crate::core::refusal::{Failure, Refusal};
@@ -99,7 +99,8 @@ impl<'a> Search<'a> {
             if self.attempts >= settings.attempts {
                 return Turn::End;
             }
-            let in_time = ctx.started.elapsed() < search_time(&settings.timeouts, self.call.stream);
+            let timeouts = settings.timeouts.of(self.call.call.api());
+            let in_time = ctx.started.elapsed() < search_time(&timeouts, self.call.stream);
             if self.attempts > 0 && !in_time {
                 self.excluded.push(candidate.channel);
                 continue;
@@ -162,9 +163,13 @@ impl<'a> Search<'a> {
     /// Remembers a failure; whether it ends the search.
     pub(super) fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
         let next = verdict.next;
+        let may_repeat = self.call.call.is_repeatable() || verdict.accepted == Accepted::No;
         self.excluded.push(candidate.channel);
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);
+        }
+        if !may_repeat {
+            return true;
         }
         if next == Next::LargerContext {
             self.larger_than = self.larger_than.max(candidate.context_window);

@@ -26,6 +26,8 @@ pub(crate) struct Outline<'a> {
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    videos: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     success: Option<&'a RawValue>,
     #[serde(borrow, default)]
     base_resp: Option<&'a RawValue>,
@@ -118,7 +120,7 @@ impl Outline<'_> {
             }
             Api::Messages => self.content,
             Api::Responses => self.output,
-            Api::Video => return true,
+            Api::Video => self.videos.or(self.data),
         };
         items.is_some_and(|items| items.get().starts_with('[') && items.get() != "[]")
     }
@@ -171,7 +173,7 @@ impl<'de> Visitor<'de> for Prefix<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
             *self.0 = match &*name {
-                "choices" | "data" | "content" | "output" => Beginning::Content,
+                "choices" | "data" | "content" | "output" | "videos" => Beginning::Content,
                 "error" if map.next_value::<Option<IgnoredAny>>()?.is_some() => Beginning::Error,
                 "error" => continue,
                 _ => {

@@ -321,3 +321,43 @@ proptest! {
         let _ = looks_failed(&body, Call::Chat);
     }
 }
+
+/// Goal: an answer lets a video be submitted elsewhere only if it is a refusal in so many words (spec 10.8).
+#[test]
+fn refusals_are_told_from_doubt() {
+    let coded = |code: &str| format!(r#"{{"error":{{"message":"no","code":"{code}"}}}}"#);
+    let refused = [
+        (400, coded("invalid_value")),
+        (401, String::new()),
+        (402, coded("x")),
+        (404, "404 page not found".into()),
+        (413, "<html></html>".into()),
+        (429, coded("x")),
+        (500, coded("insufficient_quota")),
+        (503, coded("x")),
+        (503, "The engine is currently overloaded".into()),
+        (529, coded("overloaded_error")),
+    ];
+    let doubtful = [
+        (200, coded("overloaded")),
+        (202, "{}".into()),
+        (303, String::new()),
+        (408, coded("timeout")),
+        (409, coded("in_progress")),
+        (499, coded("x")),
+        (500, coded("server_error")),
+        (502, "<html></html>".into()),
+        (503, String::new()),
+        (503, "<html></html>".into()),
+        (504, coded("timeout")),
+        (524, "error code: 524".into()),
+    ];
+    for (accepted, answers) in [(Accepted::No, &refused[..]), (Accepted::Perhaps, &doubtful)] {
+        for (status, body) in answers {
+            assert_eq!(verdict(*status, body).accepted, accepted, "{status} {body}");
+        }
+    }
+    let envoy =
+        "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
+    assert_eq!(verdict(503, envoy).accepted, Accepted::Perhaps, "it may have been reset at work");
+}

@@ -105,6 +105,12 @@ impl Call {
         matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
     }
 
+    /// Whether it may be sent a second time when nobody knows what became of the first (spec 10.8).
+    #[must_use]
+    pub fn is_repeatable(self) -> bool {
+        self != Self::Video
+    }
+
     /// Whether it goes on from a stored response, and its answer has the id of one (spec 1.5).
     #[must_use]
     pub fn is_response(self) -> bool {
@@ -120,7 +126,7 @@ impl Call {
     /// Whether its body can say how long an answer may be.
     #[must_use]
     pub fn can_be_bounded(self) -> bool {
-        self != Self::Compact
+        !matches!(self, Self::Compact | Self::Video)
     }
 
     /// Whether many who speak the API do not know it: that an upstream does not says nothing about the rest of it.

@@ -6,6 +6,7 @@
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
 use super::prompt::{self, Member};
+use super::video;
 use crate::core::estimate::Prompt;
 use crate::core::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -40,6 +41,8 @@ pub struct Envelope<'a> {
     pub choices: u64,
     /// The member that asks for so many.
     pub choices_param: &'static str,
+    /// The seconds of a video, the most that any of their names says.
+    pub seconds: Option<u64>,
     /// Where to edit.
     pub places: Places,
 }
@@ -128,6 +131,7 @@ struct Governed<'a> {
     previous: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
     prompt: Prompt,
+    seconds: Option<u64>,
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
@@ -173,8 +177,19 @@ impl<'a> Governed<'a> {
         let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
-        let prompt = self.prompt;
-        Ok(Envelope { model, stream, affinity, opening, previous, prompt, choices, choices_param, places })
+        let (prompt, seconds) = (self.prompt, self.seconds);
+        Ok(Envelope {
+            model,
+            stream,
+            affinity,
+            opening,
+            previous,
+            prompt,
+            choices,
+            choices_param,
+            seconds,
+            places,
+        })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -246,6 +261,9 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 if name == "messages" || name == "input" {
                     self.conversation = Some(value);
                 }
+            } else if video::names_seconds(&name) {
+                let value: &RawValue = map.next_value()?;
+                self.seconds = self.seconds.max(video::seconds(value.get()));
             } else if name == "user" {
                 self.user = map.next_value()?;
             } else {

@@ -30,3 +30,4 @@ pub mod splice;
 pub mod sse;
 pub mod stream;
 pub mod usage;
+pub mod video;

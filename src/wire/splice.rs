@@ -15,6 +15,9 @@ pub struct Spliced {
 }
 
 impl Spliced {
+    /// Nothing.
+    pub const EMPTY: Self = Self { parts: Vec::new(), len: 0 };
+
     /// The whole body in its parts, none of them empty.
     #[must_use]
     pub fn parts(&self) -> &[Bytes] {

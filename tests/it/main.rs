@@ -43,4 +43,6 @@ mod support;
 mod surface;
 mod tidy;
 mod upgrade;
+mod video;
+mod video_jobs;
 mod visible;
