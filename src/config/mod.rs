@@ -7,6 +7,7 @@
 
 mod channels;
 mod classify;
+mod dialect;
 mod keys;
 mod limits;
 pub mod mint;

@@ -145,7 +145,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let (model, entry) = generation.catalog.find(&asked.model).ok_or_else(unknown)?;
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
-    check_rules(entry, call, ctx.record.stream || !asked.stream)?;
+    check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
     quota::check_context(entry, &asked, &body).await?;
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
@@ -288,9 +288,9 @@ fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Re
 }
 
 /// The endpoint fits the model, and a stream is asked for only where there is one.
-fn check_rules(model: &Model, call: Call, can_stream: bool) -> Result<(), Refusal> {
+fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
     if !model.reachable_by(call.api()) {
-        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
+        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.home(group) });
     }
     if !can_stream {
         return Err(Refusal::InvalidValue { param: "stream", why: "must be false at this endpoint" });

@@ -185,8 +185,46 @@ impl<'de> DeserializeSeed<'de> for Prefix<'_> {
 }
 
 /// Members that identify the upstream and are left out of every answer.
-const UPSTREAM_ONLY: [&str; 6] =
-    ["system_fingerprint", "service_tier", "provider", "x_groq", "request_id", "prompt_filter_results"];
+const UPSTREAM_ONLY: [&str; 10] = [
+    "system_fingerprint",
+    "service_tier",
+    "provider",
+    "x_groq",
+    "request_id",
+    "timings",
+    "time_info",
+    "prompt_filter_results",
+    "prompt_annotations",
+    "content_filters",
+];
+/// What Azure's filters found, in choices and images: nobody else says it, and where something was held back the finish
+/// reason says so.
+const FINDINGS: &[&str] = &[
+    "content_filter_results",
+    "content_filter_result",
+    "content_filter_offsets",
+    "content_filter_raw",
+    "prompt_filter_results",
+];
+/// What all their names have in common.
+const FINDING: &[u8] = b"_filter_";
+/// Members beside the figures of a usage that tell tiers, regions, times and prices of the upstream.
+const BESIDE_USAGE: &[&str] = &[
+    "service_tier",
+    "inference_geo",
+    "cost",
+    "cost_details",
+    "is_byok",
+    "queue_time",
+    "prompt_time",
+    "completion_time",
+    "total_time",
+];
+
+/// Whether an answer, or a chunk of one, may have findings of filters in it; most have none, and are not looked into.
+pub(crate) fn may_have_findings(json: &[u8]) -> bool {
+    memchr::memmem::find(json, FINDING).is_some()
+}
 
 /// The names under which the gateway gives an answer to its client, as JSON strings.
 #[derive(Debug, Clone)]
@@ -233,7 +271,8 @@ impl Identity {
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
-        Self { id: json_string(id).into(), model: json_string(model).into(), unchanged: false, sealing: None }
+        let (id, model) = (json_string(id).into(), json_string(model).into());
+        Self { id, model, unchanged: false, sealing: None }
     }
 
     /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
@@ -241,6 +280,12 @@ impl Identity {
     pub fn unchanged(mut self) -> Self {
         self.unchanged = true;
         self
+    }
+
+    /// Whether an upstream's answer keeps its own names.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.unchanged
     }
 
     /// The same, but its id is made of the upstream's once that is known.
@@ -266,6 +311,15 @@ impl Identity {
         }
     }
 
+    /// What happens to a top-level member of an answer that may have findings of filters in its choices or images.
+    #[must_use]
+    pub fn action_without_findings(&self, name: &str) -> Action {
+        match name {
+            "choices" | "data" if !self.unchanged => Action::Without(FINDINGS),
+            _ => self.action(name),
+        }
+    }
+
     /// What happens to a top-level member of an answer.
     #[must_use]
     pub fn action(&self, name: &str) -> Action {
@@ -279,14 +333,28 @@ impl Identity {
                     None => Action::Pass,
                 }
             }
+            "usage" => Action::Without(BESIDE_USAGE),
             _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
             _ => Action::Pass,
         }
     }
 
-    /// A rewriter for one whole answer.
-    pub fn rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
-        Rewriter::new(move |name: &str| self.action(name))
+    /// A `usage` object as the client reads it where the gateway writes it anew.
+    #[must_use]
+    pub fn usage(&self, usage: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(usage.len());
+        let beside = |name: &str| !self.unchanged && BESIDE_USAGE.contains(&name);
+        Rewriter::new(|name: &str| if beside(name) { Action::Drop } else { Action::Pass })
+            .push(usage, &mut out);
+        out.freeze()
+    }
+
+    /// A rewriter for one whole answer, which may have findings of filters in its choices or images.
+    pub fn rewriter(self, findings: bool) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        Rewriter::new(move |name: &str| match findings {
+            true => self.action_without_findings(name),
+            false => self.action(name),
+        })
     }
 
     /// The id as a JSON string.
@@ -347,7 +415,7 @@ pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
     if let Some(id) = identity.awaits_id().then(|| id_of(body)).flatten() {
         identity.found_id(&id);
     }
-    let mut rewriter = identity.rewriter();
+    let mut rewriter = identity.rewriter(may_have_findings(body));
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);
     (out.freeze(), rewriter.usage().map(Bytes::copy_from_slice))
@@ -371,6 +439,35 @@ mod tests {
         ] {
             assert_eq!(beginning(prefix.as_bytes()), expected, "{prefix}");
         }
+    }
+
+    /// Goal: what filters found is left out of choices and images, wherever it stands in them, and what looks like it is left
+    /// alone; what stands beside the figures of a usage goes (spec 1.5, 2.8).
+    #[test]
+    fn nothing_tells_of_an_upstreams_filters_and_tiers() {
+        for (before, after) in [
+            (
+                r#"{"choices":[{"content_filter_results":{"hate":{"filtered":false}},"index":0,"message":{"content":"a \"content_filter_results\"","tool_calls":[{"function":{"arguments":"{\"content_filter_raw\":1}"}}]},"finish_reason":"stop"},{"index":1,"content_filter_offsets":{}}],"prompt_filter_results":[{"prompt_index":0}]}"#,
+                r#"{"choices":[{"index":0,"message":{"content":"a \"content_filter_results\"","tool_calls":[{"function":{"arguments":"{\"content_filter_raw\":1}"}}]},"finish_reason":"stop"},{"index":1}]}"#,
+            ),
+            (
+                r#"{"created":1,"data":[{"b64_json":"AA==","content_filter_results":{},"prompt_filter_results":{},"revised_prompt":"x"}]}"#,
+                r#"{"created":1,"data":[{"b64_json":"AA==","revised_prompt":"x"}]}"#,
+            ),
+            (
+                r#"{"output":[{"type":"message"}],"content_filters":[{"blocked":false}]}"#,
+                r#"{"output":[{"type":"message"}]}"#,
+            ),
+            (
+                r#"{"content":[],"usage":{"input_tokens":1,"service_tier":"standard","inference_geo":"eu","output_tokens":1.0}}"#,
+                r#"{"content":[],"usage":{"input_tokens":1,"output_tokens":1.0}}"#,
+            ),
+        ] {
+            assert_eq!(&rewrite(before.as_bytes(), Identity::new("g", "m")).0[..], after.as_bytes());
+            let trusted = rewrite(before.as_bytes(), Identity::new("g", "m").unchanged()).0;
+            assert_eq!(&trusted[..], before.as_bytes());
+        }
+        assert_eq!(&Identity::new("g", "m").usage(br#"{"a":1,"cost":2}"#)[..], br#"{"a":1}"#);
     }
 
     /// Goal: the answer carries the gateway's id and the public model, and no trace of the upstream.
