@@ -6,6 +6,7 @@ use super::envelope::Text;
 use super::rewrite::{Action, Rewriter};
 use super::seal::{Sealer, Stored};
 use super::splice::json_string;
+use super::traces::{BESIDE_USAGE, FINDINGS, UPSTREAM_ONLY, may_have_findings};
 use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -182,48 +183,6 @@ impl<'de> DeserializeSeed<'de> for Prefix<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
-}
-
-/// Members that identify the upstream and are left out of every answer.
-const UPSTREAM_ONLY: [&str; 10] = [
-    "system_fingerprint",
-    "service_tier",
-    "provider",
-    "x_groq",
-    "request_id",
-    "timings",
-    "time_info",
-    "prompt_filter_results",
-    "prompt_annotations",
-    "content_filters",
-];
-/// What Azure's filters found, in choices and images: nobody else says it, and where something was held back the finish
-/// reason says so.
-const FINDINGS: &[&str] = &[
-    "content_filter_results",
-    "content_filter_result",
-    "content_filter_offsets",
-    "content_filter_raw",
-    "prompt_filter_results",
-];
-/// What all their names have in common.
-const FINDING: &[u8] = b"_filter_";
-/// Members beside the figures of a usage that tell tiers, regions, times and prices of the upstream.
-const BESIDE_USAGE: &[&str] = &[
-    "service_tier",
-    "inference_geo",
-    "cost",
-    "cost_details",
-    "is_byok",
-    "queue_time",
-    "prompt_time",
-    "completion_time",
-    "total_time",
-];
-
-/// Whether an answer, or a chunk of one, may have findings of filters in it; most have none, and are not looked into.
-pub(crate) fn may_have_findings(json: &[u8]) -> bool {
-    memchr::memmem::find(json, FINDING).is_some()
 }
 
 /// The names under which the gateway gives an answer to its client, as JSON strings.
@@ -439,35 +398,6 @@ mod tests {
         ] {
             assert_eq!(beginning(prefix.as_bytes()), expected, "{prefix}");
         }
-    }
-
-    /// Goal: what filters found is left out of choices and images, wherever it stands in them, and what looks like it is left
-    /// alone; what stands beside the figures of a usage goes (spec 1.5, 2.8).
-    #[test]
-    fn nothing_tells_of_an_upstreams_filters_and_tiers() {
-        for (before, after) in [
-            (
-                r#"{"choices":[{"content_filter_results":{"hate":{"filtered":false}},"index":0,"message":{"content":"a \"content_filter_results\"","tool_calls":[{"function":{"arguments":"{\"content_filter_raw\":1}"}}]},"finish_reason":"stop"},{"index":1,"content_filter_offsets":{}}],"prompt_filter_results":[{"prompt_index":0}]}"#,
-                r#"{"choices":[{"index":0,"message":{"content":"a \"content_filter_results\"","tool_calls":[{"function":{"arguments":"{\"content_filter_raw\":1}"}}]},"finish_reason":"stop"},{"index":1}]}"#,
-            ),
-            (
-                r#"{"created":1,"data":[{"b64_json":"AA==","content_filter_results":{},"prompt_filter_results":{},"revised_prompt":"x"}]}"#,
-                r#"{"created":1,"data":[{"b64_json":"AA==","revised_prompt":"x"}]}"#,
-            ),
-            (
-                r#"{"output":[{"type":"message"}],"content_filters":[{"blocked":false}]}"#,
-                r#"{"output":[{"type":"message"}]}"#,
-            ),
-            (
-                r#"{"content":[],"usage":{"input_tokens":1,"service_tier":"standard","inference_geo":"eu","output_tokens":1.0}}"#,
-                r#"{"content":[],"usage":{"input_tokens":1,"output_tokens":1.0}}"#,
-            ),
-        ] {
-            assert_eq!(&rewrite(before.as_bytes(), Identity::new("g", "m")).0[..], after.as_bytes());
-            let trusted = rewrite(before.as_bytes(), Identity::new("g", "m").unchanged()).0;
-            assert_eq!(&trusted[..], before.as_bytes());
-        }
-        assert_eq!(&Identity::new("g", "m").usage(br#"{"a":1,"cost":2}"#)[..], br#"{"a":1}"#);
     }
 
     /// Goal: the answer carries the gateway's id and the public model, and no trace of the upstream.

@@ -28,4 +28,5 @@ pub mod seal;
 pub mod splice;
 pub mod sse;
 pub mod stream;
+mod traces;
 pub mod usage;

@@ -13,6 +13,7 @@ mod clients;
 mod command_line;
 mod corpus;
 mod corpus_wire;
+mod dialects;
 mod directory;
 mod docs;
 mod drain;

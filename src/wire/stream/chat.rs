@@ -6,10 +6,10 @@
 use super::chunk::Chunk;
 use super::{Fault, Language, Shell, StreamOptions};
 use crate::core::usage::Usage;
-use crate::wire::answer::may_have_findings;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::rewrite::{Action, Rewriter};
+use crate::wire::traces::may_have_findings;
 use crate::wire::usage;
 use bytes::{BufMut, Bytes};
 
