@@ -9,6 +9,7 @@ mod channels;
 mod classify;
 mod cors;
 pub mod diff;
+mod dialect;
 mod keys;
 mod limits;
 pub mod mint;

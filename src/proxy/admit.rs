@@ -321,7 +321,7 @@ fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Re
 /// The endpoint fits the model, and a stream is asked for only where there is one.
 fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
     if !model.reachable_for(group, call.api()) {
-        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
+        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.home(group) });
     }
     if !can_stream {
         return Err(Refusal::InvalidValue { param: "stream", why: "must be false at this endpoint" });

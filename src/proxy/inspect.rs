@@ -130,8 +130,8 @@ impl Inspector {
             _ => {}
         }
         if !model.reachable_by(question.api) {
-            let refusal = Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() };
-            return empty(refused(refusal));
+            let home = model.home(key.flatten().and_then(|key| key.group()));
+            return empty(refused(Refusal::WrongEndpoint { model: model.id.to_string(), home }));
         }
         explain(&generation, model, key.flatten().map(|key| &**key), question, now)
     }
