@@ -78,6 +78,15 @@ impl Ctx {
         self.client_deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
+    /// Gives the tokens and the money back that were taken ahead: the call has failed. Before the answer goes out, so that
+    /// the client's next request finds them; the permit stays until its last byte (spec 6.3).
+    pub(super) fn give_back(&mut self) {
+        self.charge = None;
+        if let Some(admission) = &mut self.admission {
+            admission.correct(0, self.shared.clock.nanos());
+        }
+    }
+
     /// Gives the permit and the gauges back: the last byte is out.
     pub(super) fn release(&mut self) {
         self.slot = None;

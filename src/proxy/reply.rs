@@ -51,6 +51,7 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
 ///
 /// Must be run to its end; a half-written answer leaves the connection unusable.
 pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Failure) -> Result<(), Cut> {
+    ctx.give_back();
     let error = PublicError::of(failure, ctx.generation.unknown_model);
     note(ctx, failure, &error);
     let body = Bytes::from(error.render(ctx.dialect, &ctx.record.request_id));

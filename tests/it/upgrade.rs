@@ -71,5 +71,8 @@ fn ask(public: std::net::SocketAddr, stream: bool) -> http::Reply {
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
-    http::exchange(public, request.as_bytes()).expect("an answer")
+    // What the old process has accepted and not begun to read when it stops is closed without a byte, and every client makes
+    // that connection anew.
+    let again = || http::exchange(public, request.as_bytes());
+    again().or_else(again).expect("an answer")
 }

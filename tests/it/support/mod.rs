@@ -8,7 +8,7 @@ pub(crate) mod money;
 pub(crate) mod scripted;
 
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -62,9 +62,15 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("TIDEGATE_LONG").is_some()
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, and that no other test of this process was given.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// The configuration of a gateway, but for its listeners.
