@@ -8,8 +8,8 @@
 mod channels;
 mod classify;
 mod cors;
-pub mod diff;
 mod dialect;
+pub mod diff;
 mod keys;
 mod limits;
 pub mod mint;

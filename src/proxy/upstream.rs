@@ -71,7 +71,8 @@ impl Channel {
     /// A channel whose name has not been resolved yet, unless it is an address; its hot state is at this seat.
     fn new(settings: config::Channel, seat: Seat, pool: &LimitPool, before: Option<&Self>) -> Self {
         let limits = pool.of(Scope::Channel, &settings.id, settings.limits);
-        let health = match before.filter(|before| before.settings.base_url == settings.base_url) {
+        let place = |of: &config::Channel| (of.provider, of.base_url.clone(), of.api_version.clone());
+        let health = match before.filter(|before| place(&before.settings) == place(&settings)) {
             None => ChannelHealth::new(seat, settings.models.len(), settings.credentials.len(), limits),
             Some(before) => inherited(before, &settings, seat, limits),
         };
