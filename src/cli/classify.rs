@@ -1,7 +1,8 @@
 //! `tidegate classify` (spec 3.4)
 
-use super::{EXIT_CONFIG, EXIT_RUNTIME, EXIT_USAGE, Ended, complain, say};
+use super::{EXIT_CONFIG, EXIT_RUNTIME, EXIT_USAGE, Ended, api, complain, say};
 use crate::config;
+use crate::core::api::Api;
 use crate::core::failure::{Class, Verdict};
 use crate::core::refusal::Failure;
 use crate::wire::caller::Caller;
@@ -10,7 +11,7 @@ use crate::wire::custom::{Custom, CustomRow};
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::recorded::{Outcome, Recorded};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "FILE")]
     recording: PathBuf,
     /// The API that was called.
-    #[arg(long, value_enum, default_value_t = Api::Chat)]
+    #[arg(long, value_parser = api(), default_value = "chat")]
     api: Api,
     /// The request that was answered: what the caller wrote is told from the upstream's words by it.
     #[arg(long, value_name = "FILE")]
@@ -43,31 +44,6 @@ pub(super) struct Arguments {
     /// The channel of that configuration whose `status_map` counts.
     #[arg(long, value_name = "ID", requires = "config")]
     channel: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Api {
-    Chat,
-    Completions,
-    Responses,
-    Messages,
-    Embeddings,
-    Images,
-    Video,
-}
-
-impl Api {
-    fn call(self) -> Call {
-        match self {
-            Self::Chat => Call::Chat,
-            Self::Completions => Call::Completions,
-            Self::Responses => Call::Responses,
-            Self::Messages => Call::Messages,
-            Self::Embeddings => Call::Embeddings,
-            Self::Images => Call::ImageGenerations,
-            Self::Video => Call::Video,
-        }
-    }
 }
 
 /// Judges a recording and says how.
@@ -87,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Ended {
     let caller = Caller::new(&request, &arguments.model, &arguments.upstream_model);
     let custom = Custom { rows: &rows, statuses: &statuses };
     let judge = Judge { caller: &caller, custom, now: now() };
-    let call = arguments.api.call();
+    let call = Call::of(arguments.api);
     say(match recorded.judge(call, &judge) {
         Outcome::Passes => "passes to the client".to_owned(),
         Outcome::Failed(verdict) => described(&verdict) + "\n\n" + &told(&verdict, call, &arguments.model),

@@ -1,6 +1,7 @@
 //! `tidegate explain` (spec 12.2)
 
-use super::{EXIT_RUNTIME, Ended, admin, complain, say};
+use super::{EXIT_RUNTIME, Ended, admin, api, complain, say};
+use crate::core::api::Api;
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -15,9 +16,9 @@ pub(super) struct Arguments {
     /// The key that asks, by its name in the configuration.
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// The API that is called: chat, completions, responses, messages, embeddings, images, video.
-    #[arg(long, default_value = "chat")]
-    api: String,
+    /// The API that is called.
+    #[arg(long, value_parser = api(), default_value = "chat")]
+    api: Api,
     /// Its input, in tokens.
     #[arg(long, default_value_t = 0)]
     tokens: u64,
@@ -62,7 +63,7 @@ struct Told {
 pub(super) fn run(arguments: &Arguments) -> Ended {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let key = arguments.key.as_deref().map(|key| format!("&key={}", encoded(key))).unwrap_or_default();
-    let (model, api, tokens) = (encoded(&arguments.model), encoded(&arguments.api), arguments.tokens);
+    let (model, api, tokens) = (encoded(&arguments.model), arguments.api.as_str(), arguments.tokens);
     let path = format!("/explain?model={model}&api={api}&tokens={tokens}{key}");
     let explained = arguments.admin.get(&path).and_then(|body| {
         serde_json::from_str::<Explanation>(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))

@@ -14,6 +14,8 @@ mod sandbox;
 mod schema;
 mod why;
 
+use crate::core::api::Api;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -125,6 +127,14 @@ pub fn main() -> ExitCode {
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
     };
     ended.unwrap_or_else(ExitCode::from)
+}
+
+/// Reads the word of an API.
+fn api() -> impl TypedValueParser<Value = Api> {
+    // Only known words come through the parser before.
+    let named = |word: String| Api::WORDS.into_iter().find(|(known, _)| *known == word);
+    PossibleValuesParser::new(Api::WORDS.map(|(word, _)| word))
+        .map(move |word| named(word).map_or(Api::Chat, |(_, api)| api))
 }
 
 /// How a command ended: well, or with an exit code after its message.

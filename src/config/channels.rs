@@ -1,22 +1,14 @@
 //! The sections `defaults` and `channels`.
 
+use super::dialect::{Dialect, dialect};
 use super::reader::{Item, Object};
-use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
+use super::types::{Channel, Model, Retry, Timeouts};
 use super::{classify, limits, name, secret, tls, unsupported, video};
 use crate::core::api::Api;
 use crate::core::health::Times;
-use http::{HeaderName, Uri};
+use http::HeaderName;
 use std::collections::HashSet;
 use std::time::Duration;
-
-/// Dialects; those without a value are known for later.
-const PROVIDERS: [(&str, Option<Provider>); 5] = [
-    ("openai", Some(Provider::OpenAi)),
-    ("openai_compatible", Some(Provider::OpenAiCompatible)),
-    ("anthropic", Some(Provider::Anthropic)),
-    ("gemini", None),
-    ("azure", None),
-];
 
 /// Fields that are the gateway's own business with an upstream.
 const NEVER_PASSED: [&str; 16] = [
@@ -123,14 +115,12 @@ fn channel(
     let object = item.object()?;
     let flag = |name, default| object.get(name).map_or(Some(default), |item| item.flag());
     let id = name(&object, seen);
-    let provider = object.required("provider").and_then(|item| provider(&item));
-    let base_url = object.required("base_url").and_then(|item| base_url(&item));
+    let Dialect { provider, base_url, api_version, apis } = dialect(&object);
     let credentials = object.required("credentials").map(|item| credentials(&item));
-    let served = object.required("models").map(|item| served(&item, models));
+    let served = object.required("models").map(|item| served(&item, models, &apis));
     let enabled = flag("enabled", true);
     let stream_usage = flag("stream_usage", true);
     let trusted = flag("trusted", false);
-    let apis = object.get("apis").map_or_else(|| spoken_by(provider), |item| apis(&item));
     let unsupported = unsupported::unsupported(object.get("unsupported"));
     let status_map = object.get("status_map").map(|item| classify::status_map(&item)).unwrap_or_default();
     let limits = limits::limits(object.get("limits"));
@@ -151,6 +141,7 @@ fn channel(
         enabled: enabled?,
         provider: provider?,
         base_url: base_url?,
+        api_version,
         credentials: credentials?,
         models: served?,
         apis,
@@ -173,68 +164,24 @@ fn channel(
     })
 }
 
-fn provider(item: &Item<'_>) -> Option<Provider> {
-    let known = item.one_of(&PROVIDERS)?;
-    if known.is_none() {
-        item.refuse_with("not available yet", "openai, openai_compatible or anthropic");
-    }
-    known
-}
-
-/// The APIs of a dialect, unless the channel says otherwise (spec 12.1).
-fn spoken_by(provider: Option<Provider>) -> Vec<Api> {
-    let spoken = |api: &Api| match provider {
-        Some(Provider::Anthropic) => *api == Api::Messages,
-        Some(Provider::OpenAi) => *api != Api::Messages,
-        Some(Provider::OpenAiCompatible) | None => true,
-    };
-    Api::WORDS.map(|(_, api)| api).into_iter().filter(spoken).collect()
-}
-
-fn base_url(item: &Item<'_>) -> Option<BaseUrl> {
-    let text = item.text()?;
-    let hint = "such as https://api.provider.example/v1";
-    let Ok(uri) = text.parse::<Uri>() else {
-        item.refuse_with("is no URL", hint);
-        return None;
-    };
-    let tls = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => false,
-        _ => {
-            item.refuse_with("must begin with http:// or https://", hint);
-            return None;
-        }
-    };
-    let authority = uri.authority()?;
-    if authority.as_str().contains('@') {
-        item.refuse_with("must not contain a credential", "write it under credentials");
-        return None;
-    }
-    if uri.query().is_some() || authority.host().is_empty() {
-        item.refuse_with("must be scheme, host and path, and nothing else", hint);
-        return None;
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    Some(BaseUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
-}
-
 fn credentials(item: &Item<'_>) -> Vec<super::Secret> {
     item.filled_list().iter().filter_map(secret::read).collect()
 }
 
-fn served(item: &Item<'_>, models: &[Model]) -> Vec<(String, String)> {
+fn served(item: &Item<'_>, models: &[Model], apis: &[Api]) -> Vec<(String, String)> {
     let entries = item.entries();
     if entries.is_empty() {
         item.refuse("must name at least one model");
     }
-    let known = |public: &str| models.iter().any(|model| model.id == public);
     entries
         .iter()
         .filter_map(|(public, item)| {
-            if !known(public) {
-                item.refuse("is not under models");
+            match models.iter().find(|model| model.id == *public) {
+                None => item.refuse("is not under models"),
+                Some(model) if !apis.iter().any(|api| model.kind.speaks(*api)) => {
+                    item.warn("cannot be called here: the channel speaks no API of such a model");
+                }
+                Some(_) => {}
             }
             let upstream = item.text()?;
             if upstream.is_empty() {
@@ -243,10 +190,6 @@ fn served(item: &Item<'_>, models: &[Model]) -> Vec<(String, String)> {
             Some(((*public).to_owned(), upstream.to_owned()))
         })
         .collect()
-}
-
-fn apis(item: &Item<'_>) -> Vec<Api> {
-    item.list().iter().filter_map(|item| item.one_of(&Api::WORDS)).collect()
 }
 
 fn texts(item: &Item<'_>) -> Vec<String> {

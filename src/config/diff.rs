@@ -101,7 +101,9 @@ fn of_channel(old: &Channel, new: &Channel) -> Vec<String> {
     told_if("enabled", &old.enabled, &new.enabled, &mut told);
     told_if("weight", &old.weight, &new.weight, &mut told);
     told_if("priority", &old.priority, &new.priority, &mut told);
+    told_if("provider", &old.provider.as_str(), &new.provider.as_str(), &mut told);
     note("base_url", old.base_url != new.base_url, &mut told);
+    shown("api_version", &old.api_version, &new.api_version, &mut told);
     note("credentials", old.credentials != new.credentials, &mut told);
     note("models", old.models != new.models, &mut told);
     note("limits", old.limits != new.limits, &mut told);

@@ -8,6 +8,7 @@
 mod channels;
 mod classify;
 mod cors;
+mod dialect;
 pub mod diff;
 mod keys;
 mod limits;

@@ -103,7 +103,7 @@ models:
   - { id: a/b, price: { input: "1", request: "1e3" }, free: true }
 channels:
   - id: east
-    provider: azure
+    provider: azur
     base_url: ftp://x
     credentials: [plain, { env: NOPE }, { env: A_KEY, file: b }]
     models: { c/d: x }
@@ -125,7 +125,7 @@ t.yaml:11:22: models[0].kind: is unknown: "chta" (did you mean chat?)
 t.yaml:11:44: models[0].price.input: must be a text, not a number (put it in quotes)
 t.yaml:12:11: models[1].id: is there twice: a/b
 t.yaml:12:61: models[1].free: is at odds with a price
-t.yaml:15:15: channels[0].provider: not available yet (openai, openai_compatible or anthropic)
+t.yaml:15:15: channels[0].provider: is unknown: "azur" (did you mean azure?)
 t.yaml:16:15: channels[0].base_url: must begin with http:// or https:// (such as https://api.provider.example/v1)
 t.yaml:17:19: channels[0].credentials[0]: is a secret in plain text (write {env: NAME}, {file: PATH} or {value: "…"})
 t.yaml:17:33: channels[0].credentials[1].env: the environment has no NOPE
@@ -142,6 +142,112 @@ t.yaml:23:41: keys[1].generate: is for trials with the sandbox only (make a key 
 t.yaml:23:56: keys[1].expires: is no date (such as 2027-01-31T12:00:00Z, in UTC)"#;
     let told = problems(text);
     assert_eq!(told, expected, "told:\n{told}");
+}
+
+/// The sample with another channel; `members` stand where its dialect and base URL are said.
+fn with_channel(members: &str) -> String {
+    sample().replace("    provider: openai\n    base_url: http://127.0.0.1:9000/v1\n", members)
+}
+
+/// Goal: what a dialect cannot have is told, with what to do about it (spec 12.1).
+#[test]
+fn dialects_are_checked() {
+    let azure = "https://r.openai.azure.com";
+    let google = "https://generativelanguage.googleapis.com";
+    for (provider, base, more, told) in [
+        (
+            "azure",
+            azure,
+            "",
+            "provider: needs an api_version (such as api_version: \"2024-10-21\", or a base_url that ends in /openai/v1)",
+        ),
+        ("azure", azure, "api_version: \"2023-05-15\"", "api_version: is too old (\"2024-10-21\" or newer)"),
+        ("azure", azure, "api_version: 2024-10-21", ""),
+        ("azure", azure, "api_version: preview", ""),
+        ("azure", "https://r.openai.azure.com/openai/v1/", "", ""),
+        (
+            "azure",
+            "https://r.openai.azure.com/openai/v1",
+            "api_version: \"2024-10-21\"",
+            "api_version: is for deployments, not for a base_url that ends in /openai/v1 (leave it out, or preview)",
+        ),
+        (
+            "azure",
+            "https://r.openai.azure.com/openai/deployments/d",
+            "api_version: v1",
+            "base_url: must end before /deployments (the deployment is the upstream's name of a model, under models)",
+        ),
+        (
+            "azure",
+            azure,
+            "api_version: v1\n    apis: [chat, messages]",
+            "apis[1]: is not spoken by azure (known: chat, completions, responses, embeddings, images)",
+        ),
+        (
+            "openai",
+            "https://x/v1",
+            "api_version: v1",
+            "api_version: is for provider azure alone (leave it out)",
+        ),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "", ""),
+        (
+            "gemini",
+            google,
+            "",
+            "base_url: must be the base of Google's OpenAI-compatible endpoint (https://generativelanguage.googleapis.com/v1beta/openai)",
+        ),
+        ("gemini", "https://relay.example/google", "", ""),
+        (
+            "anthropic",
+            "https://x/v1",
+            "apis: [chat]",
+            "apis[0]: is not spoken by anthropic (known: messages)",
+        ),
+    ] {
+        let members = format!("    provider: {provider}\n    base_url: {base}\n    {more}\n");
+        let found = problems(&with_channel(&members));
+        let message = found.split_once("channels[0].").map_or(&*found, |(_, message)| message);
+        assert_eq!(message, told, "{members}");
+    }
+}
+
+/// Goal: a dialect speaks what it can, unless the channel says otherwise; what then cannot be called is told (12.1).
+#[test]
+fn channels_speak_what_their_dialect_can() {
+    use crate::core::api::Api::{Chat, Completions, Embeddings, Images, Messages, Responses, Video};
+    for (members, apis) in [
+        (
+            "provider: openai\n    base_url: https://x",
+            &[Chat, Completions, Responses, Embeddings, Images, Video][..],
+        ),
+        (
+            "provider: openai_compatible\n    base_url: https://x",
+            &[Chat, Completions, Responses, Messages, Embeddings, Images, Video],
+        ),
+        ("provider: anthropic\n    base_url: https://x", &[Messages]),
+        ("provider: gemini\n    base_url: https://x", &[Chat, Embeddings, Images]),
+        (
+            "provider: azure\n    base_url: https://x\n    api_version: \"2024-10-21\"",
+            &[Chat, Completions, Embeddings, Images],
+        ),
+        (
+            "provider: azure\n    base_url: https://x\n    api_version: \"2025-03-01-preview\"",
+            &[Chat, Completions, Responses, Embeddings, Images],
+        ),
+        (
+            "provider: azure\n    base_url: https://x/openai/v1",
+            &[Chat, Completions, Responses, Embeddings, Images],
+        ),
+        ("provider: azure\n    base_url: https://x/openai/v1\n    apis: [chat]", &[Chat]),
+    ] {
+        let loaded = read(&with_channel(&format!("    {members}\n"))).unwrap();
+        assert_eq!(loaded.config.channels[0].apis, apis, "{members}");
+        assert!(loaded.warnings.is_empty());
+    }
+    let text = with_channel("    provider: gemini\n    base_url: https://x\n    apis: [embeddings]\n");
+    let warnings = read(&text).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].to_string().contains("speaks no API of such a model"), "{}", warnings[0]);
 }
 
 /// Goal: what is no YAML is told with its place; what is not a mapping, too.

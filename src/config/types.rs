@@ -12,6 +12,7 @@ use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
 use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
+pub use crate::wire::dialect::Provider;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -172,17 +173,6 @@ pub enum Tariff {
     Unknown,
 }
 
-/// The dialect that a channel speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provider {
-    /// OpenAI itself.
-    OpenAi,
-    /// Whoever speaks like it.
-    OpenAiCompatible,
-    /// Anthropic: Messages, with the credential in `x-api-key`.
-    Anthropic,
-}
-
 /// Where a channel's API begins, version included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
@@ -207,7 +197,9 @@ pub struct Channel {
     pub provider: Provider,
     /// Where it is.
     pub base_url: BaseUrl,
-    /// What it is sent as `Authorization: Bearer`; used in turn.
+    /// The version of its API, where requests name one (Azure).
+    pub api_version: Option<String>,
+    /// What it is shown, in the field of its dialect; used in turn.
     pub credentials: Vec<Secret>,
     /// Public model id and the upstream's name for it, in the order of the file.
     pub models: Vec<(String, String)>,

@@ -46,6 +46,12 @@ impl Api {
         ("video", Self::Video),
     ];
 
+    /// The word for it in configurations.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, api)| *api == self).map_or("", |(word, _)| word)
+    }
+
     /// The path, below the version, under which clients and upstreams know this API.
     #[must_use]
     pub fn path(self) -> &'static str {

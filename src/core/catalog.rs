@@ -205,6 +205,20 @@ impl Model {
         largest
     }
 
+    /// The API to name to a caller who used a wrong one: one by which a channel serves the model, for keys of this group
+    /// if there is one for them.
+    #[must_use]
+    pub fn home(&self, group: Option<&str>) -> Api {
+        let served = |api: &Api, by_any: bool| {
+            let mut candidates = self.candidates().filter(|candidate| by_any || candidate.serves(group));
+            self.kind.speaks(*api) && candidates.any(|candidate| candidate.apis.contains(*api))
+        };
+        let order = [self.kind.home(), Api::Responses, Api::Messages, Api::Completions];
+        let ours = order.into_iter().find(|api| served(api, false));
+        let named = ours.or_else(|| order.into_iter().find(|api| served(api, true)));
+        named.unwrap_or_else(|| self.kind.home())
+    }
+
     /// Whether some channel serves this model to a key of this group through `api`.
     #[must_use]
     pub fn reachable_for(&self, group: Option<&str>, api: Api) -> bool {
@@ -215,5 +229,46 @@ impl Model {
     #[must_use]
     pub fn exists_for(&self, group: Option<&str>) -> bool {
         self.tiers.iter().any(|tier| tier.offers(None, group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(kind: ModelKind, channels: &[(&[Api], Option<&str>)]) -> Model {
+        let candidate = |(index, (apis, group)): (usize, &(&[Api], Option<&str>))| Candidate {
+            channel: ChannelId::new(index),
+            slot: 0,
+            upstream_model: "m".into(),
+            priority: 0,
+            weight: 1,
+            apis: apis.iter().copied().collect(),
+            context_window: None,
+            groups: group.iter().map(|group| (*group).into()).collect(),
+        };
+        let tiers = tiers(channels.iter().enumerate().map(candidate).collect());
+        Model { tiers, ..Model::free("m", kind) }
+    }
+
+    /// Goal: what is named to a caller at a wrong endpoint is one where a channel serves the model, the caller's own
+    /// channels first (spec 11.1).
+    #[test]
+    fn a_model_is_at_home_where_it_is_served() {
+        use Api::{Chat, Completions, Embeddings, Images, Messages, Responses};
+        for (kind, channels, home) in [
+            (ModelKind::Chat, &[(&[Chat, Messages][..], None)][..], Chat),
+            (ModelKind::Chat, &[(&[Messages], None)], Messages),
+            (ModelKind::Chat, &[(&[Completions, Responses], None)], Responses),
+            (ModelKind::Chat, &[(&[Completions, Embeddings], None)], Completions),
+            (ModelKind::Chat, &[(&[Chat], Some("gold")), (&[Messages], None)], Messages),
+            (ModelKind::Chat, &[(&[Chat], Some("gold"))], Chat),
+            (ModelKind::Image, &[(&[Chat, Images], None)], Images),
+            (ModelKind::GeminiImage, &[(&[Chat, Images], None)], Chat),
+        ] {
+            assert_eq!(model(kind, channels).home(None), home, "{kind:?} {channels:?}");
+        }
+        let channels: [(&[Api], _); 2] = [(&[Chat], Some("gold")), (&[Messages], None)];
+        assert_eq!(model(ModelKind::Chat, &channels).home(Some("gold")), Chat);
     }
 }

@@ -326,7 +326,7 @@ pub(super) fn check_model(key: &Key, model: &Model) -> Result<(), Refusal> {
 /// The endpoint fits the model, and a stream is asked for only where there is one.
 fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
     if !model.reachable_for(group, call.api()) {
-        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
+        return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.home(group) });
     }
     if !can_stream {
         return Err(Refusal::InvalidValue { param: "stream", why: "must be false at this endpoint" });

@@ -120,7 +120,8 @@ async fn large(
     if let Some(id) = identity.awaits_id().then(|| answer::id_of(beginning)).flatten() {
         identity.found_id(&id);
     }
-    let (mut rewriter, mut out) = (identity.rewriter(), BytesMut::with_capacity(beginning.len() + 256));
+    // What is still to come is not known, so all of it is looked into.
+    let (mut rewriter, mut out) = (identity.rewriter(true), BytesMut::with_capacity(beginning.len() + 256));
     rewriter.push(beginning, &mut out);
     loop {
         if let Err(gone) = write(session, ctx, out.split().freeze(), false).await {

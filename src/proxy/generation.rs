@@ -172,6 +172,8 @@ fn watched(model: &config::Model, config: &Config) -> Arc<[Box<str>]> {
 fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> Option<Candidate> {
     let mut models = channel.models.iter().enumerate();
     let (slot, (_, upstream_model)) = models.find(|(_, (public, _))| *public == model.id)?;
+    // Where no API fits the model, nobody can call it.
+    channel.apis.iter().find(|api| model.kind.speaks(**api))?;
     Some(Candidate {
         channel: ChannelId::new(index),
         slot,

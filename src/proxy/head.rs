@@ -19,7 +19,7 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", en
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// The head of a call to `channel` with a body of `length` bytes.
+/// The head of a call to `channel`, which knows the model by this name, with a body of `length` bytes.
 ///
 /// # Errors
 ///
@@ -27,12 +27,13 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 pub(super) fn build(
     channel: &Channel,
     call: Call,
+    upstream_model: &str,
     stream: bool,
     length: usize,
     client: &HeaderMap,
     credential: Option<usize>,
 ) -> pingora::Result<RequestHeader> {
-    let mut head = RequestHeader::build("POST", channel.path(call).as_bytes(), Some(12))?;
+    let mut head = RequestHeader::build("POST", channel.target(call, upstream_model).as_bytes(), Some(12))?;
     head.insert_header(http::header::HOST, channel.host.clone())?;
     head.insert_header(http::header::USER_AGENT, USER_AGENT)?;
     head.insert_header(http::header::CONTENT_TYPE, JSON)?;

@@ -143,7 +143,7 @@ impl Inspector {
             admit::check_model(key, model)?;
         }
         if !model.reachable_for(group, api) {
-            return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
+            return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.home(group) });
         }
         if let Some(max) = model.context_window.filter(|max| tokens > *max) {
             return Err(Refusal::ContextTooLong { max, count: Some(tokens) });

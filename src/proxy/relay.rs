@@ -157,7 +157,8 @@ impl<'a> Scene<'a> {
         edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
         let body = splice::splice(&call.body, edits);
         let client = &session.req_header().headers;
-        let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
+        let (name, credential) = (&*candidate.upstream_model, visit.credential);
+        let head = head::build(channel, call.call, name, call.stream, body.len(), client, credential)
             .map_err(|_| Cut::Defect)?;
         let timeouts = channel.settings.timeouts.of(call.call.api());
         let deadlines = Deadlines {

@@ -4,7 +4,7 @@
 //! addresses are kept when a resolver fails, and used in turn.
 
 use super::limit_pool::LimitPool;
-use crate::config::{self, Authorities, Provider};
+use crate::config::{self, Authorities};
 use crate::core::channel::ChannelHealth;
 use crate::core::hot::Seat;
 use crate::core::limits::{Limits, Scope};
@@ -71,7 +71,8 @@ impl Channel {
     /// A channel whose name has not been resolved yet, unless it is an address; its hot state is at this seat.
     fn new(settings: config::Channel, seat: Seat, pool: &LimitPool, before: Option<&Self>) -> Self {
         let limits = pool.of(Scope::Channel, &settings.id, settings.limits);
-        let health = match before.filter(|before| before.settings.base_url == settings.base_url) {
+        let place = |of: &config::Channel| (of.provider, of.base_url.clone(), of.api_version.clone());
+        let health = match before.filter(|before| place(&before.settings) == place(&settings)) {
             None => ChannelHealth::new(seat, settings.models.len(), settings.credentials.len(), limits),
             Some(before) => inherited(before, &settings, seat, limits),
         };
@@ -82,7 +83,7 @@ impl Channel {
             credentials: settings
                 .credentials
                 .iter()
-                .filter_map(|secret| credential(settings.provider, secret))
+                .filter_map(|secret| settings.provider.credential(secret.expose()))
                 .collect(),
             next_credential: AtomicUsize::new(0),
             peers: ArcSwap::default(),
@@ -137,9 +138,10 @@ impl Channel {
         self.sealed_credentials.iter().position(|name| *name == sealed)
     }
 
-    /// The path of a call at this channel.
-    pub(crate) fn path(&self, call: Call) -> String {
-        format!("{}{}", self.settings.base_url.path, call.upstream_path())
+    /// Path and query of a call at this channel.
+    pub(crate) fn target(&self, call: Call, upstream_model: &str) -> String {
+        let config::Channel { provider, base_url, api_version, .. } = &self.settings;
+        provider.target(&base_url.path, api_version.as_deref(), call, upstream_model)
     }
 
     /// Looks the host up and keeps what was found; what was known before stays when nothing is.
@@ -241,16 +243,4 @@ fn host_value(url: &config::BaseUrl) -> HeaderValue {
     };
     // The configuration accepts host names only; an empty value would be refused by the upstream.
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
-}
-
-fn credential(provider: Provider, secret: &config::Secret) -> Option<(HeaderName, HeaderValue)> {
-    let (name, text) = match provider {
-        Provider::Anthropic => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),
-        Provider::OpenAi | Provider::OpenAiCompatible => {
-            (http::header::AUTHORIZATION, format!("Bearer {}", secret.expose()))
-        }
-    };
-    let mut value = HeaderValue::from_str(&text).ok()?;
-    value.set_sensitive(true);
-    Some((name, value))
 }

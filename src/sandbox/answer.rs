@@ -30,7 +30,7 @@ const PNG: [u8; 67] = [
 /// The models that the list of models names.
 const MODELS: [&str; 4] = ["sandbox-large", "sandbox-small", "sandbox-embedding", "sandbox-image"];
 
-/// What is served, apart from the query and an optional `/v1`.
+/// What is served, apart from the query and the base: `/v1` or none, or Azure's or Gemini's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Chat,
@@ -61,7 +61,7 @@ pub(super) enum Step {
 impl Route {
     pub(super) fn of(method: &str, target: &str) -> Option<Route> {
         let path = target.split('?').next().unwrap_or_default();
-        match (method, path.strip_prefix("/v1").unwrap_or(path)) {
+        match (method, below_base(path)) {
             ("POST", "/chat/completions") => Some(Route::Chat),
             ("POST", "/completions") => Some(Route::Completions),
             ("POST", "/messages") => Some(Route::Messages),
@@ -87,6 +87,15 @@ impl Route {
     pub(super) fn can_stream(self) -> bool {
         matches!(self, Route::Chat | Route::Completions | Route::Messages | Route::Responses)
     }
+}
+
+/// A path without what stands before it at one provider or another.
+fn below_base(path: &str) -> &str {
+    if let Some((_, rest)) = path.strip_prefix("/openai/deployments/").and_then(|rest| rest.split_once('/')) {
+        return path.get(path.len() - rest.len() - 1..).unwrap_or_default();
+    }
+    let bases = ["/v1beta/openai", "/openai/v1", "/openai", "/v1"];
+    bases.into_iter().find_map(|base| path.strip_prefix(base)).unwrap_or(path)
 }
 
 /// Everything an answer is made from.

@@ -49,6 +49,17 @@ async fn chat_stream() {
     assert!(plain.events().iter().all(|e| e.get("usage").is_none()), "usage without being asked");
 }
 
+/// Every provider's own path leads to the same answer.
+#[tokio::test]
+async fn bases() {
+    let (addr, _) = start().await;
+    let mut client = Client::new(addr).await;
+    for base in ["", "/v1", "/v1beta/openai", "/openai", "/openai/v1", "/openai/deployments/my%20dep"] {
+        let got = client.ask(&format!("{base}/chat/completions?api-version=v1"), chat_body("m", false)).await;
+        assert_eq!((got.status, &got.json()["object"]), (200, &json!("chat.completion")), "{base}");
+    }
+}
+
 /// A connection serves many requests, also sent at once, chunked or after `Expect`; `Connection: close` ends it.
 #[tokio::test]
 async fn connections() {

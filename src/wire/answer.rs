@@ -6,6 +6,7 @@ use super::envelope::Text;
 use super::rewrite::{Action, Rewriter};
 use super::seal::{Sealer, Stored};
 use super::splice::json_string;
+use super::traces::{BESIDE_USAGE, FINDINGS, UPSTREAM_ONLY, may_have_findings};
 use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -196,10 +197,6 @@ impl<'de> DeserializeSeed<'de> for Prefix<'_> {
     }
 }
 
-/// Members that identify the upstream and are left out of every answer.
-const UPSTREAM_ONLY: [&str; 6] =
-    ["system_fingerprint", "service_tier", "provider", "x_groq", "request_id", "prompt_filter_results"];
-
 /// The names under which the gateway gives an answer to its client, as JSON strings.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -245,7 +242,8 @@ impl Identity {
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
-        Self { id: json_string(id).into(), model: json_string(model).into(), unchanged: false, sealing: None }
+        let (id, model) = (json_string(id).into(), json_string(model).into());
+        Self { id, model, unchanged: false, sealing: None }
     }
 
     /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
@@ -253,6 +251,12 @@ impl Identity {
     pub fn unchanged(mut self) -> Self {
         self.unchanged = true;
         self
+    }
+
+    /// Whether an upstream's answer keeps its own names.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.unchanged
     }
 
     /// The same, but its id is made of the upstream's once that is known.
@@ -278,6 +282,15 @@ impl Identity {
         }
     }
 
+    /// What happens to a top-level member of an answer that may have findings of filters in its choices or images.
+    #[must_use]
+    pub fn action_without_findings(&self, name: &str) -> Action {
+        match name {
+            "choices" | "data" if !self.unchanged => Action::Without(FINDINGS),
+            _ => self.action(name),
+        }
+    }
+
     /// What happens to a top-level member of an answer.
     #[must_use]
     pub fn action(&self, name: &str) -> Action {
@@ -291,14 +304,28 @@ impl Identity {
                     None => Action::Pass,
                 }
             }
+            "usage" => Action::Without(BESIDE_USAGE),
             _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
             _ => Action::Pass,
         }
     }
 
-    /// A rewriter for one whole answer.
-    pub fn rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
-        Rewriter::new(move |name: &str| self.action(name))
+    /// A `usage` object as the client reads it where the gateway writes it anew.
+    #[must_use]
+    pub fn usage(&self, usage: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(usage.len());
+        let beside = |name: &str| !self.unchanged && BESIDE_USAGE.contains(&name);
+        Rewriter::new(|name: &str| if beside(name) { Action::Drop } else { Action::Pass })
+            .push(usage, &mut out);
+        out.freeze()
+    }
+
+    /// A rewriter for one whole answer, which may have findings of filters in its choices or images.
+    pub fn rewriter(self, findings: bool) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        Rewriter::new(move |name: &str| match findings {
+            true => self.action_without_findings(name),
+            false => self.action(name),
+        })
     }
 
     /// The id as a JSON string.
@@ -359,7 +386,7 @@ pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
     if let Some(id) = identity.awaits_id().then(|| id_of(body)).flatten() {
         identity.found_id(&id);
     }
-    let mut rewriter = identity.rewriter();
+    let mut rewriter = identity.rewriter(may_have_findings(body));
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);
     (out.freeze(), rewriter.usage().map(Bytes::copy_from_slice))

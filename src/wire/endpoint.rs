@@ -85,6 +85,20 @@ impl Call {
         }
     }
 
+    /// The call that stands for an API where no other is named.
+    #[must_use]
+    pub fn of(api: Api) -> Self {
+        match api {
+            Api::Chat => Self::Chat,
+            Api::Completions => Self::Completions,
+            Api::Responses => Self::Responses,
+            Api::Messages => Self::Messages,
+            Api::Embeddings => Self::Embeddings,
+            Api::Images => Self::ImageGenerations,
+            Api::Video => Self::Video,
+        }
+    }
+
     /// The API that the call speaks.
     #[must_use]
     pub fn api(self) -> Api {

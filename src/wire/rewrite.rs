@@ -6,6 +6,7 @@
 //! follows the structure of JSON and nothing more: it does not validate what it passes.
 
 use super::envelope::Text;
+use super::inside::Inside;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
 
@@ -18,6 +19,8 @@ pub enum Action {
     Replace(Bytes),
     /// It is left out.
     Drop,
+    /// It is an object, or a list of objects, that passes without these members.
+    Without(&'static [&'static str]),
 }
 
 /// The longest value that is kept for reading, in bytes; a longer one passes unread.
@@ -31,9 +34,9 @@ const NAME_MAX: usize = 256;
 pub struct Rewriter<F> {
     rule: F,
     state: State,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
+    scan: Scan,
+    /// The value under way, where members of it are left out.
+    inside: Option<Inside>,
     /// The name of the member under way, quotes included.
     name: BytesMut,
     action: Action,
@@ -65,9 +68,8 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         Self {
             rule,
             state: State::Start,
-            depth: 0,
-            in_string: false,
-            escaped: false,
+            scan: Scan::default(),
+            inside: None,
             name: BytesMut::new(),
             action: Action::Pass,
             written_any: false,
@@ -78,17 +80,22 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
 
     /// Takes a piece in and appends what becomes of it to `out`.
     pub fn push(&mut self, mut piece: &[u8], out: &mut BytesMut) {
-        while let Some(&byte) = piece.first() {
-            let used = match self.state {
-                State::InValue => self.value(piece, out),
-                State::InName => self.name(piece, out),
-                _ => {
-                    self.between(byte, out);
-                    // The first byte of a value belongs to the value.
-                    usize::from(self.state != State::InValue)
-                }
-            };
-            piece = piece.get(used..).unwrap_or_default();
+        while !piece.is_empty() {
+            piece = piece.get(self.step(piece, out)..).unwrap_or_default();
+        }
+    }
+
+    /// Takes in as much of a piece as belongs together; how many bytes that was.
+    pub(super) fn step(&mut self, piece: &[u8], out: &mut BytesMut) -> usize {
+        match (self.state, piece.first()) {
+            (State::InValue, _) => self.value(piece, out),
+            (State::InName, _) => self.name(piece, out),
+            (_, Some(&byte)) => {
+                self.between(byte, out);
+                // The first byte of a value belongs to the value.
+                usize::from(self.state != State::InValue)
+            }
+            (_, None) => 0,
         }
     }
 
@@ -115,7 +122,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             (State::BeforeName, b'"') => {
                 self.name.clear();
                 self.name.put_u8(b'"');
-                self.escaped = false;
+                self.scan = Scan::default();
                 State::InName
             }
             (State::BeforeName, b'}') => {
@@ -124,7 +131,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             }
             (State::BeforeValue, b':') => State::BeforeValue,
             (State::BeforeValue, _) => {
-                (self.depth, self.in_string, self.escaped) = (0, false, false);
+                self.scan = Scan::default();
                 State::InValue
             }
             _ => State::Broken,
@@ -133,7 +140,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
 
     /// Collects a name up to its closing quote, then decides what happens to the member.
     fn name(&mut self, piece: &[u8], out: &mut BytesMut) -> usize {
-        let end = string_end(piece, &mut self.escaped);
+        let end = string_end(piece, &mut self.scan.escaped);
         let used = end.unwrap_or(piece.len());
         self.name.extend_from_slice(piece.get(..used).unwrap_or_default());
         if end.is_some() {
@@ -159,14 +166,19 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         }
         out.extend_from_slice(&self.name);
         out.put_u8(b':');
-        if let Action::Replace(value) = &self.action {
-            out.extend_from_slice(value);
+        match &self.action {
+            Action::Replace(value) => out.extend_from_slice(value),
+            Action::Without(hidden) => self.inside = Some(Inside::new(hidden)),
+            Action::Pass | Action::Drop => {}
         }
     }
 
     /// Passes, drops or keeps bytes of a value, up to its end if that is in the piece.
     fn value(&mut self, piece: &[u8], out: &mut BytesMut) -> usize {
-        let end = self.value_end(piece);
+        let end = match &mut self.inside {
+            Some(inside) => inside.push(piece, out),
+            None => self.scan.end(piece),
+        };
         let used = end.unwrap_or(piece.len());
         let bytes = piece.get(..used).unwrap_or_default();
         if self.action == Action::Pass {
@@ -177,13 +189,24 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         }
         if end.is_some() {
             self.keeping = false;
+            self.inside = None;
             self.state = State::BeforeName;
         }
         used
     }
+}
 
+/// A value under way, of which only the end is looked for.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Scan {
     /// How many bytes of the piece belong to the value, if it ends in it.
-    fn value_end(&mut self, piece: &[u8]) -> Option<usize> {
+    pub(super) fn end(&mut self, piece: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
             if self.in_string {

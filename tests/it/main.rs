@@ -17,6 +17,7 @@ mod corpus_wire;
 mod cors;
 mod crash;
 mod deploy;
+mod dialects;
 mod directory;
 mod disk;
 mod docs;

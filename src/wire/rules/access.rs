@@ -102,6 +102,7 @@ pub(super) const ROWS: &[Row] = &[
             &["invalid api token"],
             &["api key is invalid"],
             &["api key provided is invalid"],
+            &["subscription key"],
             &["无效的令牌"],
             &["令牌已过期"],
         ]),

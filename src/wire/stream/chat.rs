@@ -9,6 +9,7 @@ use crate::core::usage::Usage;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::rewrite::{Action, Rewriter};
+use crate::wire::traces::may_have_findings;
 use crate::wire::usage::{self, Reading};
 use bytes::{BufMut, Bytes};
 
@@ -30,13 +31,24 @@ impl Chat {
     /// Inside chunks only a null passes as usage, and only to a client that asked.
     fn write_event(&self, data: &[u8], has_usage: bool, out: &mut Shell) {
         let (identity, hide_usage) = (&self.options.identity, has_usage || !self.options.wants_usage);
+        let findings = may_have_findings(data);
         let mut rewriter = Rewriter::new(|name: &str| match name {
             "usage" if hide_usage => Action::Drop,
+            _ if findings => identity.action_without_findings(name),
             _ => identity.action(name),
         });
         out.out.extend_from_slice(b"data: ");
         rewriter.push(data, &mut out.out);
         out.out.extend_from_slice(b"\n\n");
+    }
+
+    /// Writes the end of each of these choices, which is one bit.
+    fn write_ends(&self, choices: u128, reason: &str, out: &mut Shell) {
+        let nothing = if self.options.call == Call::Completions { r#""text":"""# } else { r#""delta":{}"# };
+        for index in (0..u128::BITS).filter(|index| choices >> index & 1 == 1) {
+            let choice = format!(r#"{{"index":{index},{nothing},"finish_reason":"{reason}"}}"#);
+            self.write_own(&format!(r#""choices":[{choice}]"#), out);
+        }
     }
 
     /// Writes a chunk of the gateway's own.
@@ -65,7 +77,13 @@ impl Language for Chat {
             self.usage = Some(Bytes::copy_from_slice(usage.get().as_bytes()));
             out.reported_last = true;
         }
-        if !chunk.no_choices {
+        let trusted = self.options.identity.is_unchanged();
+        if chunk.aside && chunk.finished == chunk.withheld && !trusted && may_have_findings(data) {
+            // A note of what filters found in text that was sent before: only that they end a choice is the client's
+            // business, and such a note is no proper chunk.
+            out.note(false, chunk.finished != 0);
+            self.write_ends(chunk.withheld, "content_filter", out);
+        } else if !chunk.no_choices {
             out.note(chunk.content, chunk.finished != 0);
             self.write_event(data, chunk.usage.is_some(), out);
         }
@@ -81,18 +99,13 @@ impl Language for Chat {
         if !out.content && !self.is_finished() && self.usage.is_none() {
             return Err(Fault::Empty);
         }
-        for index in 0..u128::BITS {
-            if (self.seen & !self.finished) >> index & 1 == 1 {
-                let rest = format!(r#""choices":[{{"index":{index},"delta":{{}},"finish_reason":"stop"}}]"#);
-                self.write_own(&rest, out);
-            }
-        }
+        self.write_ends(self.seen & !self.finished, "stop", out);
         if self.options.wants_usage {
             let usage = match &self.usage {
-                Some(usage) => String::from_utf8_lossy(usage),
+                Some(usage) => self.options.identity.usage(usage),
                 None => usage::render(counted).into(),
             };
-            self.write_own(&format!(r#""choices":[],"usage":{usage}"#), out);
+            self.write_own(&format!(r#""choices":[],"usage":{}"#, String::from_utf8_lossy(&usage)), out);
         }
         out.out.extend_from_slice(b"data: [DONE]\n\n");
         Ok(())

@@ -22,6 +22,10 @@ pub struct Chunk<'a> {
     pub finished: u128,
     /// A choice finished with a failure: the reason `error` never passes (spec 2.6).
     pub finished_badly: bool,
+    /// Choices that it finishes because a filter held something back, one bit each.
+    pub withheld: u128,
+    /// No choice has anything of an answer in it, not even nothing: what it says, it says beside the answer.
+    pub aside: bool,
     /// The failure is one of length, which is a failure only where nothing was said.
     pub finished_short: bool,
     /// Its usage, if it is not null.
@@ -79,6 +83,7 @@ impl<'a> Chunk<'a> {
                 || view.kind.is_some_and(|kind| kind.get() == "\"error\"")
                 || view.base_resp.is_some_and(|resp| resp.status_code.is_some_and(|code| code.get() != "0")),
             no_choices: choices.is_empty(),
+            aside: choices.iter().all(|choice| choice.delta.is_none() && choice.text.is_none()),
             usage: view.usage.filter(|usage| usage.get() != "null"),
             ..Self::default()
         };
@@ -100,6 +105,7 @@ impl<'a> Chunk<'a> {
         }
         if let Some(Text(reason)) = &choice.finish_reason {
             self.finished |= bit;
+            self.withheld |= if reason == "content_filter" { bit } else { 0 };
             self.finished_short |= reason == "model_context_window_exceeded";
             self.finished_badly |= matches!(
                 &**reason,

@@ -141,7 +141,7 @@ impl Shell {
     ) {
         let renamed = object.map(|object| {
             let mut renamed = BytesMut::with_capacity(object.get().len() + 32);
-            identity.clone().rewriter().push(object.get().as_bytes(), &mut renamed);
+            identity.clone().rewriter(false).push(object.get().as_bytes(), &mut renamed);
             renamed.freeze()
         });
         self.out.extend_from_slice(b"event: ");

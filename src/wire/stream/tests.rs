@@ -51,6 +51,38 @@ fn a_good_stream_passes() {
     );
 }
 
+/// Goal: what Azure says of its filters reaches nobody, in whatever mode they run, but what they held back does
+/// (spec 1.5, 2.8).
+#[test]
+fn filters_are_not_told_of() {
+    let prompt = r#"{"id":"","object":"","created":0,"model":"","prompt_filter_results":[{"prompt_index":0}],"choices":[],"usage":null}"#;
+    let checked =
+        TEXT.replace(r#""index":0,"#, r#""content_filter_results":{"hate":{"filtered":false}},"index":0,"#);
+    let note = r#"{"id":"","object":"","created":0,"model":"","choices":[{"index":0,"finish_reason":null,"content_filter_results":{},"content_filter_offsets":{"check_offset":44}}],"usage":null}"#;
+    let held_back = note.replace(r#""finish_reason":null"#, r#""finish_reason":"content_filter""#);
+    let text = r#"{"id":"gate-1","model":"pub/m","choices":[{"index":0,"delta":{"content":"hi"}}]}"#;
+    let stop = r#"{"id":"gate-1","model":"pub/m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let end = r#"{"id":"gate-1","object":"chat.completion.chunk","created":7,"model":"pub/m","choices":[{"index":0,"delta":{},"finish_reason":"content_filter"}]}"#;
+    for (events, expected) in [
+        (vec![prompt, &checked, STOP, DONE], vec![text, stop, DONE]),
+        (vec![prompt, TEXT, note, STOP, note, DONE], vec![text, stop, DONE]),
+        (vec![prompt, TEXT, note, &held_back, DONE], vec![text, end, DONE]),
+        (vec![prompt, &held_back, DONE], vec![end, DONE]),
+    ] {
+        assert_eq!(run(false, &events), (sse(&expected), Step::Done));
+    }
+    let mut trusted = EventStream::new(StreamOptions {
+        call: Call::Chat,
+        identity: Identity::new("gate-1", "pub/m").unchanged(),
+        wants_usage: false,
+        created: 7,
+        expected: Expected::default(),
+    });
+    assert_eq!(trusted.push(sse(&[&checked, note, STOP, DONE]).as_bytes()), Step::Done);
+    let passed = String::from_utf8(trusted.take().to_vec()).unwrap();
+    assert!(passed.contains("hate") && passed.contains("check_offset"), "{passed}");
+}
+
 /// Goal: a client that asked gets usage exactly once, before `[DONE]`, wherever the upstream put it (spec 1.6).
 #[test]
 fn usage_comes_once_when_asked_for() {
