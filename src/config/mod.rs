@@ -7,6 +7,7 @@
 
 mod channels;
 mod classify;
+mod images;
 mod keys;
 mod limits;
 pub mod mint;

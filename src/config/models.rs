@@ -2,7 +2,7 @@
 
 use super::reader::Item;
 use super::types::Model;
-use super::{limits, price};
+use super::{images, limits, price};
 use crate::core::api::ModelKind;
 use crate::core::estimate::{Family, ImageRule};
 use std::collections::HashSet;
@@ -36,6 +36,7 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let fixed = object.get("image_tokens").and_then(|item| item.number(0..=1_000_000));
     let limits = limits::limits(object.get("limits"));
     let hedge = object.get("hedge").map_or(Some(false), |item| item.flag());
+    let images = images::rules(&object);
     object.finish();
     let id = id?;
     Some(Model {
@@ -44,6 +45,7 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
         tokenizer: family.unwrap_or_else(|| Some(Family::of_model(&id)))?,
         image_tokens: fixed.map_or_else(ImageRule::default, ImageRule::Fixed),
         limits,
+        images,
         id,
         kind: kind?,
         context_window,

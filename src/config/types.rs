@@ -5,6 +5,7 @@ use super::tls::{Authorities, Tls};
 use crate::core::api::{Api, ModelKind};
 use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
+use crate::core::images::ImageRules;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
 use crate::core::price::Price;
@@ -144,6 +145,8 @@ pub struct Model {
     pub image_tokens: ImageRule,
     /// Limits over all its callers.
     pub limits: Limited,
+    /// What it accepts of the images that it is asked for.
+    pub images: ImageRules,
 }
 
 /// What a model costs.

@@ -4,6 +4,7 @@
 
 use super::api::Api;
 use super::failure::Verdict;
+use super::images::ImageFault;
 use super::limits::{Dimension, Exceeded};
 use std::time::Duration;
 
@@ -80,6 +81,10 @@ pub enum Refusal {
         /// Where it is served.
         home: Api,
     },
+    /// The images asked for are not what the model makes.
+    ImageRule(ImageFault),
+    /// The multipart body cannot be read in one way alone; why, as the end of a sentence.
+    BadForm(&'static str),
     /// The key may not be used from where it was used.
     AddressDenied,
     /// The input is larger than the model's context.
@@ -112,10 +117,11 @@ impl Refusal {
             Self::InvalidJson { .. }
             | Self::NotARequest(_)
             | Self::MissingParameter(_)
+            | Self::BadForm(_)
             | Self::InvalidValue { .. } => "envelope",
             Self::UnknownModel(_) => "model",
             Self::ModelDenied(_) | Self::VerificationRequired(_) | Self::AddressDenied => "access",
-            Self::WrongEndpoint { .. } | Self::ContextTooLong { .. } => "rules",
+            Self::WrongEndpoint { .. } | Self::ContextTooLong { .. } | Self::ImageRule(_) => "rules",
             Self::Limited(_) => "limits",
             Self::InsufficientQuota | Self::StoreUnavailable => "quota",
             Self::Busy => "gateway",
@@ -145,6 +151,8 @@ impl Refusal {
             Self::ModelDenied(_) => "model_denied",
             Self::VerificationRequired(_) => "verification_required",
             Self::WrongEndpoint { .. } => "wrong_endpoint",
+            Self::ImageRule(_) => "image_rule",
+            Self::BadForm(_) => "bad_form",
             Self::AddressDenied => "address_denied",
             Self::ContextTooLong { .. } => "context_too_long",
             Self::Limited(exceeded) => match exceeded.dimension {

@@ -2,8 +2,12 @@
 
 use super::admit::Stop;
 use crate::core::estimate::Prompt;
+use crate::core::images::ImageWishes;
 use crate::core::refusal::{Failure, Refusal};
-use crate::wire::envelope::{Envelope, Places};
+use crate::wire::edit_form::EditForm;
+use crate::wire::envelope::{Envelope, Places, UsageOption};
+use crate::wire::images::Modalities;
+use crate::wire::multipart::Boundary;
 use bytes::Bytes;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -27,11 +31,15 @@ pub(super) struct Asked {
     pub(super) previous: Option<(String, Range<usize>)>,
     /// What the request belongs to, as far as its body says so, as a digest.
     pub(super) affinity: Option<u64>,
+    /// How images should be.
+    pub(super) wishes: ImageWishes,
+    /// What an answer should consist of.
+    pub(super) modalities: Modalities,
     /// Where to edit.
     pub(super) places: Places,
 }
 
-/// Reads the body of a call.
+/// Reads the body of a call: a form with this boundary, or JSON.
 ///
 /// # Errors
 ///
@@ -40,18 +48,21 @@ pub(super) struct Asked {
 /// # Cancel safety
 ///
 /// May be dropped; a large body is still read to its end, for nobody.
-pub(super) async fn read(body: &Bytes) -> Result<Asked, Stop> {
+pub(super) async fn read(body: &Bytes, form: Option<&Boundary>) -> Result<Asked, Stop> {
     if body.len() <= INLINE_MAX {
-        return Ok(parse(body)?);
+        return Ok(parse(body, form)?);
     }
-    let body = body.clone();
-    match tokio::task::spawn_blocking(move || parse(&body)).await {
+    let (body, form) = (body.clone(), form.cloned());
+    match tokio::task::spawn_blocking(move || parse(&body, form.as_ref())).await {
         Ok(asked) => Ok(asked?),
         Err(_) => Err(Stop::Failure(Failure::Internal)),
     }
 }
 
-fn parse(body: &[u8]) -> Result<Asked, Refusal> {
+fn parse(body: &[u8], form: Option<&Boundary>) -> Result<Asked, Refusal> {
+    if let Some(boundary) = form {
+        return Ok(EditForm::parse(body, boundary)?.into());
+    }
     let envelope = Envelope::parse(body)?;
     Ok(Asked {
         affinity: envelope
@@ -63,8 +74,26 @@ fn parse(body: &[u8]) -> Result<Asked, Refusal> {
         choices: envelope.choices,
         prompt: envelope.prompt,
         previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
+        wishes: envelope.wishes,
+        modalities: envelope.modalities,
         places: envelope.places,
     })
+}
+
+impl From<EditForm> for Asked {
+    fn from(form: EditForm) -> Self {
+        Self {
+            model: form.model,
+            stream: form.stream,
+            choices: form.choices,
+            prompt: form.prompt,
+            previous: None,
+            affinity: form.user.map(|user| digest(user.as_bytes())),
+            wishes: form.wishes,
+            modalities: Modalities::Settled,
+            places: Places { model: form.place, usage: UsageOption::NoOptions(None), bounds: Vec::new() },
+        }
+    }
 }
 
 /// The first message of a conversation with thoughts: what a provider signs or encrypts can be read under the account alone

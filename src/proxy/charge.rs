@@ -37,6 +37,10 @@ pub(super) struct Need {
     pub(super) choices: u64,
     /// Images that are to be made.
     pub(super) images: u64,
+    /// Output tokens that an image is taken for, where nobody reports them.
+    pub(super) image_tokens: u64,
+    /// Whether an answer can be bounded in tokens, or broken off; an image is whole or none.
+    pub(super) bounded: bool,
     /// Whether the answer is a stream.
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
@@ -97,11 +101,12 @@ impl Charge {
             let output = output.saturating_mul(need.choices);
             fixed.saturating_add(price.output_cost(input, output))
         };
-        let first = if need.stream { need.output.min(BLOCK) } else { need.output };
+        let first = if need.stream && need.bounded { need.output.min(BLOCK) } else { need.output };
+        let least = if need.bounded { need.output.min(LEAST) } else { need.output };
         let ask = Ask {
             account,
             key,
-            least: cost(need.output.min(LEAST)),
+            least: cost(least),
             most: cost(first),
             price_version: price.version(),
             process: bank.process(),

@@ -125,6 +125,7 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         output_max: model.output_max,
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
+        images: model.images.clone(),
         limits: pool.of(Scope::Model, &model.id, model.limits),
         tiers: tiers(candidates),
     }

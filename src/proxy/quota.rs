@@ -4,6 +4,7 @@ use super::Ctx;
 use super::admit::Stop;
 use super::asked::Asked;
 use super::charge::{Charge, Need, Reserved};
+use crate::core::api::ModelKind;
 use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
@@ -30,7 +31,9 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         reserved_input: learned.reserve(estimated),
         output: if call == Call::Embeddings { 0 } else { bound },
         choices: asked.choices,
-        images: if call == Call::ImageGenerations { asked.choices } else { 0 },
+        images: if call.makes_images() || model.kind == ModelKind::GeminiImage { asked.choices } else { 0 },
+        image_tokens: model.image_tokens.tokens(false),
+        bounded: !call.makes_images(),
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
         tokenizer: model.tokenizer,

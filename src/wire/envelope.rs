@@ -5,8 +5,10 @@
 //! What the gateway believes must be what the upstream will read: a governed member twice, or under a name that a
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
+use super::images::{ImageMembers, Modalities};
 use super::prompt::{self, Member};
 use crate::core::estimate::Prompt;
+use crate::core::images::ImageWishes;
 use crate::core::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -19,7 +21,7 @@ pub const DEPTH_MAX: usize = 128;
 
 /// The largest token bound or number of answers that is not absurd.
 const TOKENS_MAX: u64 = 100_000_000;
-const CHOICES_MAX: u64 = 128;
+pub(super) const CHOICES_MAX: u64 = 128;
 
 /// What the gateway needs to know of a request body.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub struct Envelope<'a> {
     pub prompt: Prompt,
     /// How many answers are asked for.
     pub choices: u64,
+    /// How images should be.
+    pub wishes: ImageWishes,
+    /// What an answer should consist of.
+    pub modalities: Modalities,
     /// Where to edit.
     pub places: Places,
 }
@@ -117,6 +123,7 @@ struct Governed<'a> {
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
+    images: ImageMembers<'a>,
     prompt: Prompt,
 }
 
@@ -161,7 +168,20 @@ impl<'a> Governed<'a> {
         let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
-        Ok(Envelope { model, stream, affinity, opening, previous, prompt: self.prompt, choices, places })
+        let (wishes, modalities) = (self.images.wishes(), self.images.modalities(|raw| span(raw, text)));
+        let prompt = self.prompt;
+        Ok(Envelope {
+            model,
+            stream,
+            affinity,
+            opening,
+            previous,
+            prompt,
+            choices,
+            wishes,
+            modalities,
+            places,
+        })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -234,6 +254,8 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 }
             } else if name == "user" {
                 self.user = map.next_value()?;
+            } else if self.images.concerns(&name) {
+                self.images.record(&name, map.next_value()?);
             } else {
                 self.misspelled = self.misspelled.or_else(|| folded(&name));
                 map.next_value::<IgnoredAny>()?;
@@ -275,12 +297,17 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Text<'a> {
 
 /// The governed member that a case-folding parser would take `name` for, if any.
 fn folded(name: &str) -> Option<&'static str> {
+    MEMBERS.into_iter().chain(PROMPT).find(|member| folds_to(name, member))
+}
+
+/// Whether a case-folding parser would take `name` for this member.
+pub(super) fn folds_to(name: &str, member: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',  // long s, which folds to s
         '\u{212a}' => 'k', // Kelvin sign, which folds to k
         other => other.to_ascii_lowercase(),
     };
-    MEMBERS.into_iter().chain(PROMPT).find(|member| member.chars().eq(name.chars().map(fold)))
+    member.chars().eq(name.chars().map(fold))
 }
 
 fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {

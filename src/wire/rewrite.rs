@@ -40,6 +40,9 @@ pub struct Rewriter<F> {
     written_any: bool,
     keeping: bool,
     kept: BytesMut,
+    /// The member under way is `data`.
+    counting: bool,
+    items: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,8 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             written_any: false,
             keeping: false,
             kept: BytesMut::new(),
+            counting: false,
+            items: None,
         }
     }
 
@@ -102,6 +107,12 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
     #[must_use]
     pub fn usage(&self) -> Option<&[u8]> {
         (!self.kept.is_empty() && !self.keeping).then_some(&self.kept)
+    }
+
+    /// How many objects the list `data` has so far; `None` before it.
+    #[must_use]
+    pub fn items(&self) -> Option<u64> {
+        self.items
     }
 
     fn between(&mut self, byte: u8, out: &mut BytesMut) {
@@ -147,6 +158,10 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         let name = if self.name.len() > NAME_MAX { None } else { plain_name(&self.name) };
         let name = name.unwrap_or_default();
         self.action = (self.rule)(&name);
+        self.counting = name == "data";
+        if self.counting {
+            self.items = Some(0);
+        }
         self.keeping = name == "usage";
         if self.keeping {
             self.kept.clear();
@@ -196,7 +211,12 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             }
             match byte {
                 b'"' => self.in_string = true,
-                b'[' | b'{' => self.depth += 1,
+                b'[' | b'{' => {
+                    if self.counting && self.depth == 1 {
+                        self.items = self.items.map(|items| items + 1);
+                    }
+                    self.depth += 1;
+                }
                 // At depth 0 these end a number or a literal and belong to the object around it.
                 b']' | b'}' | b',' if self.depth == 0 => return Some(at),
                 b']' | b'}' => {

@@ -34,6 +34,7 @@ impl Chat {
             "usage" if hide_usage => Action::Drop,
             _ => identity.action(name),
         });
+        out.out.reserve(data.len() + 64);
         out.out.extend_from_slice(b"data: ");
         rewriter.push(data, &mut out.out);
         out.out.extend_from_slice(b"\n\n");
@@ -59,6 +60,7 @@ impl Language for Chat {
         if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
             return out.error_event(data, self.is_finished());
         }
+        out.images += chunk.images;
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
         if let Some(usage) = chunk.usage {
