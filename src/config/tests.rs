@@ -196,3 +196,27 @@ proptest! {
         let _ = read(&sample[..at]);
     }
 }
+
+/// Goal: what a model accepts of images is read, and a list that says nothing, or something odd, is a problem.
+#[test]
+fn image_rules_are_read() {
+    let with =
+        |members: &str| sample().replace("    kind: chat\n", &format!("    kind: image\n    {members}\n"));
+    let config = read(&with(r#"sizes: ["1024x1024", auto]"#)).unwrap().config;
+    let rules = &config.models[0].images;
+    assert_eq!(rules.sizes.as_deref(), Some(&["1024x1024".into(), "auto".into()][..]));
+    assert!(rules.are_any() && rules.qualities.is_none() && rules.most.is_none());
+    let config = read(&with(
+        "aspect_ratios: [\"1:1\"]\n    image_sizes: [1K]\n    qualities: [low]\n    images_max: 4",
+    ));
+    assert_eq!(config.unwrap().config.models[0].images.most, Some(4));
+    for (members, problem) in [
+        ("sizes: []", "models[0].sizes: must not be empty"),
+        ("sizes: [1024]", "models[0].sizes[0]: must be a text"),
+        ("qualities: [\"a b\"]", "models[0].qualities[0]: must be 1 to 32 printable characters"),
+        ("images_max: 0", "models[0].images_max: must be between 1 and 128"),
+        ("size: [auto]", "models[0].size: is unknown (did you mean sizes?)"),
+    ] {
+        assert!(problems(&with(members)).contains(problem), "{}", problems(&with(members)));
+    }
+}
