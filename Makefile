@@ -3,7 +3,7 @@
 
 CLIENTS := target/clients
 
-.PHONY: run test lint bench clients build-needs test-needs
+.PHONY: run test test-long lint bench clients build-needs test-needs
 
 run: build-needs
 	cargo run --release --quiet -- run -c conf/quickstart.yaml
@@ -12,6 +12,13 @@ test: test-needs lint clients
 	cargo test --all-targets
 	cargo test --doc
 	cargo test --manifest-path tests/schedules/Cargo.toml --target-dir target/schedules
+
+# What takes too long for every change: about a quarter of an hour on two cores, half of it for the release build. The
+# store with its disk failing at every operation, 300 kills under load, 100,000 requests against a reference ledger, every
+# kind of limit a hundred times, 1,000 reloads.
+test-long: test-needs build-needs
+	TIDEGATE_LONG=1 cargo test --release --lib -- --ignored store::
+	TIDEGATE_LONG=1 cargo test --release --test it -- --nocapture --test-threads 1 crash:: disk:: reference:: limits:: reload:: hang_up_phases::
 
 lint: build-needs
 	cargo fmt --check
@@ -45,3 +52,4 @@ test-needs:
 	@command -v promtool >/dev/null || scripts/install prometheus
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || scripts/install python3 python3-venv
 	@command -v node >/dev/null || scripts/install nodejs npm
+	@command -v prlimit >/dev/null || scripts/install util-linux

@@ -10,6 +10,7 @@ use http::Response;
 use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
 use serde_json::json as object;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest body of a change, in bytes.
@@ -38,6 +39,7 @@ impl Admin {
         let Some(body) = read(session).await else { return text(413, "the body is too large or too slow\n") };
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let changed = match parts.as_slice() {
+            ["reload"] => return self.reload().await,
             ["accounts"] => self.create_account(&body).await,
             ["accounts", id, "credit"] => self.credit(id, &body).await,
             ["keys"] => self.create_key(&body).await,
@@ -47,6 +49,16 @@ impl Admin {
             _ => return text(404, "not found\n"),
         };
         changed.unwrap_or_else(|rejected| rejection(&rejected))
+    }
+
+    /// Loads the configuration again; what is wrong with it is in the answer, and nothing has changed then.
+    async fn reload(&self) -> Response<Vec<u8>> {
+        let reload = Arc::clone(&self.reload);
+        match tokio::task::spawn_blocking(move || reload.reload()).await {
+            Ok(Ok(report)) => json(200, &report),
+            Ok(Err(problems)) => json(400, &object!({"error": problems.to_string()})),
+            Err(_) => text(500, "the reload broke off\n"),
+        }
     }
 
     async fn create_account(&self, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {

@@ -8,6 +8,7 @@ pub mod guard;
 
 use crate::core::api::Api;
 use crate::proxy::{Directory, Inspector, Question};
+use crate::runtime::reload::Reload;
 use crate::store::{Bank, Health};
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
@@ -51,6 +52,8 @@ pub struct Admin {
     pub inspector: Inspector,
     /// What `/accounts` and `/keys` show and change.
     pub directory: Arc<Directory>,
+    /// What `POST /reload` asks.
+    pub reload: Arc<Reload>,
     /// Whether `/readyz` can say that what is paid for is written down.
     pub bank: Arc<Bank>,
     /// Who may see what is not open to all.

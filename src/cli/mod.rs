@@ -5,10 +5,13 @@ mod check;
 mod classify;
 mod credit;
 mod explain;
+mod healthcheck;
 mod keys;
 mod ledger;
+mod reload;
 mod run;
 mod sandbox;
+mod schema;
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +50,10 @@ enum Command {
         /// How much the gateway says of itself: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
+        /// Take the place of a running gateway with the same configuration: waits until SIGQUIT tells that one to hand its
+        /// listeners and its ledger over.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Check a configuration and report every problem in it.
     Check {
@@ -65,6 +72,16 @@ enum Command {
         #[command(flatten)]
         admin: admin::Listener,
     },
+    /// Load the configuration of a running gateway again, and tell what has changed.
+    Reload {
+        #[command(flatten)]
+        admin: admin::Listener,
+    },
+    /// Tell by the exit code whether a gateway is ready.
+    Healthcheck {
+        #[command(flatten)]
+        admin: admin::Listener,
+    },
     /// Keys for clients.
     Keys {
         #[command(subcommand)]
@@ -77,6 +94,8 @@ enum Command {
         #[command(subcommand)]
         command: ledger::Command,
     },
+    /// Print the JSON schema of the configuration.
+    Schema,
     /// Run a scripted OpenAI-compatible upstream for trials and tests.
     Sandbox {
         /// Where to listen.
@@ -90,15 +109,18 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match (cli.command, cli.test) {
-        (Some(Command::Run { config, log_level }), false) => run::run(&config, log_level),
+        (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
         (Some(Command::Check { config }), _) => check::check(&config),
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
+        (Some(Command::Reload { admin }), false) => reload::run(&admin),
+        (Some(Command::Healthcheck { admin }), false) => healthcheck::run(&admin),
         (Some(Command::Keys { command }), false) => keys::run(&command),
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
         (Some(Command::Ledger { command }), false) => ledger::run(&command),
+        (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
     };

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the gateway to its end.
-pub(super) fn run(path: &Path, level: log::LevelFilter) -> Ended {
+pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended {
     start_log(level);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
@@ -23,13 +23,13 @@ pub(super) fn run(path: &Path, level: log::LevelFilter) -> Ended {
     }
     let drain = loaded.config.server.drain;
     let greeting = greeting(&loaded.config, &loaded.minted);
-    let assembly = match Assembly::new(loaded.config, Box::new(io::stdout())) {
+    let assembly = match Assembly::new(path, loaded.config, Box::new(io::stdout()), upgrade) {
         Ok(assembly) => assembly,
         Err(e) => return complain(EXIT_RUNTIME, e),
     };
     say(greeting);
-    let readiness = assembly.readiness();
-    assembly.run(Box::new(LameDuck { readiness, drain }), || std::process::exit(0));
+    let (readiness, reload) = (assembly.readiness(), assembly.reload());
+    assembly.run(Box::new(LameDuck { readiness, drain, reload }), || std::process::exit(0));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use super::reader::{Item, Object};
 use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
-use super::{classify, limits, name, secret, tls};
+use super::{classify, limits, name, secret, tls, unsupported};
 use crate::core::api::Api;
 use crate::core::health::Times;
 use http::{HeaderName, Uri};
@@ -129,6 +129,7 @@ fn channel(
     let stream_usage = flag("stream_usage", true);
     let trusted = flag("trusted", false);
     let apis = object.get("apis").map_or_else(|| spoken_by(provider), |item| apis(&item));
+    let unsupported = unsupported::unsupported(object.get("unsupported"));
     let status_map = object.get("status_map").map(|item| classify::status_map(&item)).unwrap_or_default();
     let limits = limits::limits(object.get("limits"));
     let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
@@ -151,6 +152,7 @@ fn channel(
         models: served?,
         apis,
         stream_usage: stream_usage?,
+        unsupported,
         status_map,
         context_window,
         http2: http2?,

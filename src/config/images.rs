@@ -12,7 +12,6 @@ pub(super) fn rules(object: &Object<'_>) -> ImageRules {
         qualities: listed(object.get("qualities")),
         aspect_ratios: listed(object.get("aspect_ratios")),
         image_sizes: listed(object.get("image_sizes")),
-        most: object.get("images_max").and_then(|item| item.number(1..=128)),
     }
 }
 

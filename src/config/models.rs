@@ -2,7 +2,7 @@
 
 use super::reader::Item;
 use super::types::Model;
-use super::{images, limits, price};
+use super::{images, keys, limits, price, unsupported};
 use crate::core::api::ModelKind;
 use crate::core::estimate::{Family, ImageRule};
 use std::collections::HashSet;
@@ -29,6 +29,9 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let id = object.required("id").and_then(|item| id(&item, seen));
     let count = |name| object.get(name).and_then(|item| item.number(1..=1_000_000_000));
     let kind = object.get("kind").map_or(Some(ModelKind::Chat), |item| item.one_of(&KINDS));
+    let choices_max = object.get("n_max").and_then(|item| item.number(1..=128));
+    let unsupported = unsupported::unsupported(object.get("unsupported"));
+    let created = object.get("created").and_then(|item| keys::date(&item));
     let verification = object.get("verification").map(|item| item.one_of(&[("telegram", ())]));
     let (context_window, output_max) = (count("context_window"), count("output_max"));
     let tariff = price::tariff(&object, id.as_deref().unwrap_or_default(), kind);
@@ -48,8 +51,11 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
         images,
         id,
         kind: kind?,
+        created,
         context_window,
         output_max,
+        choices_max,
+        unsupported,
         verification: verification.is_some(),
     })
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Treatment;
 use proptest::prelude::*;
 
 const ZERO: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
@@ -169,6 +170,56 @@ fn secrets_have_sources() {
     assert!(!problems(&broken).contains("se cret"), "{}", problems(&broken));
 }
 
+/// Goal: members that are not taken are read as written; what cannot be left out, or is no member, is a problem.
+#[test]
+fn members_that_are_not_taken() {
+    let with =
+        |list: &str| sample().replace("    output_max: 128000\n", &format!("    unsupported: {list}\n"));
+    let config =
+        read(&with("{ logprobs: reject, seed: drop, reasoning.effort: drop, n: reject }")).unwrap().config;
+    let unsupported = &config.models[0].unsupported;
+    assert_eq!(unsupported.treatment("logprobs"), Some(Treatment::Reject));
+    assert_eq!(unsupported.treatment("reasoning.effort"), Some(Treatment::Drop));
+    assert_eq!(unsupported.treatment("reasoning"), None);
+    for (list, problem) in [
+        ("{ seed: ignore }", "reject, drop"),
+        ("{ max_tokens: drop }", "cannot be dropped"),
+        ("{ stream_options.x: drop }", "needs or sets itself"),
+        ("{ model: reject }", "needs or sets itself"),
+        ("{ a.b.c: drop }", "is no member of a request"),
+        ("{ \"\": drop }", "is no member of a request"),
+        ("[seed]", "must be a mapping"),
+    ] {
+        assert!(problems(&with(list)).contains(problem), "{list}: {}", problems(&with(list)));
+    }
+}
+
+/// Goal: origins are those that browsers name; there is no CORS without the section.
+#[test]
+fn pages_are_named_by_their_origin() {
+    let with = |cors: &str| sample().replace("errors:", &format!("cors: {cors}\nerrors:"));
+    assert_eq!(read(&sample()).unwrap().config.cors, None);
+    let text = "{ origins: [\"https://a.example\", \"http://localhost:3000\"], headers: [x-a], max_age: 1h }";
+    let cors = read(&with(text)).unwrap().config.cors.unwrap();
+    assert_eq!(cors.origins, ["https://a.example".into(), "http://localhost:3000".into()]);
+    assert_eq!((cors.headers.len(), cors.max_age.as_secs()), (1, 3600));
+    assert!(read(&with("{ origins: [\"*\"] }")).unwrap().config.cors.unwrap().origins.is_empty());
+    for origin in [
+        "https://a.example/",
+        "a.example",
+        "https://A.example",
+        "ftp://a.example",
+        "null",
+        "https://u@a.example",
+    ] {
+        let told = problems(&with(&format!("{{ origins: [{origin:?}] }}")));
+        assert!(told.contains("cors.origins[0]: is no origin"), "{origin}: {told}");
+    }
+    assert!(problems(&with("{ origins: [\"*\", \"https://a.example\"] }")).contains("is no origin"));
+    assert!(problems(&with("{ origins: [] }")).contains("must not be empty"));
+    assert!(problems(&with("{}")).contains("has no origins"));
+}
+
 /// Goal: the files of the repository are right: the quick start without a warning, the others without a problem.
 #[test]
 fn shipped_files_are_right() {
@@ -205,16 +256,13 @@ fn image_rules_are_read() {
     let config = read(&with(r#"sizes: ["1024x1024", auto]"#)).unwrap().config;
     let rules = &config.models[0].images;
     assert_eq!(rules.sizes.as_deref(), Some(&["1024x1024".into(), "auto".into()][..]));
-    assert!(rules.are_any() && rules.qualities.is_none() && rules.most.is_none());
-    let config = read(&with(
-        "aspect_ratios: [\"1:1\"]\n    image_sizes: [1K]\n    qualities: [low]\n    images_max: 4",
-    ));
-    assert_eq!(config.unwrap().config.models[0].images.most, Some(4));
+    assert!(rules.are_any() && rules.qualities.is_none());
+    let config = read(&with("aspect_ratios: [\"1:1\"]\n    image_sizes: [1K]\n    qualities: [low]"));
+    assert_eq!(config.unwrap().config.models[0].images.image_sizes.as_deref(), Some(&["1K".into()][..]));
     for (members, problem) in [
         ("sizes: []", "models[0].sizes: must not be empty"),
         ("sizes: [1024]", "models[0].sizes[0]: must be a text"),
         ("qualities: [\"a b\"]", "models[0].qualities[0]: must be 1 to 32 printable characters"),
-        ("images_max: 0", "models[0].images_max: must be between 1 and 128"),
         ("size: [auto]", "models[0].size: is unknown (did you mean sizes?)"),
     ] {
         assert!(problems(&with(members)).contains(problem), "{}", problems(&with(members)));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the public listener shows of itself over TLS.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The file of the certificate and those between it and the authority, in PEM.
     pub cert: PathBuf,
@@ -39,12 +39,25 @@ fn path(item: &Item<'_>) -> Option<PathBuf> {
     Some(item.reader.folder.join(item.text()?))
 }
 
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// A sentence on the file that cannot be used.
+    pub(crate) fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+        let told = |path: &PathBuf, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let certs =
+            CertificateDer::pem_file_iter(&self.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let certs = certs.map_err(|e| told(&self.cert, &e))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| told(&self.key, &e))?;
+        Ok((certs, key))
+    }
+}
+
 /// The certificate and the key are what they should be, and belong together.
 fn check(tls: &Tls) -> Result<(), String> {
-    let told = |path: &PathBuf, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let certs = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certs = certs.map_err(|e| told(&tls.cert, &e))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|e| told(&tls.key, &e))?;
+    let (certs, key) = tls.read()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let checked = config.and_then(|config| config.with_no_client_auth().with_single_cert(certs, key));

@@ -8,7 +8,9 @@ use crate::core::health::Times;
 use crate::core::images::ImageRules;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The public listener.
     pub server: Server,
@@ -24,6 +26,8 @@ pub struct Config {
     pub admin: Admin,
     /// How errors are told.
     pub errors: Errors,
+    /// Which pages of other origins may call from a browser.
+    pub cors: Option<Policy>,
     /// Models, in the order of the file.
     pub models: Vec<Model>,
     /// Channels, in the order of the file.
@@ -45,7 +49,7 @@ pub struct Config {
 }
 
 /// The public listener and its bounds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// Where clients connect.
     pub listen: Vec<SocketAddr>,
@@ -80,7 +84,7 @@ pub struct Server {
 }
 
 /// The admin listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
     /// Where operators and Prometheus connect.
     pub listen: SocketAddr,
@@ -91,14 +95,14 @@ pub struct Admin {
 }
 
 /// The embedded store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Store {
     /// The folder of its file.
     pub path: PathBuf,
 }
 
 /// How errors are told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Errors {
     /// The status for a model that nobody serves: 503, or 404 (spec 2.3).
     pub unknown_model: u16,
@@ -116,23 +120,29 @@ pub struct Retry {
 }
 
 /// The scripted upstream inside this process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
     /// Where it listens.
     pub listen: SocketAddr,
 }
 
 /// A model on offer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The public id.
     pub id: String,
     /// What it produces.
     pub kind: ModelKind,
+    /// Since when it is on offer, in Unix seconds.
+    pub created: Option<u64>,
     /// Input and output tokens that fit together.
     pub context_window: Option<u64>,
     /// Output tokens of one answer.
     pub output_max: Option<u64>,
+    /// Answers of one call.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Whether slow requests are tried at a second channel beside the first.
     pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
@@ -185,7 +195,7 @@ pub struct BaseUrl {
 }
 
 /// One way to reach a provider.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
     /// Its name.
     pub id: String,
@@ -203,6 +213,8 @@ pub struct Channel {
     pub apis: Vec<Api>,
     /// Whether it can be asked for usage in streams (spec 1.6).
     pub stream_usage: bool,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Statuses of this upstream, and those that they are taken for (spec 3.4).
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.
@@ -247,7 +259,7 @@ pub struct Timeouts {
 }
 
 /// The owner of keys.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// Its name.
     pub id: String,
@@ -274,7 +286,7 @@ pub enum Billing {
 }
 
 /// A key of a client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     /// Its public name, for logs.
     pub id: String,
@@ -288,6 +300,8 @@ pub struct Key {
     pub expires: Option<u64>,
     /// SHA-256 of the whole key.
     pub digest: [u8; 32],
+    /// Whether it was made for this process, because the file says `generate: true`.
+    pub minted: bool,
     /// The models it may use, as written: `*`, `prefix/*` or an exact id.
     pub models: Vec<String>,
     /// Its group.

@@ -15,11 +15,11 @@ use std::time::Duration;
 pub struct ChannelHealth {
     pub(super) seat: Seat,
     /// The channel itself.
-    pub unit: Unit,
+    pub unit: Arc<Unit>,
     /// The models on it, by [`Candidate::slot`].
-    pub models: Vec<Unit>,
+    pub models: Vec<Arc<Unit>>,
     /// Its credentials, in the order of the configuration.
-    pub credentials: Vec<Unit>,
+    pub credentials: Vec<Arc<Unit>>,
     /// Its own limits (spec 6.6).
     limits: Arc<Limits>,
 }
@@ -52,7 +52,7 @@ impl Visit {
     pub(super) fn units(&self) -> impl Iterator<Item = (&Unit, Entry)> {
         let of_credential = self.credential.and_then(|index| self.health.credentials.get(index));
         let units = [Some(&self.health.unit), self.health.models.get(self.slot), of_credential];
-        units.into_iter().zip(self.entries).filter_map(|(unit, entry)| Some((unit?, entry)))
+        units.into_iter().zip(self.entries).filter_map(|(unit, entry)| Some((&**unit?, entry)))
     }
 
     /// The request has used so many tokens; without this word it has used none.
@@ -74,15 +74,24 @@ impl ChannelHealth {
     /// A channel that is well, with so many models and credentials, whose hot state is at this place.
     #[must_use]
     pub fn new(seat: Seat, models: usize, credentials: usize, limits: Arc<Limits>) -> Self {
-        let units = |count: usize| std::iter::repeat_with(Unit::default).take(count).collect();
-        let health = Self {
-            seat,
-            unit: Unit::default(),
-            models: units(models),
-            credentials: units(credentials),
-            limits,
-        };
+        let units = |count: usize| std::iter::repeat_with(Arc::default).take(count).collect();
+        let health = Self::of(seat, Arc::default(), (units(models), units(credentials)), limits);
         health.calm_down(0);
+        health
+    }
+
+    /// A channel with units that may have been another's: what stays the same over a change of the configuration keeps
+    /// its state (spec 9.7, 12.3).
+    #[must_use]
+    pub fn of(
+        seat: Seat,
+        unit: Arc<Unit>,
+        (models, credentials): (Vec<Arc<Unit>>, Vec<Arc<Unit>>),
+        limits: Arc<Limits>,
+    ) -> Self {
+        let health = Self { seat, unit, models, credentials, limits };
+        // Whether all is well is found out by the first look.
+        health.trouble();
         health
     }
 
@@ -126,7 +135,7 @@ impl ChannelHealth {
 
     /// Looks whether all is well, so that the next draws need not.
     pub(super) fn calm_down(&self, now: u64) {
-        let well = |unit: &Unit| unit.standing(now) == Standing::Up && unit.share(now) >= 1.0;
+        let well = |unit: &Arc<Unit>| unit.standing(now) == Standing::Up && unit.share(now) >= 1.0;
         self.seat.hot().calm();
         let mut units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
         // Whether tokens a minute leave room depends on the request, so that has to be looked at every time.

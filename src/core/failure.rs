@@ -237,4 +237,13 @@ impl Verdict {
             retry_after: None,
         }
     }
+
+    /// The same about a call that many upstreams do not know: that this one does not is held against nothing of it.
+    #[must_use]
+    pub fn of_optional_call(mut self) -> Self {
+        if matches!(self.class, Class::Misconfigured | Class::ModelMissing | Class::NotUnderstood) {
+            self.effect = Effect::None;
+        }
+        self
+    }
 }

@@ -19,8 +19,6 @@ pub struct ImageRules {
     pub aspect_ratios: Listed,
     /// Values of `image_config.image_size`.
     pub image_sizes: Listed,
-    /// How many images one request may ask for.
-    pub most: Option<u64>,
 }
 
 /// How a request wants its images; what it does not say is `None`, and what is no text is an empty one.
@@ -43,8 +41,6 @@ pub struct ImageWishes {
 pub enum ImageFault {
     /// This member has a value that is not among those accepted.
     NotListed(&'static str, Arc<[Box<str>]>),
-    /// More images are asked for than this.
-    TooMany(u64),
     /// This member may be read in more than one way.
     Doubtful(&'static str),
 }
@@ -56,12 +52,12 @@ impl ImageRules {
         *self != Self::default()
     }
 
-    /// Checks a request for `count` images.
+    /// Checks a request.
     ///
     /// # Errors
     ///
     /// The first [`ImageFault`].
-    pub fn check(&self, wishes: &ImageWishes, count: u64) -> Result<(), ImageFault> {
+    pub fn check(&self, wishes: &ImageWishes) -> Result<(), ImageFault> {
         if let Some(member) = wishes.doubtful.filter(|_| self.are_any()) {
             return Err(ImageFault::Doubtful(member));
         }
@@ -77,10 +73,7 @@ impl ImageRules {
                 return Err(ImageFault::NotListed(member, Arc::clone(listed)));
             }
         }
-        match self.most {
-            Some(most) if count > most => Err(ImageFault::TooMany(most)),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -90,7 +83,6 @@ impl ImageFault {
     pub fn member(&self) -> &'static str {
         match self {
             Self::NotListed(member, _) | Self::Doubtful(member) => member,
-            Self::TooMany(_) => "n",
         }
     }
 
@@ -112,22 +104,19 @@ mod tests {
     /// Goal: listed values pass, byte for byte; others and what is no text do not; what is not said or not listed passes.
     #[test]
     fn lists_decide() {
-        let rules =
-            ImageRules { sizes: listed(&["1024x1024", "auto"]), most: Some(2), ..ImageRules::default() };
+        let rules = ImageRules { sizes: listed(&["1024x1024", "auto"]), ..ImageRules::default() };
         let size = |size: &str| ImageWishes { size: Some(size.into()), ..ImageWishes::default() };
         for good in ["1024x1024", "auto"] {
-            assert_eq!(rules.check(&size(good), 2), Ok(()));
+            assert_eq!(rules.check(&size(good)), Ok(()));
         }
         for bad in ["512x512", "Auto", " auto", "1024X1024", ""] {
-            let fault = rules.check(&size(bad), 1).unwrap_err();
+            let fault = rules.check(&size(bad)).unwrap_err();
             assert!(fault.is_of_size() && fault.member() == "size", "{bad}");
         }
-        assert_eq!(
-            rules.check(&ImageWishes { quality: Some("x".into()), ..ImageWishes::default() }, 1),
-            Ok(())
-        );
-        assert_eq!(rules.check(&ImageWishes::default(), 3), Err(ImageFault::TooMany(2)));
-        assert_eq!(ImageRules::default().check(&size("?"), 100), Ok(()));
+        let quality = ImageWishes { quality: Some("x".into()), ..ImageWishes::default() };
+        assert_eq!(rules.check(&quality), Ok(()));
+        assert_eq!(rules.check(&ImageWishes::default()), Ok(()));
+        assert_eq!(ImageRules::default().check(&size("?")), Ok(()));
     }
 
     /// Goal: each list guards its own member; what may be read twice is refused only where there is a rule.
@@ -148,11 +137,11 @@ mod tests {
             (ImageRules { aspect_ratios: no.clone(), ..none.clone() }, "image_config.aspect_ratio", true),
             (ImageRules { image_sizes: no, ..none.clone() }, "image_config.image_size", true),
         ] {
-            let fault = rules.check(&all, 1).unwrap_err();
+            let fault = rules.check(&all).unwrap_err();
             assert_eq!((fault.member(), fault.is_of_size()), (member, of_size));
             let doubtful = ImageWishes { doubtful: Some("size"), ..ImageWishes::default() };
-            assert_eq!(rules.check(&doubtful, 1), Err(ImageFault::Doubtful("size")));
-            assert_eq!(none.check(&doubtful, 1), Ok(()));
+            assert_eq!(rules.check(&doubtful), Err(ImageFault::Doubtful("size")));
+            assert_eq!(none.check(&doubtful), Ok(()));
         }
     }
 }

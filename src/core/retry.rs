@@ -17,23 +17,27 @@ pub struct Budget {
     left: AtomicU64,
     /// The last second for which the bucket was refilled.
     second: AtomicU64,
-    per_request: u64,
+    per_request: AtomicU64,
     spent: AtomicU64,
 }
 
 impl Budget {
     /// A full bucket that gains `ratio` for each request, and one for each second.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio of 0 to 10")]
     pub fn new(ratio: f64) -> Self {
-        let per_request = (ratio.clamp(0.0, 10.0) * UNIT as f64) as u64;
+        let per_request = AtomicU64::new(millionths(ratio));
         let left = AtomicU64::new(u64::from(CAPACITY) * UNIT);
         Self { left, second: AtomicU64::new(0), per_request, spent: AtomicU64::new(0) }
     }
 
+    /// From now on the bucket gains this for each request.
+    pub fn set_ratio(&self, ratio: f64) {
+        self.per_request.store(millionths(ratio), Ordering::Relaxed);
+    }
+
     /// A request has begun.
     pub fn deposit(&self) {
-        self.add(self.per_request);
+        self.add(self.per_request.load(Ordering::Relaxed));
     }
 
     /// Takes one extra attempt at `now` (nanoseconds), if there is one.
@@ -68,6 +72,11 @@ impl Budget {
             Some(left.saturating_add(more).min(full))
         });
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio of 0 to 10")]
+fn millionths(ratio: f64) -> u64 {
+    (ratio.clamp(0.0, 10.0) * UNIT as f64) as u64
 }
 
 #[cfg(test)]

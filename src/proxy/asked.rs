@@ -25,6 +25,8 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     /// How many answers are asked for.
     pub(super) choices: u64,
+    /// The member that asks for so many.
+    pub(super) choices_param: &'static str,
     /// What the model is given to read.
     pub(super) prompt: Prompt,
     /// The response that this one goes on from, as it stands, and where.
@@ -35,6 +37,8 @@ pub(super) struct Asked {
     pub(super) wishes: ImageWishes,
     /// What an answer should consist of.
     pub(super) modalities: Modalities,
+    /// What separates the parts of the body, where it is a form.
+    pub(super) form: Option<Boundary>,
     /// Where to edit.
     pub(super) places: Places,
 }
@@ -48,20 +52,33 @@ pub(super) struct Asked {
 /// # Cancel safety
 ///
 /// May be dropped; a large body is still read to its end, for nobody.
-pub(super) async fn read(body: &Bytes, form: Option<&Boundary>) -> Result<Asked, Stop> {
-    if body.len() <= INLINE_MAX {
-        return Ok(parse(body, form)?);
-    }
-    let (body, form) = (body.clone(), form.cloned());
-    match tokio::task::spawn_blocking(move || parse(&body, form.as_ref())).await {
-        Ok(asked) => Ok(asked?),
-        Err(_) => Err(Stop::Failure(Failure::Internal)),
-    }
+pub(super) async fn read(body: &Bytes, form: Option<Boundary>) -> Result<Asked, Stop> {
+    let text = body.clone();
+    Ok(off_thread(body.len(), move || parse(&text, form)).await??)
 }
 
-fn parse(body: &[u8], form: Option<&Boundary>) -> Result<Asked, Refusal> {
+/// Runs work on a body of this size: at once, or where it keeps nobody waiting if it may take long.
+///
+/// # Errors
+///
+/// [`Failure::Internal`] if it ends in a panic.
+///
+/// # Cancel safety
+///
+/// May be dropped; work on a large body is still done to its end, for nobody.
+pub(super) async fn off_thread<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Stop> {
+    if size <= INLINE_MAX {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Stop::Failure(Failure::Internal))
+}
+
+fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
     if let Some(boundary) = form {
-        return Ok(EditForm::parse(body, boundary)?.into());
+        return Ok(of_form(EditForm::parse(body, &boundary)?, boundary));
     }
     let envelope = Envelope::parse(body)?;
     Ok(Asked {
@@ -72,27 +89,29 @@ fn parse(body: &[u8], form: Option<&Boundary>) -> Result<Asked, Refusal> {
         model: envelope.model.into_owned(),
         stream: envelope.stream,
         choices: envelope.choices,
+        choices_param: envelope.choices_param,
         prompt: envelope.prompt,
         previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
         wishes: envelope.wishes,
         modalities: envelope.modalities,
+        form: None,
         places: envelope.places,
     })
 }
 
-impl From<EditForm> for Asked {
-    fn from(form: EditForm) -> Self {
-        Self {
-            model: form.model,
-            stream: form.stream,
-            choices: form.choices,
-            prompt: form.prompt,
-            previous: None,
-            affinity: form.user.map(|user| digest(user.as_bytes())),
-            wishes: form.wishes,
-            modalities: Modalities::Settled,
-            places: Places { model: form.place, usage: UsageOption::NoOptions(None), bounds: Vec::new() },
-        }
+fn of_form(form: EditForm, boundary: Boundary) -> Asked {
+    Asked {
+        model: form.model,
+        stream: form.stream,
+        choices: form.choices,
+        choices_param: "n",
+        prompt: form.prompt,
+        previous: None,
+        affinity: form.user.map(|user| digest(user.as_bytes())),
+        wishes: form.wishes,
+        modalities: Modalities::Settled,
+        form: Some(boundary),
+        places: Places { model: form.place, usage: UsageOption::NoOptions(None), bounds: Vec::new() },
     }
 }
 

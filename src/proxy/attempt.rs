@@ -114,7 +114,8 @@ impl Plan<'_> {
     fn ask(&self, judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
         let caller = Caller::new(&self.call.body, &self.call.public_model, self.upstream_model);
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
-        judge(&Judge { caller: &caller, custom, now: self.now })
+        let verdict = judge(&Judge { caller: &caller, custom, now: self.now });
+        if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }
     }
 
     /// Judges an answer that is a failure by its status.
@@ -156,7 +157,7 @@ impl Plan<'_> {
     }
 
     async fn whole(&self, exchange: Exchange, body: Bytes) -> Result<Answer, Failed> {
-        let Some(row) = classify::looks_failed(&body, self.call.call.api()) else {
+        let Some(row) = classify::looks_failed(&body, self.call.call) else {
             exchange.close().await;
             return Ok(Answer::Whole { body });
         };
@@ -202,7 +203,7 @@ impl Plan<'_> {
         let body = exchange.read_error_body(BytesMut::from(begun)).await;
         exchange.close().await;
         let body = classify::decoded(&body, ERROR_BODY_MAX);
-        let looks = classify::looks_failed(&body, self.call.call.api());
+        let looks = classify::looks_failed(&body, self.call.call);
         let Some(row) = looks else {
             return Verdict::new(Class::NotUnderstood, "2xx: a whole answer instead of a stream").into();
         };

@@ -8,7 +8,7 @@ use crate::core::ledger::{Ask, Insufficient, ReservationId, Settled};
 use crate::core::money::Money;
 use crate::core::price::Price;
 use crate::core::usage::Usage;
-use crate::store::Bank;
+use crate::store::{Refused, Teller};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,23 @@ pub(super) struct Need {
 }
 
 impl Need {
+    /// Of a call that makes nothing.
+    pub(super) fn nothing(tokenizer: Family) -> Self {
+        Self {
+            estimated: 0,
+            input: 0,
+            reserved_input: 0,
+            pictured: false,
+            output: 0,
+            choices: 1,
+            images: 0,
+            image_tokens: 0,
+            bounded: true,
+            stream: false,
+            tokenizer,
+        }
+    }
+
     /// Output tokens that count against tokens per minute before the call (spec 6.4).
     pub(super) fn output_ahead(&self) -> u64 {
         self.output.min(BLOCK)
@@ -61,7 +78,7 @@ impl Need {
 
 /// The money of one call.
 pub(super) struct Charge {
-    bank: Arc<Bank>,
+    teller: Arc<Teller>,
     price: Price,
     id: ReservationId,
     input: u64,
@@ -88,13 +105,13 @@ impl Charge {
     ///
     /// # Errors
     ///
-    /// [`Insufficient`] if the balance or the key's quota does not cover it; nothing is taken then.
+    /// [`Refused`] if the balance or the key's quota does not cover it, or it cannot be written; nothing is taken then.
     pub(super) fn reserve(
-        bank: &Arc<Bank>,
+        teller: &Arc<Teller>,
         price: Price,
         (account, key): (&str, &str),
         need: Need,
-    ) -> Result<Reserved, Insufficient> {
+    ) -> Result<Reserved, Refused> {
         let input = need.reserved_input;
         let fixed = price.input_cost(input).saturating_add(price.unit_cost(need.images, 0));
         let cost = |output: u64| {
@@ -109,13 +126,13 @@ impl Charge {
             least: cost(least),
             most: cost(first),
             price_version: price.version(),
-            process: bank.process(),
+            process: teller.bank().process(),
         };
-        let (id, granted) = bank.with(|ledger| ledger.reserve(&ask))?;
+        let (id, granted) = teller.reserve(&ask)?;
         let affordable = price.affordable_output(input, granted.saturating_sub(fixed)) / need.choices.max(1);
         let each = affordable.min(first);
         let charge = Self {
-            bank: Arc::clone(bank),
+            teller: Arc::clone(teller),
             price,
             id,
             input,
@@ -137,18 +154,18 @@ impl Charge {
         self.delivered = self.price.cost(delivered);
         if self.checkpoint.elapsed() >= CHECKPOINT_EVERY {
             self.checkpoint = Instant::now();
-            self.bank.with(|ledger| ledger.checkpoint(self.id, self.delivered));
+            self.teller.checkpoint(self.id, self.delivered);
         }
         // Half a block ahead, since what arrives is counted after it has arrived.
         let soon = delivered.output.saturating_add(BLOCK / 2).min(self.bound);
         while self.covered < soon {
             let block = BLOCK.min(self.bound - self.covered);
             let more = self.price.output_cost(self.input, block);
-            let extended = self.bank.with(|ledger| ledger.extend(self.id, more));
-            if extended.is_err() && delivered.output >= self.covered {
+            let extended = self.teller.extend(self.id, more);
+            if !extended && delivered.output >= self.covered {
                 return Err(Insufficient::Account);
             }
-            if extended.is_err() {
+            if !extended {
                 break;
             }
             self.covered += block;
@@ -165,7 +182,7 @@ impl Charge {
         if std::mem::replace(&mut self.settled, true) {
             return None;
         }
-        self.bank.with(|ledger| ledger.settle(self.id, cost))
+        self.teller.settle(self.id, cost)
     }
 }
 

@@ -29,10 +29,17 @@ const NAME_MAX: usize = 64;
 pub struct Directory {
     bank: Arc<Bank>,
     pool: Arc<LimitPool>,
-    configured: (Vec<config::Account>, Vec<config::Key>),
+    configured: ArcSwap<Configured>,
     current: ArcSwap<Keys>,
     /// One change at a time.
     changing: Mutex<()>,
+}
+
+/// What the configuration has of them.
+#[derive(Default)]
+struct Configured {
+    accounts: Vec<config::Account>,
+    keys: Vec<config::Key>,
 }
 
 /// An account as an operator asks for it; the limits are as in the configuration.
@@ -136,12 +143,19 @@ pub struct KeyView {
 impl Directory {
     /// The directory of a configuration and of what the store has; opening credits are booked, once each.
     pub(crate) fn new(config: &Config, bank: Arc<Bank>, pool: Arc<LimitPool>) -> Self {
-        let configured = (config.accounts.clone(), config.keys.clone());
-        let directory =
-            Self { bank, pool, configured, current: ArcSwap::default(), changing: Mutex::default() };
-        directory.book_opening_credits();
-        directory.rebuild();
+        let (configured, current, changing) = (ArcSwap::default(), ArcSwap::default(), Mutex::default());
+        let directory = Self { bank, pool, configured, current, changing };
+        directory.reconfigure(config);
         directory
+    }
+
+    /// Takes the accounts and keys of another configuration; what was made or revoked while the gateway runs stays.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (accounts, keys) = (config.accounts.clone(), config.keys.clone());
+        self.configured.store(Arc::new(Configured { accounts, keys }));
+        self.book_opening_credits();
+        self.rebuild();
     }
 
     /// The accounts and keys of this moment.
@@ -150,7 +164,8 @@ impl Directory {
     }
 
     fn book_opening_credits(&self) {
-        for account in self.configured.0.iter().filter(|account| account.billing == Billing::Prepaid) {
+        let configured = self.configured.load();
+        for account in configured.accounts.iter().filter(|account| account.billing == Billing::Prepaid) {
             let Some(credit) = account.credit else { continue };
             let booked = self.bank.with(|ledger| ledger.credit(&account.id, "opening", credit));
             if let Credited::Differs(before) = booked {
@@ -164,16 +179,18 @@ impl Directory {
 
     /// Puts the configuration and the records of the store together.
     fn rebuild(&self) {
+        let configured = self.configured.load();
         let mut accounts: Vec<Arc<Account>> =
-            self.configured.0.iter().map(|account| Arc::new(self.configured_account(account))).collect();
+            configured.accounts.iter().map(|account| Arc::new(self.configured_account(account))).collect();
         for stored in self.stored::<NewAccount>(ACCOUNT) {
             if !accounts.iter().any(|account| *account.id == *stored.id) {
                 accounts.push(Arc::new(self.made_account(&stored)));
             }
         }
         let owner = |id: &str| accounts.iter().find(|account| *account.id == *id).cloned();
-        let configured = self.configured.1.iter();
         let mut keys: Vec<(Digest, Key)> = configured
+            .keys
+            .iter()
             .filter_map(|key| Some((key.digest, self.configured_key(key, owner(&key.account)?))))
             .collect();
         keys.extend(self.stored::<StoredKey>(KEY).into_iter().filter_map(|stored| {
@@ -305,7 +322,7 @@ impl Directory {
             }
             // Also a revoked key keeps its name: what is in the log under it is told of one key alone.
             let made = self.bank.records(KEY).iter().any(|(id, _)| **id == *key.id);
-            if made || self.configured.1.iter().any(|configured| configured.id == key.id) {
+            if made || self.configured.load().keys.iter().any(|configured| configured.id == key.id) {
                 return Err(Rejected::Conflict(format!("the key {} is there already", key.id)));
             }
             let digest = mint::digest_text(&mint::digest(&secret));

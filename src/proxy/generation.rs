@@ -17,7 +17,9 @@ use crate::core::limits::{Limits, Scope};
 use crate::core::permit::Permits;
 use crate::core::quantile::Latencies;
 use crate::telemetry::metrics::{Labels, Metrics};
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub(crate) struct Generation {
     pub(crate) slots: Arc<Permits>,
     /// The status for a model that nobody serves (spec 2.3).
     pub(crate) unknown_model: u16,
+    /// Which pages of other origins may call from a browser.
+    pub(crate) cors: Option<Policy>,
     /// Models and their candidates.
     pub(crate) catalog: Catalog,
     /// Limits over all traffic.
@@ -46,9 +50,9 @@ pub(crate) struct Generation {
     /// The health of the channels.
     pub(crate) board: Board,
     /// Times to first content of each model.
-    pub(crate) latencies: Vec<Latencies>,
+    pub(crate) latencies: Vec<Arc<Latencies>>,
     /// How the estimates of each model compare to what is reported.
-    learned: Vec<Learned>,
+    learned: Vec<Arc<Learned>>,
     unlearned: Learned,
     /// Bounds of failover.
     pub(crate) retry: config::Retry,
@@ -57,32 +61,40 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Builds generation `number` of a checked configuration.
-    pub(crate) fn new(number: u64, config: &Config, metrics: &Metrics, pool: &LimitPool) -> Self {
+    /// Builds the generation of a checked configuration that follows `before`, or the first one.
+    pub(crate) fn new(config: &Config, metrics: &Metrics, pool: &LimitPool, before: Option<&Self>) -> Self {
         let seated = config.channels.iter().zip(Seat::row(config.channels.len()));
-        let channels: Vec<_> =
-            seated.map(|(channel, seat)| Arc::new(Channel::new(channel.clone(), seat, pool))).collect();
+        let channels: Vec<_> = seated
+            .map(|(channel, seat)| {
+                let known =
+                    before.and_then(|before| before.channels.iter().find(|known| *known.id == channel.id));
+                Channel::succeeding(channel, seat, pool, known)
+            })
+            .collect();
         let model_names: Vec<Arc<str>> = config.models.iter().map(|model| model.id.as_str().into()).collect();
         let channel_names: Vec<Arc<str>> = channels.iter().map(|channel| Arc::clone(&channel.id)).collect();
+        let slots = u32::try_from(config.server.max_connections).unwrap_or(u32::MAX);
+        let same_slots = before.map(|before| &before.slots).filter(|before| before.limit() == slots);
         Self {
-            number,
+            number: before.map_or(1, |before| before.number + 1),
             loaded_at: super::clock::unix().as_secs(),
-            slots: Permits::new(u32::try_from(config.server.max_connections).unwrap_or(u32::MAX)),
+            slots: same_slots.cloned().unwrap_or_else(|| Permits::new(slots)),
             server: config.server.clone(),
             unknown_model: config.errors.unknown_model,
+            cors: config.cors.clone(),
             catalog: Catalog::new(
                 config.models.iter().map(|model| catalog_model(model, config, pool)).collect(),
             ),
             limits: pool.of(Scope::Global, "", config.limits),
             trusted_proxies: config.server.trusted_proxies.iter().map(network).collect(),
-            learned: config.models.iter().map(|_| Learned::default()).collect(),
+            learned: kept(config, before, |before| &before.learned),
             unlearned: Learned::default(),
             classify: config.classify.clone(),
             board: Board::new(
                 channels.iter().map(|channel| (Arc::clone(&channel.health), channel.settings.weight)),
                 config.retry.times,
             ),
-            latencies: config.models.iter().map(|_| Latencies::default()).collect(),
+            latencies: kept(config, before, |before| &before.latencies),
             retry: config.retry,
             labels: metrics.labels(&model_names, &channel_names),
             channels,
@@ -98,13 +110,26 @@ impl Generation {
 
     /// How the estimates of a model compare to what is reported.
     pub(crate) fn learned(&self, model: ModelId) -> &Learned {
-        self.learned.get(model.index()).unwrap_or(&self.unlearned)
+        self.learned.get(model.index()).map_or(&self.unlearned, |learned| learned)
     }
 
     /// The channel of an id.
     pub(crate) fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
         self.channels.get(id.index())
     }
+}
+
+/// What is known of each model, from the generation before where the model was there.
+fn kept<T: Default>(
+    config: &Config,
+    before: Option<&Generation>,
+    known: impl Fn(&Generation) -> &Vec<Arc<T>>,
+) -> Vec<Arc<T>> {
+    let of = |model: &config::Model| {
+        let before = before?;
+        known(before).get(before.catalog.position(&model.id)?.index()).cloned()
+    };
+    config.models.iter().map(|model| of(model).unwrap_or_default()).collect()
 }
 
 fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Model {
@@ -115,6 +140,7 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
     Model {
         id: model.id.as_str().into(),
         kind: model.kind,
+        created: model.created,
         verification: model.verification,
         hedge: model.hedge,
         price: match model.tariff {
@@ -123,12 +149,23 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         },
         context_window: model.context_window,
         output_max: model.output_max,
+        choices_max: model.choices_max,
+        unsupported: model.unsupported.clone(),
+        watched: watched(model, config),
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
         images: model.images.clone(),
         limits: pool.of(Scope::Model, &model.id, model.limits),
         tiers: tiers(candidates),
     }
+}
+
+/// The names of the members of requests that the model, or a channel of it, does not take.
+fn watched(model: &config::Model, config: &Config) -> Arc<[Box<str>]> {
+    let serves = |channel: &&config::Channel| channel.models.iter().any(|(public, _)| *public == model.id);
+    let of_channels = config.channels.iter().filter(serves).flat_map(|channel| channel.unsupported.names());
+    let names: BTreeSet<&str> = model.unsupported.names().chain(of_channels).collect();
+    names.into_iter().map(Into::into).collect()
 }
 
 fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> Option<Candidate> {

@@ -80,6 +80,10 @@ impl Inspector {
     /// Brings the gauges of channels up to date, before metrics are shown.
     pub fn refresh(&self) {
         let (generation, now) = (self.0.generation.load(), self.0.clock.nanos());
+        if generation.number > 1 {
+            // Requests of an older generation may have brought series back since the last look.
+            self.0.metrics.forget_all_but(&generation.labels);
+        }
         for channel in &generation.channels {
             self.0.metrics.health().set_state(&channel.id, channel.health.overall(now).as_str());
         }
@@ -88,7 +92,7 @@ impl Inspector {
     }
 
     fn refresh_money(&self, generation: &Generation) {
-        let (money, bank) = (self.0.metrics.money(), &self.0.bank);
+        let (money, bank) = (self.0.metrics.money(), self.0.teller.bank());
         money.set_totals(bank.with(|ledger| ledger.totals()));
         let Counters { commits, failures, rows, waiting } = bank.counters();
         money.set_store(StoreCounts { commits, failures, rows, waiting, well: bank.is_well() });
@@ -204,6 +208,9 @@ fn excluded_channel(
 fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, now: u64) -> Told {
     if let Some(max) = model.too_small_for(wanted) {
         return told(&Refusal::ContextTooLong { max, count: None }.into(), generation.unknown_model);
+    }
+    if !model.exists_for(wanted.group) {
+        return told(&Refusal::UnknownModel(model.id.to_string()).into(), generation.unknown_model);
     }
     let failure = match generation.board.nothing(model.candidates(), wanted, &[], now) {
         Nothing::Missing => Failure::NowhereServed(model.id.to_string()),

@@ -9,6 +9,7 @@ use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
 use crate::core::refusal::{Failure, Refusal};
+use crate::store::Refused;
 use crate::wire::endpoint::Call;
 use crate::wire::exact::{self, Fit};
 use bytes::Bytes;
@@ -22,9 +23,14 @@ static COUNTING: Lazy<Semaphore> = Lazy::new(|| Semaphore::new(2));
 
 /// What a call may need at most.
 pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, stream: bool) -> Need {
+    if call.is_free() {
+        return Need::nothing(model.tokenizer);
+    }
     let estimated = asked.prompt.tokens(model.tokenizer, model.image_tokens);
     let own = asked.places.output_bound();
-    let bound = own.into_iter().chain(model.output_max).min().unwrap_or(OUTPUT_UNBOUNDED);
+    let unbounded = (!call.can_be_bounded()).then_some(OUTPUT_UNBOUNDED);
+    let bounds = own.into_iter().chain(model.output_max).chain(unbounded);
+    let bound = bounds.min().unwrap_or(OUTPUT_UNBOUNDED);
     Need {
         estimated: asked.prompt.text_tokens(model.tokenizer),
         input: learned.expected(estimated),
@@ -33,7 +39,7 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         choices: asked.choices,
         images: if call.makes_images() || model.kind == ModelKind::GeminiImage { asked.choices } else { 0 },
         image_tokens: model.image_tokens.tokens(false),
-        bounded: !call.makes_images(),
+        bounded: call.can_be_bounded() && !call.makes_images(),
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
         tokenizer: model.tokenizer,
@@ -89,13 +95,16 @@ pub(super) async fn reserve(
     let Some(price) = model.price.filter(|price| key.account.prepaid && !price.is_free()) else {
         return Ok(None);
     };
-    let bank = &ctx.shared.bank;
-    if !bank.is_well() {
+    let teller = &ctx.shared.teller;
+    if !teller.is_well() {
         return Err(Refusal::StoreUnavailable.into());
     }
-    let reserved = Charge::reserve(bank, price, (&key.account.id, &key.id), need);
-    let Reserved { charge, bound } = reserved.map_err(|_| Refusal::InsufficientQuota)?;
-    let durable = bank.durable();
+    let reserved = Charge::reserve(teller, price, (&key.account.id, &key.id), need);
+    let Reserved { charge, bound } = reserved.map_err(|refused| match refused {
+        Refused::Insufficient => Refusal::InsufficientQuota,
+        Refused::Unavailable => Refusal::StoreUnavailable,
+    })?;
+    let durable = teller.bank().durable();
     ctx.charge = Some(charge);
     durable.await.map_err(|_| Refusal::StoreUnavailable)?;
     Ok(bound)

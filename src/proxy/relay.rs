@@ -107,7 +107,9 @@ impl<'a> Scene<'a> {
     fn note_answer(&self, ctx: &Ctx, runner: &Runner<'_>, used_up: Option<Duration>) {
         let (board, catalog) = (&self.generation.board, &self.generation.catalog);
         board.answered(&runner.visit, runner.began.elapsed());
-        if let Some(latencies) = self.generation.latencies.get(self.call.model.index()) {
+        let latencies = self.generation.latencies.get(self.call.model.index());
+        // A count takes a moment, and says nothing about how long answers take.
+        if let Some(latencies) = latencies.filter(|_| !self.call.call.is_free()) {
             latencies.record(runner.began.elapsed());
         }
         if let Some(left) = used_up {
@@ -159,6 +161,9 @@ impl<'a> Scene<'a> {
         edits.extend(
             call.bound.into_iter().flat_map(|tokens| splice::bound_edits(&call.places, call.call, tokens)),
         );
+        // Last: what is inserted where something is cut out comes before the cut.
+        let model = self.generation.catalog.model(call.model);
+        edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
         let body = splice::splice(&call.body, edits);
         let client = &session.req_header().headers;
         let mut head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
@@ -188,7 +193,7 @@ impl<'a> Scene<'a> {
         }
         let mut nonce = [0; 12];
         // Without randomness there is no sealed id; the plain one cannot be gone on from.
-        if self.call.call != Call::Responses || getrandom::fill(&mut nonce).is_err() {
+        if !self.call.call.is_response() || getrandom::fill(&mut nonce).is_err() {
             return plain;
         }
         plain.sealed(Sealing {

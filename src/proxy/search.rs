@@ -28,7 +28,7 @@ pub(super) struct Search<'a> {
     generation: &'a Generation,
     call: &'a AdmittedCall,
     model: &'a Model,
-    /// Channels that are not asked (again), because they failed or because their time is over.
+    /// Channels that are not asked (again), because they do not take the call, failed, or have no time left.
     excluded: Vec<ChannelId>,
     attempts: u32,
     worst: Option<Verdict>,
@@ -57,7 +57,7 @@ impl<'a> Search<'a> {
             generation,
             call,
             model: generation.catalog.model(call.model)?,
-            excluded: Vec::new(),
+            excluded: call.parameters.barred.clone(),
             attempts: 0,
             worst: None,
             larger_than: None,
@@ -142,6 +142,7 @@ impl<'a> Search<'a> {
             let standing = self.generation.board.stands(candidate, now);
             let reason = match self.wanted().mismatch(candidate) {
                 Some(mismatch) => mismatch,
+                None if self.call.parameters.barred.contains(&candidate.channel) => "parameter",
                 None if self.excluded.contains(&candidate.channel) => "failed_before",
                 None if standing.is_usable() => "full",
                 None => standing.as_str(),

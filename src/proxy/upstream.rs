@@ -7,7 +7,8 @@ use super::limit_pool::LimitPool;
 use crate::config::{self, Authorities, Provider};
 use crate::core::channel::ChannelHealth;
 use crate::core::hot::Seat;
-use crate::core::limits::Scope;
+use crate::core::limits::{Limits, Scope};
+use crate::core::unit::Unit;
 use crate::wire::endpoint::Call;
 use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
@@ -53,15 +54,29 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// A channel of a new generation: the one that was there `before`, if nothing of it has changed, else one that keeps
+    /// the state of what stayed the same (spec 12.3).
+    pub(crate) fn succeeding(
+        settings: &config::Channel,
+        seat: Seat,
+        pool: &LimitPool,
+        before: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        match before.filter(|before| before.settings == *settings) {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(Self::new(settings.clone(), seat, pool, before.map(|before| &**before))),
+        }
+    }
+
     /// A channel whose name has not been resolved yet, unless it is an address; its hot state is at this seat.
-    pub(crate) fn new(settings: config::Channel, seat: Seat, pool: &LimitPool) -> Self {
+    fn new(settings: config::Channel, seat: Seat, pool: &LimitPool, before: Option<&Self>) -> Self {
+        let limits = pool.of(Scope::Channel, &settings.id, settings.limits);
+        let health = match before.filter(|before| before.settings.base_url == settings.base_url) {
+            None => ChannelHealth::new(seat, settings.models.len(), settings.credentials.len(), limits),
+            Some(before) => inherited(before, &settings, seat, limits),
+        };
         let channel = Self {
-            health: Arc::new(ChannelHealth::new(
-                seat,
-                settings.models.len(),
-                settings.credentials.len(),
-                pool.of(Scope::Channel, &settings.id, settings.limits),
-            )),
+            health: Arc::new(health),
             id: settings.id.as_str().into(),
             host: host_value(&settings.base_url),
             credentials: settings
@@ -187,6 +202,23 @@ impl Channel {
         });
         peer
     }
+}
+
+/// The health of a channel at the same place as `before`: its models and credentials keep their state, by what they are and
+/// not by where they stand in a list (spec 9.7).
+fn inherited(before: &Channel, settings: &config::Channel, seat: Seat, limits: Arc<Limits>) -> ChannelHealth {
+    let known = |list: &[Arc<Unit>], position: Option<usize>| {
+        position.and_then(|position| list.get(position)).cloned().unwrap_or_default()
+    };
+    let models = settings.models.iter().map(|served| {
+        known(&before.health.models, before.settings.models.iter().position(|known| known == served))
+    });
+    let credentials = settings.credentials.iter().map(|secret| {
+        let position = before.settings.credentials.iter().position(|known| known == secret);
+        known(&before.health.credentials, position)
+    });
+    let units = (models.collect(), credentials.collect());
+    ChannelHealth::of(seat, Arc::clone(&before.health.unit), units, limits)
 }
 
 /// The authorities in the form of the connector; the configuration has checked that they can be read.

@@ -3,9 +3,13 @@
 //! An [`Assembly`] is a whole gateway, ready to run: the public listener, the admin listener, the resolver, and the
 //! sandbox where the configuration asks for one. [`signals`] decides when it ends, [`drain`] how.
 
+mod certificate;
 mod drain;
+pub mod reload;
 pub mod signals;
 
+use self::certificate::Certificate;
+use self::reload::Reload;
 use crate::admin::guard::Guard;
 use crate::admin::{Admin, Readiness};
 use crate::config::{Config, Tls};
@@ -18,17 +22,23 @@ use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::{HttpProxy, ProxyServiceBuilder};
-use pingora::server::configuration::ServerConf;
+use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
+use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long services may take to stop after the grace period.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
+/// Where listeners are handed over, in the folder of the store.
+const UPGRADE_SOCKET: &str = "listeners.sock";
+/// How long a new process waits for the listeners of the old one, and the other way round.
+const UPGRADE_PATIENCE_SECONDS: usize = 60;
 /// How long the store may take to write the last changes.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the access log may take to be written at the end.
@@ -39,17 +49,19 @@ pub struct Assembly {
     server: Server,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    reload: Arc<Reload>,
     bank: Arc<Bank>,
     log: Option<AccessLog>,
 }
 
 impl Assembly {
-    /// Puts a checked configuration together; the access log goes to `log`.
+    /// Puts the checked configuration of a file together; the access log goes to `log`. With `upgrade`, listeners and ledger
+    /// are taken over from the process that has them, which SIGQUIT tells to hand them over.
     ///
     /// # Errors
     ///
     /// An address cannot be listened at, or the log cannot be started.
-    pub fn new(config: Config, log: Box<dyn Write + Send>) -> io::Result<Self> {
+    pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>, upgrade: bool) -> io::Result<Self> {
         let (listen, admin, sandbox) =
             (config.server.listen.clone(), config.admin.listen, config.sandbox.clone());
         let (listen_h2c, tls) = (config.server.listen_h2c.clone(), config.server.tls.clone());
@@ -59,20 +71,29 @@ impl Assembly {
             .chain([&admin])
             .chain(sandbox.iter().map(|sandbox| &sandbox.listen))
         {
-            check_address(*address)?;
+            if !upgrade {
+                check_address(*address)?;
+            }
         }
-        let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
+        let options = Opt { upgrade, ..Opt::default() };
+        let mut server = Server::new_with_opt_and_conf(Some(options), server_conf(&config));
+        // With `upgrade` it waits here until the old process hands its listeners over.
         server.bootstrap();
         let guard = Guard::new(&config.admin);
-        let Built { gateway, resolver, inspector, metrics, failures, directory, bank, log } =
-            Gateway::builder(config).access_log(log).build()?;
+        let certificate = tls.as_ref().map(Certificate::of).transpose()?;
+        let Built { gateway, resolver, reloader, inspector, metrics, failures, directory, bank, log } =
+            Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
+        let reload = Arc::new(Reload::new(file.to_owned(), config, reloader, certificate.clone()));
         let readiness = Arc::new(Readiness::default());
 
         let mut public = public_service(&server, gateway.clone(), "public", false);
         for address in &listen {
-            match &tls {
-                None => public.add_tcp(&address.to_string()),
-                Some(tls) => public.add_tls_with_settings(&address.to_string(), None, tls_settings(tls)?),
+            match (&tls, &certificate) {
+                (Some(tls), Some(shown)) => {
+                    let settings = tls_settings(tls, Arc::clone(shown))?;
+                    public.add_tls_with_settings(&address.to_string(), None, settings);
+                }
+                _ => public.add_tcp(&address.to_string()),
             }
         }
         server.add_service(public);
@@ -90,6 +111,7 @@ impl Assembly {
             inspector,
             directory,
             bank: Arc::clone(&bank),
+            reload: Arc::clone(&reload),
             guard,
         };
         let mut admin_service = Service::new("admin".into(), app);
@@ -101,7 +123,7 @@ impl Assembly {
         if let Some(sandbox) = sandbox {
             server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
         }
-        Ok(Self { server, metrics, readiness, bank, log })
+        Ok(Self { server, metrics, readiness, reload, bank, log })
     }
 
     /// The metrics of this gateway.
@@ -116,6 +138,12 @@ impl Assembly {
         Arc::clone(&self.readiness)
     }
 
+    /// What loads the configuration again.
+    #[must_use]
+    pub fn reload(&self) -> Arc<Reload> {
+        Arc::clone(&self.reload)
+    }
+
     /// Runs until `signal` says to stop and the requests under way are finished or out of time; `then` is called as
     /// soon as the last of them is (the framework itself would wait out the whole grace period).
     pub fn run(
@@ -123,7 +151,7 @@ impl Assembly {
         signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
         then: impl FnOnce() + Send + 'static,
     ) {
-        let Self { server, metrics, readiness, bank, log } = self;
+        let Self { server, metrics, readiness, bank, log, .. } = self;
         let flush = move || {
             if let Err(e) = bank.close(STORE_PATIENCE) {
                 log::error!("{e}; what is set aside is settled at the next start");
@@ -138,6 +166,8 @@ impl Assembly {
             then();
         });
         readiness.set(true);
+        // Without a service manager that listens there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
         server.run(RunArgs { shutdown_signal: signal });
         at_end();
     }
@@ -153,9 +183,10 @@ fn public_service(server: &Server, gateway: Gateway, name: &str, h2c: bool) -> S
 }
 
 /// HTTPS with HTTP/2 for those who can.
-fn tls_settings(tls: &Tls) -> io::Result<TlsSettings> {
+fn tls_settings(tls: &Tls, shown: Arc<Certificate>) -> io::Result<TlsSettings> {
     let (cert, key) = (tls.cert.to_string_lossy(), tls.key.to_string_lossy());
     let mut settings = TlsSettings::intermediate(&cert, &key).map_err(io::Error::other)?;
+    settings.set_cert_resolver(shown);
     settings.enable_h2();
     Ok(settings)
 }
@@ -183,6 +214,8 @@ fn server_conf(config: &Config) -> ServerConf {
         threads: config.server.threads,
         grace_period_seconds: Some(config.server.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(STOP_TIMEOUT_SECONDS),
+        upgrade_sock: config.store.path.join(UPGRADE_SOCKET).to_string_lossy().into_owned(),
+        upgrade_sock_connect_accept_max_retries: Some(UPGRADE_PATIENCE_SECONDS),
         ..ServerConf::default()
     }
 }

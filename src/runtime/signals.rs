@@ -1,9 +1,11 @@
 //! Signals (spec 12.3).
 //!
 //! SIGTERM drains: not ready but still accepting for `drain`, so that load balancers turn away first; then the
-//! listeners close and what is under way may finish within `grace`. A second SIGTERM, or SIGINT at any time, ends at
-//! once. SIGHUP is taken and logged, so that it does not kill the process.
+//! listeners close and what is under way may finish within `grace`. SIGQUIT hands the listeners over to a process that was
+//! started with `--upgrade`, and drains. A second SIGTERM, or SIGINT at any time, ends at
+//! once. SIGHUP loads the configuration again.
 
+use super::reload::Reload;
 use crate::admin::Readiness;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -17,6 +19,8 @@ pub struct LameDuck {
     pub readiness: Arc<Readiness>,
     /// How long the gateway still accepts.
     pub drain: Duration,
+    /// What SIGHUP asks.
+    pub reload: Arc<Reload>,
 }
 
 #[async_trait]
@@ -32,14 +36,20 @@ impl ShutdownSignalWatch for LameDuck {
                 return std::future::pending().await;
             }
         };
-        if signals.next().await == Wish::End {
-            return ShutdownSignal::FastShutdown;
+        match signals.next(&self.reload).await {
+            Wish::End => return ShutdownSignal::FastShutdown,
+            Wish::HandOver => {
+                self.readiness.set(false);
+                log::info!("handing the listeners over to the process that takes this one's place");
+                return ShutdownSignal::GracefulUpgrade;
+            }
+            Wish::Drain => {}
         }
         self.readiness.set(false);
         log::info!("draining: not ready, accepting for {} more", humantime::format_duration(self.drain));
         tokio::select! {
             () = tokio::time::sleep(self.drain) => ShutdownSignal::GracefulTerminate,
-            _again = signals.next() => ShutdownSignal::FastShutdown,
+            _again = signals.next(&self.reload) => ShutdownSignal::FastShutdown,
         }
     }
 }
@@ -47,6 +57,7 @@ impl ShutdownSignalWatch for LameDuck {
 #[derive(PartialEq, Eq)]
 enum Wish {
     Drain,
+    HandOver,
     End,
 }
 
@@ -67,13 +78,17 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Wish {
+    async fn next(&mut self, reload: &Arc<Reload>) -> Wish {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Wish::Drain,
-                _ = self.quit.recv() => return Wish::Drain,
+                _ = self.quit.recv() => return Wish::HandOver,
                 _ = self.interrupt.recv() => return Wish::End,
-                _ = self.hangup.recv() => log::warn!("SIGHUP: reloading is not available yet; nothing was changed"),
+                _ = self.hangup.recv() => {
+                    let reload = Arc::clone(reload);
+                    // What goes wrong is in the log.
+                    let _ = tokio::task::spawn_blocking(move || reload.reload().is_ok()).await;
+                }
             }
         }
     }

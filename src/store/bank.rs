@@ -310,7 +310,7 @@ impl Shared {
     fn committed(&self, rows: usize, sequence: u64) {
         let mut state = self.lock();
         state.written = sequence;
-        state.health = Health::Well;
+        let was_well = std::mem::replace(&mut state.health, Health::Well) == Health::Well;
         state.counters.commits += 1;
         state.counters.rows += rows as u64;
         self.is_well.store(true, Ordering::Release);
@@ -318,6 +318,9 @@ impl Shared {
             std::mem::take(&mut state.waiters).into_iter().partition(|waiter| waiter.sequence <= sequence);
         state.waiters = waiting;
         drop(state);
+        if !was_well {
+            log::warn!("the store works again: paid requests are served");
+        }
         answer(done, Ok(()));
     }
 
@@ -329,11 +332,15 @@ impl Shared {
             }
             state.records.put_back(batch.records);
         }
+        let told = (state.health == Health::Well).then(|| error.to_string());
         state.health = Health::Failing { failures: state.failures().saturating_add(1), error };
         state.counters.failures += 1;
         self.is_well.store(false, Ordering::Release);
         let waiters = std::mem::take(&mut state.waiters);
         drop(state);
+        if let Some(error) = told {
+            log::error!("the store fails, and paid requests are refused until it works again: {error}");
+        }
         answer(waiters, Err(Unavailable));
     }
 

@@ -1,8 +1,9 @@
 //! The families and labels of OpenTelemetry's conventions for generative AI, apart from the gateway's own (spec 13.2).
 
-use super::metrics::Catalogue;
+use super::metrics::{Catalogue, forget};
 use super::record::{End, Record};
 use prometheus::{Error, HistogramVec};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Seconds; the buckets that the conventions advise for whole requests.
@@ -33,6 +34,12 @@ pub(super) struct GenAi {
 }
 
 impl GenAi {
+    pub(super) fn forget_all_but(&self, models: &[Arc<str>]) {
+        for family in [&self.duration, &self.first_token, &self.per_token, &self.token_usage] {
+            forget(family, "gen_ai_request_model", models);
+        }
+    }
+
     /// Registers the families.
     ///
     /// # Errors

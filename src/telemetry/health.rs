@@ -1,8 +1,9 @@
 //! The metrics of channels' health and of failover (spec 13.2).
 
-use super::metrics::Catalogue;
+use super::metrics::{Catalogue, forget};
 use crate::core::unit::Standing;
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use std::sync::Arc;
 
 /// How channels stand, how their health changed, and how much failover there may be.
 pub struct HealthMetrics {
@@ -49,6 +50,12 @@ impl HealthMetrics {
             spent: new
                 .counter("tidegate_retry_budget_spent_total", "Further attempts taken from the budget.")?,
         })
+    }
+
+    pub(super) fn forget_all_but(&self, channels: &[Arc<str>]) {
+        forget(&self.changes, "channel", channels);
+        forget(&self.state, "channel", channels);
+        forget(&self.exclusions, "channel", channels);
     }
 
     /// Counts a change of a channel's health.

@@ -9,11 +9,12 @@ use super::health::{self, HealthMetrics};
 use super::money::{self, MoneyMetrics};
 use super::record::Record;
 use crate::core::id::{ChannelId, ModelId};
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The label of everything that is not configured.
@@ -181,6 +182,26 @@ impl Metrics {
         })
     }
 
+    /// Takes the series of models and channels away that are not configured any more (spec 13.2).
+    pub fn forget_all_but(&self, labels: &Labels) {
+        let channels: &[Arc<str>] = &labels.channels;
+        let models: &[Arc<str>] = &labels.models;
+        forget(&self.attempts, "channel", channels);
+        forget(&self.channel_in_flight, "channel", channels);
+        forget(&self.tokens, "channel", channels);
+        forget(&self.tokens, "model", models);
+        // The sum over all stays the number of requests that there were.
+        forget_and(&self.requests, "model", models, |labels, count| {
+            let mut labels = labels.clone();
+            labels.insert("model", OTHER);
+            self.requests.with(&labels).inc_by(count);
+        });
+        forget(&self.in_flight, "model", models);
+        self.health.forget_all_but(channels);
+        self.money.forget_all_but(models);
+        self.gen_ai.forget_all_but(models);
+    }
+
     /// The metrics of health and failover.
     #[must_use]
     pub fn health(&self) -> &HealthMetrics {
@@ -197,6 +218,11 @@ impl Metrics {
     pub fn set_generation(&self, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.last_reload_successful.set(1);
+    }
+
+    /// Says that the last load of a configuration did not work.
+    pub fn reload_failed(&self) {
+        self.last_reload_successful.set(0);
     }
 
     /// Counts access log lines that were dropped.
@@ -293,6 +319,39 @@ impl Metrics {
     }
 }
 
+/// What a counter has counted, which is whole numbers.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, up to 2^53")]
+fn counted(metric: &prometheus::proto::Metric) -> u64 {
+    metric.get_counter().get_value() as u64
+}
+
+/// Takes the series away whose label names nothing that is configured.
+pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, label: &str, configured: &[Arc<str>]) {
+    forget_and(family, label, configured, |_, _| {});
+}
+
+/// The same, and calls `then` with the labels of each and what it had counted.
+fn forget_and<T: MetricVecBuilder>(
+    family: &MetricVec<T>,
+    label: &str,
+    configured: &[Arc<str>],
+    then: impl Fn(&HashMap<&str, &str>, u64),
+) {
+    for shown in family.collect() {
+        for metric in shown.get_metric() {
+            let pairs = metric.get_label().iter();
+            let labels: HashMap<&str, &str> = pairs.map(|pair| (pair.name(), pair.value())).collect();
+            let known = labels.get(label).is_none_or(|name| {
+                *name == OTHER || configured.iter().any(|configured| **configured == **name)
+            });
+            if !known {
+                let _ = family.remove(&labels);
+                then(&labels, counted(metric));
+            }
+        }
+    }
+}
+
 /// The most series that `models` models and `channels` channels can bring about: the bound on cardinality.
 ///
 /// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
@@ -380,86 +439,5 @@ impl StatusText {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::usage::{Usage, UsageSource};
-    use crate::telemetry::record::End;
-    use crate::telemetry::record::{Attempt, Outcome};
-    use std::time::Duration;
-
-    fn names(prefix: &str, count: usize) -> Vec<Arc<str>> {
-        (0..count).map(|i| Arc::from(format!("{prefix}{i}"))).collect()
-    }
-
-    fn record(model: Option<ModelId>) -> Record {
-        let mut record = Record::begun(0, "r".into(), 1);
-        record.model = model;
-        record.route = "chat";
-        record.status = 200;
-        record.stream = true;
-        record.usage = Some((
-            Usage { input: 5, output: 3, cached: 1, reasoning: 1, ..Usage::default() },
-            UsageSource::Reported,
-        ));
-        record.time_to_first_token = Some(Duration::from_millis(100));
-        record.duration = Duration::from_millis(300);
-        record.end = End::Complete;
-        record.attempts = vec![Attempt {
-            channel: ChannelId::new(0),
-            upstream_status: Some(200),
-            outcome: Outcome::Success,
-            elapsed: Duration::ZERO,
-            words: String::new(),
-        }];
-        record
-    }
-
-    /// Goal: a finished request is found under its labels, and a gauge is back at zero when its guard is gone.
-    #[test]
-    fn counts_what_happened() {
-        let metrics = Metrics::new().unwrap();
-        let labels = metrics.labels(&names("m", 1), &names("c", 1));
-        {
-            let _guard = labels.begin(ModelId::new(0));
-            metrics.observe(&record(Some(ModelId::new(0))), &labels);
-            let text = String::from_utf8(metrics.render()).unwrap();
-            for line in [
-                r#"tidegate_requests_total{code="ok",model="m0",route="chat",status="200"} 1"#,
-                r#"tidegate_attempts_total{channel="c0",outcome="success"} 1"#,
-                r#"tidegate_tokens_total{channel="c0",model="m0",type="input"} 5"#,
-                r#"tidegate_in_flight{model="m0"} 1"#,
-                r#"tidegate_stream_end_total{reason="complete"} 1"#,
-                r#"gen_ai_server_time_per_output_token_seconds_sum{gen_ai_operation_name="chat",gen_ai_request_model="m0"} 0.1"#,
-            ] {
-                assert!(text.contains(line), "{line} is not in\n{text}");
-            }
-        }
-        assert!(String::from_utf8(metrics.render()).unwrap().contains(r#"tidegate_in_flight{model="m0"} 0"#));
-    }
-
-    /// Goal: whatever is asked for, the number of series stays below the stated bound (spec 13.2).
-    /// Method: every route, status, class and channel with configured models and with unknown ones.
-    #[test]
-    fn series_are_bounded() {
-        let metrics = Metrics::new().unwrap();
-        let (models, channels) = (3, 4);
-        let labels = metrics.labels(&names("m", models), &names("c", channels));
-        for index in 0..10_000 {
-            let mut record = record((index % 5 < models).then(|| ModelId::new(index % 5)));
-            record.attempts[0].channel = ChannelId::new(index % channels);
-            let entry = crate::wire::error::CATALOGUE[index % crate::wire::error::CATALOGUE.len()];
-            (record.status, record.code) = (entry.status, Some(entry.name));
-            metrics.observe(&record, &labels);
-        }
-        let text = String::from_utf8(metrics.render()).unwrap();
-        let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert!(series <= series_max(models, channels), "{series} > {}", series_max(models, channels));
-    }
-
-    /// Goal: statuses are labels as they are written.
-    #[test]
-    fn statuses_are_written() {
-        assert_eq!(StatusText::of(502).as_str(), "502");
-        assert_eq!(StatusText::of(0).as_str(), "0");
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -3,13 +3,14 @@
 //! The four sums of the ledger are shown from one look at it, so that reserved = settled + released + outstanding holds in
 //! every scrape.
 
-use super::metrics::Catalogue;
+use super::metrics::{Catalogue, forget};
 use crate::core::estimate::Learned;
 use crate::core::ledger::Totals;
 use crate::core::limits::Scope;
 use crate::core::money::Money;
 use crate::core::usage::UsageSource;
 use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge};
+use std::sync::Arc;
 
 /// Seconds of a commit.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
@@ -110,6 +111,10 @@ impl MoneyMetrics {
                 &["scope", "dimension"],
             )?,
         })
+    }
+
+    pub(super) fn forget_all_but(&self, models: &[Arc<str>]) {
+        forget(&self.estimate, "model", models);
     }
 
     /// What each commit's duration is observed by.

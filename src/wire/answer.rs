@@ -39,6 +39,8 @@ pub(crate) struct Outline<'a> {
     output: Option<&'a RawValue>,
     #[serde(borrow, default)]
     status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input_tokens: Option<&'a RawValue>,
 }
 
 /// How one choice of an answer ended.
@@ -97,8 +99,16 @@ impl Outline<'_> {
         self.data.is_some_and(|data| data.get() == "[]")
     }
 
+    /// Whether it is what an answer to this call consists of.
+    pub(crate) fn answers(&self, call: Call) -> bool {
+        match call {
+            Call::CountTokens => self.input_tokens.is_some_and(|count| count.get().parse::<u64>().is_ok()),
+            call => self.has_content(call.api()),
+        }
+    }
+
     /// Whether it has what an answer of this API consists of.
-    pub(crate) fn has_content(&self, api: Api) -> bool {
+    fn has_content(&self, api: Api) -> bool {
         let items = match api {
             Api::Chat | Api::Completions => self.choices,
             Api::Embeddings | Api::Images => self.data,
@@ -223,8 +233,8 @@ impl Identity {
     #[must_use]
     pub fn of(call: Call, unix_seconds: u64, random: &str, model: &str) -> Self {
         let id = match call {
-            Call::Responses => format!("resp-gate-{unix_seconds}-{random}"),
-            Call::Messages => format!("msg_gate_{unix_seconds}{random}"),
+            Call::Responses | Call::Compact => format!("resp-gate-{unix_seconds}-{random}"),
+            Call::Messages | Call::CountTokens => format!("msg_gate_{unix_seconds}{random}"),
             _ => format!("gate-{unix_seconds}-{random}"),
         };
         Self::new(&id, model)

@@ -6,6 +6,7 @@
 
 use super::caller::Caller;
 use super::custom::Custom;
+use super::endpoint::Call;
 use super::reading::Reading;
 use super::report::Report;
 use super::rule::{Evidence, Facts, Row, has_code, within};
@@ -180,7 +181,7 @@ impl Judge<'_> {
 
 /// Whether a complete 2xx answer to a call that is no stream is a failure all the same (spec 3.1); the reason is a row.
 #[must_use]
-pub fn looks_failed(body: &[u8], api: Api) -> Option<Row> {
+pub fn looks_failed(body: &[u8], call: Call) -> Option<Row> {
     let trimmed = body.trim_ascii();
     match trimmed {
         [] if body.is_empty() => return Some(rules::EMPTY),
@@ -194,10 +195,10 @@ pub fn looks_failed(body: &[u8], api: Api) -> Option<Row> {
     if view.is_error() || view.ended_badly(trimmed) {
         return Some(ERROR_IN_SUCCESS);
     }
-    if api == Api::Images && view.is_withheld() {
+    if call.api() == Api::Images && view.is_withheld() {
         return Some(rules::WITHHELD);
     }
-    (!view.has_content(api)).then_some(rules::NO_CONTENT)
+    (!view.answers(call)).then_some(rules::NO_CONTENT)
 }
 
 /// An error body without its compression, found by its magic bytes (spec 3.1); bounded by `max` bytes.

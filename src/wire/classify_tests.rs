@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::failure::{Effect, Next};
 use crate::wire::custom::CustomRow;
+use crate::wire::endpoint::Call;
 use crate::wire::report::plain_code;
 use proptest::prelude::*;
 
@@ -280,10 +281,15 @@ fn successes_are_judged() {
         (r#"{"error":{"message":"x"}}"#, ERROR_IN_SUCCESS.name),
         (r#"{"success":false,"code":401}"#, ERROR_IN_SUCCESS.name),
     ] {
-        assert_eq!(looks_failed(body.as_bytes(), Api::Chat).map(|row| row.name), Some(row), "{body}");
+        assert_eq!(looks_failed(body.as_bytes(), Call::Chat).map(|row| row.name), Some(row), "{body}");
     }
-    assert!(looks_failed(br#"{"error":null,"choices":[{}]}"#, Api::Chat).is_none());
-    assert!(looks_failed(br#"{"data":[{}]}"#, Api::Embeddings).is_none());
+    assert!(looks_failed(br#"{"error":null,"choices":[{}]}"#, Call::Chat).is_none());
+    assert!(looks_failed(br#"{"data":[{}]}"#, Call::Embeddings).is_none());
+    assert!(looks_failed(br#"{"object":"response.compaction","output":[{}]}"#, Call::Compact).is_none());
+    assert!(looks_failed(br#"{"input_tokens":0}"#, Call::CountTokens).is_none());
+    for none in [r#"{"input_tokens":null}"#, r#"{"input_tokens":"7"}"#, r#"{"content":[{}]}"#] {
+        assert!(looks_failed(none.as_bytes(), Call::CountTokens).is_some(), "{none}");
+    }
 }
 
 /// Goal: compression is found by its magic bytes and bounded.
@@ -312,6 +318,6 @@ proptest! {
         let caller = Caller::new(b"{}", "p/m", "m");
         let judge = Judge { caller: &caller, custom: Custom::default(), now: 0 };
         let _ = judge.classify(Answer { status, headers: &HeaderMap::new(), body: &decoded(&body, 1000) });
-        let _ = looks_failed(&body, Api::Chat);
+        let _ = looks_failed(&body, Call::Chat);
     }
 }

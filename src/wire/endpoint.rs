@@ -118,6 +118,30 @@ impl Call {
         matches!(self, Self::ImageGenerations | Self::ImageEdits)
     }
 
+    /// Whether it goes on from a stored response, and its answer has the id of one (spec 1.5).
+    #[must_use]
+    pub fn is_response(self) -> bool {
+        matches!(self, Self::Responses | Self::Compact)
+    }
+
+    /// Whether it makes nothing, so that no provider charges for it and it counts as no tokens.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self == Self::CountTokens
+    }
+
+    /// Whether its body can say how long an answer may be.
+    #[must_use]
+    pub fn can_be_bounded(self) -> bool {
+        self != Self::Compact
+    }
+
+    /// Whether many who speak the API do not know it: that an upstream does not says nothing about the rest of it.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Compact | Self::CountTokens)
+    }
+
     /// The path under an upstream's base URL.
     #[must_use]
     pub fn upstream_path(self) -> &'static str {

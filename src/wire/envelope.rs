@@ -40,6 +40,8 @@ pub struct Envelope<'a> {
     pub prompt: Prompt,
     /// How many answers are asked for.
     pub choices: u64,
+    /// The member that asks for so many.
+    pub choices_param: &'static str,
     /// How images should be.
     pub wishes: ImageWishes,
     /// What an answer should consist of.
@@ -59,8 +61,16 @@ pub struct Places {
     pub bounds: Vec<Bound>,
 }
 
-/// A bound of the answer in tokens: where its value stands, and what it is unless it is null.
-pub type Bound = (Range<usize>, Option<u64>);
+/// A bound of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The member's name.
+    pub param: &'static str,
+    /// Where its value stands.
+    pub span: Range<usize>,
+    /// What it is, in tokens, unless it is null.
+    pub tokens: Option<u64>,
+}
 
 impl Places {
     /// Whether the client itself asked for usage.
@@ -72,7 +82,7 @@ impl Places {
     /// The client's own bound of an answer, in tokens.
     #[must_use]
     pub fn output_bound(&self) -> Option<u64> {
-        self.bounds.iter().filter_map(|(_, bound)| *bound).min()
+        self.bounds.iter().filter_map(|bound| bound.tokens).min()
     }
 }
 
@@ -158,9 +168,11 @@ impl<'a> Governed<'a> {
         }
         let (model, place) = self.model(text)?;
         let stream = self.stream()?;
-        let mut choices = 1;
+        let (mut choices, mut choices_param) = (1, "n");
         for index in CHOICES {
-            choices = choices.max(self.count(index, CHOICES_MAX)?.unwrap_or(1));
+            if let Some(count) = self.count(index, CHOICES_MAX)?.filter(|count| *count > choices) {
+                (choices, choices_param) = (count, MEMBERS.get(index).copied().unwrap_or_default());
+            }
         }
         let bounds = self.bounds(text)?;
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
@@ -178,6 +190,7 @@ impl<'a> Governed<'a> {
             previous,
             prompt,
             choices,
+            choices_param,
             wishes,
             modalities,
             places,
@@ -217,8 +230,9 @@ impl<'a> Governed<'a> {
     fn bounds(&self, text: &str) -> Result<Vec<Bound>, Refusal> {
         let mut bounds = Vec::new();
         for index in BOUNDS {
-            let bound = self.count(index, TOKENS_MAX)?;
-            bounds.extend(self.value(index).map(|raw| (span(raw, text), bound)));
+            let (tokens, param) = (self.count(index, TOKENS_MAX)?, MEMBERS.get(index).copied());
+            let param = param.unwrap_or_default();
+            bounds.extend(self.value(index).map(|raw| Bound { param, span: span(raw, text), tokens }));
         }
         Ok(bounds)
     }

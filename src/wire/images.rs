@@ -129,7 +129,6 @@ impl Modalities {
 pub(super) fn told(fault: &ImageFault, max: usize) -> String {
     match fault {
         ImageFault::NotListed(member, listed) => not_listed(member, listed, max),
-        ImageFault::TooMany(most) => format!("The parameter n must be at most {most} for this model."),
         ImageFault::Doubtful(member) => {
             format!("The parameter {member} must be given once, and spelled in lower case.")
         }

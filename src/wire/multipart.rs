@@ -30,6 +30,8 @@ pub struct Part<'a> {
     pub is_plain: bool,
     /// Where its content stands.
     pub content: Range<usize>,
+    /// Where all of it stands, the boundary before it included: without that, the rest is a form still.
+    pub whole: Range<usize>,
 }
 
 /// Why a body cannot be read in one way alone, as the end of a sentence.
@@ -110,7 +112,7 @@ pub fn parts<'a>(body: &'a [u8], boundary: &Boundary) -> Result<Vec<Part<'a>>, F
         if parts.len() == PARTS_MAX {
             return Err("has more than 128 parts");
         }
-        parts.push(part(inside, whole.start)?);
+        parts.push(part(inside, whole.start, at - dashed.len()..end)?);
         at = end + dashed.len();
     }
 }
@@ -118,8 +120,8 @@ pub fn parts<'a>(body: &'a [u8], boundary: &Boundary) -> Result<Vec<Part<'a>>, F
 const UNCLEAR: Fault = "has its boundary where none can be";
 
 /// Reads one part: headers, an empty line, content.
-fn part(whole: &[u8], start: usize) -> Result<Part<'_>, Fault> {
-    let searched = whole.get(..whole.len().min(HEADERS_MAX)).unwrap_or_default();
+fn part(inside: &[u8], start: usize, whole: Range<usize>) -> Result<Part<'_>, Fault> {
+    let searched = inside.get(..inside.len().min(HEADERS_MAX)).unwrap_or_default();
     let end =
         memchr::memmem::find(searched, b"\r\n\r\n").ok_or("has a part without an end of its headers")?;
     let headers = searched.get(..end).unwrap_or_default();
@@ -128,12 +130,12 @@ fn part(whole: &[u8], start: usize) -> Result<Part<'_>, Fault> {
     for line in headers.split("\r\n") {
         head.line(line)?;
     }
-    let content = start + end + 4..start + whole.len();
+    let content = start + end + 4..start + inside.len();
     if head.length.is_some_and(|length| length != content.len().to_string()) {
         return Err("has a part whose Content-Length is not its length");
     }
     let (name, is_file) = disposition(head.disposition.ok_or("has a part without Content-Disposition")?)?;
-    Ok(Part { name, is_file, is_plain: head.is_plain()?, content })
+    Ok(Part { name, is_file, is_plain: head.is_plain()?, content, whole })
 }
 
 /// The headers of a part that decide how it is read.

@@ -144,6 +144,11 @@ async function images() {
 }
 await images();
 
+// A compacted conversation.
+const compacted = await client.responses.compact({ model: "openai/gpt", previous_response_id: response.id });
+assert.match(compacted.id, /^resp-gate-/);
+assert.ok(compacted.output.at(-1).encrypted_content && compacted.usage.total_tokens > 0);
+
 // Limits.
 const limited = client.withOptions({ apiKey: limitedKey, maxRetries: 0 });
 await chat("openai/gpt", {}, limited);

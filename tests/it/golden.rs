@@ -6,10 +6,10 @@ use tidegate::core::api::Api;
 use tidegate::core::failure::{Class, ContextFigures, Verdict};
 use tidegate::core::images::ImageFault;
 use tidegate::core::limits::{Ask, Exceeded, Limited, Limits, Scope, try_admit};
-use tidegate::core::refusal::{Failure, Refusal};
+use tidegate::core::refusal::{Failure, ParameterFault, Refusal};
 use tidegate::wire::answer::Identity;
 use tidegate::wire::endpoint::Call;
-use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError, Retry};
+use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError};
 use tidegate::wire::stream::{EventStream, Expected, StreamOptions};
 
 /// One failure for each code that something can cause, and the bare entry for those that nothing causes yet.
@@ -60,8 +60,7 @@ fn example(code: Code) -> PublicError {
             refused(Refusal::ImageRule(ImageFault::NotListed("size", Arc::new(sizes))))
         }
         Code::UnsupportedParameter => {
-            let (message, context) = ("(nothing causes this yet)".into(), ContextFigures::default());
-            return PublicError { code, message, param: None, retry: Retry::Never, context };
+            refused(Refusal::Parameter { param: "logprobs".into(), fault: ParameterFault::Unsupported })
         }
     };
     PublicError::of(&failure, 503)

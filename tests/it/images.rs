@@ -11,7 +11,7 @@ const GENERATIONS: &str = "/v1/images/generations";
 const EDITS: &str = "/v1/images/edits";
 const CHAT: &str = "/v1/chat/completions";
 
-const RULES: &str = r#"free: true, sizes: ["1024x1024", "auto"], qualities: [low, high], images_max: 3"#;
+const RULES: &str = r#"free: true, sizes: ["1024x1024", "auto"], qualities: [low, high], n_max: 3"#;
 const SHAPES: &str = r#"free: true, aspect_ratios: ["1:1", "16:9"], image_sizes: [1K, 4K]"#;
 
 fn gateway(upstream: SocketAddr) -> Gateway {
@@ -368,6 +368,28 @@ fn forms_are_refused_where_they_must_be() {
         (503, "model_not_found".into(), String::new())
     );
     assert_eq!(upstream.stats.requests(), 0);
+    gateway.finish();
+}
+
+/// Goal: what a model does not take is refused, or left out, in a form as in JSON (spec 12.1, `unsupported`).
+#[test]
+fn forms_obey_what_models_do_not_take() {
+    let upstream = Upstream::start();
+    upstream.stats.record_bodies(true);
+    let rules = "free: true, unsupported: { background: reject, input_fidelity: drop }";
+    let gateway = Config::default()
+        .model_with("m/image", "image", rules)
+        .channel("c", upstream.addr, &[("m/image", "i")], "")
+        .start();
+    let refused = edit(&gateway, &[("model", "m/image"), ("background", "opaque")], b"x");
+    assert_eq!(refusal(&refused), (400, "unsupported_parameter".into(), json!("background")));
+    assert_eq!(upstream.stats.requests(), 0);
+    let file = binary(500_000);
+    let fields = [("input_fidelity", "high"), ("model", "m/image"), ("prompt", "x")];
+    assert_eq!(edit(&gateway, &fields, &file).status, 200);
+    let seen = upstream.stats.last_request().unwrap();
+    assert!(*seen.body == form(&[("model", "i"), ("prompt", "x")], &file), "all but that field is as it was");
+    assert_eq!(seen.header("content-length"), Some(&*seen.body.len().to_string()));
     gateway.finish();
 }
 

@@ -4,12 +4,14 @@
 //! sent are the lines logged.
 
 pub(crate) mod http;
+pub(crate) mod money;
 pub(crate) mod scripted;
 
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,15 +47,30 @@ pub(crate) struct Gateway {
     pub(crate) admin: SocketAddr,
     pub(crate) child: Child,
     log: Arc<Mutex<Vec<Value>>>,
+    /// Lines of its output that are no access log.
+    said: Arc<Mutex<Vec<String>>>,
     sent: AtomicU64,
     /// Requests that earlier processes counted.
     earlier: f64,
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder at the end, unless it is the test's.
+    kept: Option<TempDir>,
 }
 
-/// An address that was free a moment ago.
+/// Whether the tests may take as long as they need (`make test-long`).
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("TIDEGATE_LONG").is_some()
+}
+
+/// An address that was free a moment ago, and that no other test of this process was given.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// The configuration of a gateway, but for its listeners.
@@ -150,9 +167,10 @@ impl Config {
             limits => format!(", limits: {{ {limits} }}"),
         };
         format!(
-            "version: 1\nserver:\n  listen: [\"{public}\"]\n  threads: 2\n{}\nadmin: {{ listen: \"{admin}\"{} }}\n{}{}\
+            "version: 1\nserver:\n  listen: [\"{public}\"]\n{}{}\nadmin: {{ listen: \"{admin}\"{} }}\n{}{}\
              models:\n{}channels:\n{}accounts: [{{ id: acme{} }}{}]\n\
              keys:\n  - {{ id: tests, account: acme, digest: \"{digest}\"{limits} }}\n{}",
+            if self.server.contains("threads:") { "" } else { "  threads: 2\n" },
             self.server,
             self.admin,
             self.defaults.as_deref().unwrap_or("defaults: { retry: { budget_ratio: 10 } }\n"),
@@ -167,36 +185,63 @@ impl Config {
 
     /// Starts the gateway and waits until it is ready.
     pub(crate) fn start(&self) -> Gateway {
-        let (public, admin) = (free_address(), free_address());
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tidegate.yaml"), self.text(public, admin)).unwrap();
-        let log = Arc::default();
-        let child = run(&folder, &log);
-        let gateway = Gateway { public, admin, child, log, sent: AtomicU64::new(0), earlier: 0.0, folder };
+        let mut gateway = self.start_in(folder.path());
+        gateway.kept = Some(folder);
+        gateway
+    }
+
+    /// The same in this folder, where a gateway before it may have left its store.
+    pub(crate) fn start_in(&self, folder: &Path) -> Gateway {
+        self.start_by(program(), folder)
+    }
+
+    /// The same by this command, which takes the arguments of the gateway.
+    pub(crate) fn start_by(&self, command: Command, folder: &Path) -> Gateway {
+        let (public, admin) = (free_address(), free_address());
+        std::fs::write(folder.join("tidegate.yaml"), self.text(public, admin)).unwrap();
+        let (log, said) = (Arc::default(), Arc::default());
+        let child = run(command, folder, &log, &said);
+        let (sent, folder) = (AtomicU64::new(0), folder.to_owned());
+        let gateway = Gateway { public, admin, child, log, said, sent, earlier: 0.0, folder, kept: None };
         gateway.wait_until_ready();
         gateway
     }
 }
 
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+}
+
 /// Starts a process with the configuration of a folder.
-fn run(folder: &TempDir, log: &Arc<Mutex<Vec<Value>>>) -> Child {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+fn run(
+    mut command: Command,
+    folder: &Path,
+    log: &Arc<Mutex<Vec<Value>>>,
+    said: &Arc<Mutex<Vec<String>>>,
+) -> Child {
+    let mut child = command
         .args(["run", "--log-level", "warn", "-c"])
-        .arg(folder.path().join("tidegate.yaml"))
+        .arg(folder.join("tidegate.yaml"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    collect_log(&mut child, log);
+    collect_log(&mut child, log, said);
     child
 }
 
-/// Reads the access log of a process in a thread.
-fn collect_log(child: &mut Child, log: &Arc<Mutex<Vec<Value>>>) {
-    let (lines, log) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::clone(log));
+/// Reads the access log of a process in a thread, and what else it says there.
+fn collect_log(child: &mut Child, log: &Arc<Mutex<Vec<Value>>>, said: &Arc<Mutex<Vec<String>>>) {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (log, said) = (Arc::clone(log), Arc::clone(said));
     std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok).filter(|line| line.starts_with('{')) {
-            let line = serde_json::from_str(&line).expect("a line of the log is JSON");
-            log.lock().unwrap().push(line);
+        for line in lines.map_while(Result::ok) {
+            // A process that is killed may leave half a line.
+            if line.starts_with('{') && line.ends_with('}') {
+                log.lock().unwrap().push(serde_json::from_str(&line).expect("a line of the log is JSON"));
+            } else {
+                said.lock().unwrap().push(line);
+            }
         }
     });
 }
@@ -209,14 +254,57 @@ impl Gateway {
         self.wait_for("the listener", || std::net::TcpStream::connect(self.public).is_ok());
     }
 
+    /// Starts another process that takes the place of this one, and waits until this one has ended.
+    pub(crate) fn upgrade(&mut self) {
+        let mut program = program();
+        let mut next = program.args(["run", "--upgrade", "--log-level", "info", "-c"]);
+        next = next.arg(self.folder.join("tidegate.yaml")).stdout(Stdio::piped());
+        let mut next = next.spawn().unwrap();
+        collect_log(&mut next, &self.log, &self.said);
+        self.wait_for("the new process", || self.store().join("listeners.sock").exists());
+        self.signal("QUIT");
+        let mut old = std::mem::replace(&mut self.child, next);
+        let ended = old.wait().unwrap();
+        assert!(ended.success(), "{ended}");
+        self.wait_until_ready();
+    }
+
+    /// The folder of the store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Puts another configuration into the file of this gateway.
+    pub(crate) fn rewrite(&self, config: &Config) {
+        self.rewrite_text(&config.text(self.public, self.admin));
+    }
+
+    /// The same, with any text.
+    pub(crate) fn rewrite_text(&self, text: &str) {
+        std::fs::write(self.folder.join("tidegate.yaml"), text).unwrap();
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Memory of the process that is in use.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
     /// Ends the process as a signal would, and starts another one with the same store.
     pub(crate) fn restart(&mut self) {
         let sent = self.sent.load(Ordering::Relaxed) as f64;
         self.wait_for("all to be counted", || self.earlier + self.sum("tidegate_requests_total") == sent);
         self.earlier = sent;
-        let stopped = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        assert!(stopped.success() && self.child.wait().is_ok());
-        self.child = run(&self.folder, &self.log);
+        self.signal("INT");
+        assert!(self.child.wait().is_ok());
+        self.child = run(program(), &self.folder, &self.log, &self.said);
         self.wait_until_ready();
     }
 
@@ -265,6 +353,11 @@ impl Gateway {
     /// All lines so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Whether it said this beside its access log, on what is its standard output.
+    pub(crate) fn said(&self, words: &str) -> bool {
+        self.said.lock().unwrap().iter().any(|line| line.contains(words))
     }
 
     /// Every series by its name and labels.

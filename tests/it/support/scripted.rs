@@ -4,6 +4,7 @@ use super::http;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What a gateway asked.
@@ -17,6 +18,8 @@ pub(crate) struct Asked {
 pub(crate) enum Act {
     Write(Vec<u8>),
     Wait(Duration),
+    /// Waits until the test says so.
+    Until(Arc<AtomicBool>),
     /// Resets the connection.
     Reset,
     /// Closes the connection.
@@ -53,6 +56,12 @@ fn serve(mut stream: TcpStream, script: &dyn Fn(&Asked) -> Vec<Act>) {
                 Act::Write(bytes) => stream.write_all(&bytes).is_err(),
                 Act::Wait(time) => {
                     std::thread::sleep(time);
+                    false
+                }
+                Act::Until(said) => {
+                    while !said.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
                     false
                 }
                 Act::Close => true,

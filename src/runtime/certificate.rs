@@ -1,0 +1,42 @@
+//! What the public listener shows of itself over TLS, and can be changed while it runs (spec 12.3).
+
+use crate::config::Tls;
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::io;
+use std::sync::Arc;
+
+/// A certificate with its key.
+#[derive(Debug)]
+pub struct Certificate(ArcSwap<CertifiedKey>);
+
+impl Certificate {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read, or do not belong together; the configuration has checked that.
+    pub(super) fn of(tls: &Tls) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self(ArcSwap::from_pointee(certified(tls)?))))
+    }
+
+    /// Reads the files again; what cannot be used leaves the old one in place.
+    pub(super) fn read(&self, tls: &Tls) {
+        match certified(tls) {
+            Ok(certified) => self.0.store(Arc::new(certified)),
+            Err(e) => log::error!("the certificate was not read again, the old one stays: {e}"),
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn certified(tls: &Tls) -> io::Result<CertifiedKey> {
+    let (certs, key) = tls.read().map_err(io::Error::other)?;
+    CertifiedKey::from_der(certs, key, &rustls::crypto::ring::default_provider()).map_err(io::Error::other)
+}
