@@ -103,8 +103,10 @@ impl<'a> Balance<'a> {
 /// Must be run to its end.
 pub(super) async fn show(session: &mut Downstream, ctx: &mut Ctx, key: &Key) -> Result<(), Cut> {
     let teller = Arc::clone(&ctx.shared.teller);
+    // Read first: what is settled while one waits would be shown, and need not be durable.
+    let balance = Balance::of(&teller, key);
     let durable = teller.bank().durable().await;
-    let body = match durable.ok().and_then(|()| Balance::of(&teller, key)) {
+    let body = match balance.filter(|_| durable.is_ok()) {
         Some(balance) => serde_json::to_vec(&balance).map_err(|_| Cut::Defect)?,
         None => return reply::refuse(session, ctx, &Refusal::StoreUnavailable.into()).await,
     };
