@@ -91,6 +91,7 @@ fn of_model(old: &Model, new: &Model) -> Vec<String> {
     let mut told = Vec::new();
     note("price", old.tariff != new.tariff, &mut told);
     note("limits", old.limits != new.limits, &mut told);
+    note("rules of images", old.images != new.images, &mut told);
     shown("context_window", &old.context_window, &new.context_window, &mut told);
     shown("output_max", &old.output_max, &new.output_max, &mut told);
     told

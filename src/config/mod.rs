@@ -10,6 +10,7 @@ mod classify;
 mod cors;
 mod dialect;
 pub mod diff;
+mod images;
 mod keys;
 mod limits;
 pub mod mint;

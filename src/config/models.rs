@@ -2,7 +2,7 @@
 
 use super::reader::Item;
 use super::types::Model;
-use super::{keys, limits, price, unsupported};
+use super::{images, keys, limits, price, unsupported};
 use crate::core::api::ModelKind;
 use crate::core::estimate::{Family, ImageRule};
 use std::collections::HashSet;
@@ -43,6 +43,7 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let limits = limits::limits(object.get("limits"));
     let (seconds_default, seconds_max) = (count("seconds_default"), count("seconds_max"));
     let hedge = object.get("hedge").map_or(Some(false), |item| item.flag());
+    let images = images::rules(&object);
     object.finish();
     let id = id?;
     Some(Model {
@@ -51,6 +52,7 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
         tokenizer: family.unwrap_or_else(|| Some(Family::of_model(&id)))?,
         image_tokens: fixed.map_or_else(ImageRule::default, ImageRule::Fixed),
         limits,
+        images,
         id,
         kind: kind?,
         created,

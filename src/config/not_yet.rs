@@ -1,33 +1,19 @@
 //! Members of the configuration that this version knows but does not act upon yet, as one table.
 //!
-//! Where leaving one out of effect would be dangerous (a limit that does not limit, a certificate that is not used), it
-//! is a problem; where the gateway merely does not count or price something yet, it is a warning.
+//! Leaving one of them out of effect would be dangerous, so a file that uses one is refused.
 
-/// What becomes of a file that uses a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Severity {
-    /// The file is refused.
-    Refused,
-    /// The member has no effect, and the operator is told.
-    NoEffect,
-}
+/// Paths without indices.
+const TABLE: &[&str] = &["store.postgres", "store.redis", "channels[].api_version"];
 
-use Severity::{NoEffect, Refused};
-
-/// Paths without indices, and what becomes of them.
-const TABLE: &[(&str, Severity)] =
-    &[("store.postgres", Refused), ("store.redis", Refused), ("models[].sizes", NoEffect)];
-
-/// What becomes of the member at `path` (with indices), if it is in the table.
-pub(super) fn severity(path: &str) -> Option<Severity> {
-    let plain = without_indices(path);
-    TABLE.iter().find(|(known, _)| *known == plain).map(|(_, severity)| *severity)
+/// Whether the member at `path` (with indices) is in the table.
+pub(super) fn is_planned(path: &str) -> bool {
+    TABLE.contains(&&*without_indices(path))
 }
 
 /// The names that the table knows under `parent`, for suggestions.
 pub(super) fn names_under(parent: &str) -> impl Iterator<Item = &'static str> {
     let parent = without_indices(parent);
-    TABLE.iter().filter_map(move |(path, _)| {
+    TABLE.iter().filter_map(move |path| {
         let (head, name) = path.rsplit_once('.').unwrap_or(("", path));
         (head == parent).then_some(name)
     })
@@ -52,9 +38,8 @@ mod tests {
     /// Goal: members are found whatever their index, and only where they belong.
     #[test]
     fn paths_are_matched_without_indices() {
-        assert_eq!(severity("store.redis"), Some(Refused));
-        assert_eq!(severity("models[0].sizes"), Some(NoEffect));
-        assert_eq!(severity("server.http2"), None);
-        assert!(names_under("models[3]").eq(["sizes"]));
+        assert!(is_planned("store.postgres") && is_planned("store.redis"));
+        assert!(!is_planned("server.http2"));
+        assert!(names_under("store").eq(["postgres", "redis"]));
     }
 }

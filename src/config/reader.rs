@@ -3,7 +3,7 @@
 //! An [`Object`] knows which members were asked for; what is left over is unknown, or known for later. So a section of
 //! the configuration reads as the list of its members, and strictness needs no list of its own.
 
-use super::not_yet::{self, Severity};
+use super::not_yet;
 use super::problem::{Position, Problem};
 use super::quantity;
 use super::tree::{Node, Value};
@@ -311,22 +311,17 @@ impl<'a> Object<'a> {
             let off = matches!(&node.value, Value::Null | Value::Bool(false))
                 || matches!(&node.value, Value::List(list) if list.is_empty());
             let reader = self.item.reader;
-            let note = |list: &RefCell<Vec<Problem>>, message: &str, hint: Option<String>| {
-                list.borrow_mut().push(Problem {
-                    at: *at,
-                    path: path.clone(),
-                    message: message.into(),
-                    hint,
-                });
+            let note = |message: &str, hint: Option<String>| {
+                let problem = Problem { at: *at, path: path.clone(), message: message.into(), hint };
+                reader.problems.borrow_mut().push(problem);
             };
-            match not_yet::severity(&path) {
-                Some(_) if off => {}
-                Some(Severity::Refused) => note(&reader.problems, "not available yet", None),
-                Some(Severity::NoEffect) => note(&reader.warnings, "not available yet, has no effect", None),
-                None => {
+            match not_yet::is_planned(&path) {
+                true if off => {}
+                true => note("not available yet", None),
+                false => {
                     let known: Vec<_> =
                         asked.iter().copied().chain(not_yet::names_under(&self.item.path)).collect();
-                    note(&reader.problems, "is unknown", Some(suggestion(name, &known)));
+                    note("is unknown", Some(suggestion(name, &known)));
                 }
             }
         }

@@ -390,3 +390,24 @@ fn ways_to_video_are_read() {
         (Duration::from_secs(600), Duration::from_secs(900))
     );
 }
+
+/// Goal: what a model accepts of images is read, and a list that says nothing, or something odd, is a problem.
+#[test]
+fn image_rules_are_read() {
+    let with =
+        |members: &str| sample().replace("    kind: chat\n", &format!("    kind: image\n    {members}\n"));
+    let config = read(&with(r#"sizes: ["1024x1024", auto]"#)).unwrap().config;
+    let rules = &config.models[0].images;
+    assert_eq!(rules.sizes.as_deref(), Some(&["1024x1024".into(), "auto".into()][..]));
+    assert!(rules.are_any() && rules.qualities.is_none());
+    let config = read(&with("aspect_ratios: [\"1:1\"]\n    image_sizes: [1K]\n    qualities: [low]"));
+    assert_eq!(config.unwrap().config.models[0].images.image_sizes.as_deref(), Some(&["1K".into()][..]));
+    for (members, problem) in [
+        ("sizes: []", "models[0].sizes: must not be empty"),
+        ("sizes: [1024]", "models[0].sizes[0]: must be a text"),
+        ("qualities: [\"a b\"]", "models[0].qualities[0]: must be 1 to 32 printable characters"),
+        ("size: [auto]", "models[0].size: is unknown (did you mean sizes?)"),
+    ] {
+        assert!(problems(&with(members)).contains(problem), "{}", problems(&with(members)));
+    }
+}

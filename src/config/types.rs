@@ -6,6 +6,7 @@ pub use super::video::Polling;
 use crate::core::api::{Api, ModelKind};
 use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
+use crate::core::images::ImageRules;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
 use crate::core::parameters::Unsupported;
@@ -160,6 +161,8 @@ pub struct Model {
     pub image_tokens: ImageRule,
     /// Limits over all its callers.
     pub limits: Limited,
+    /// What it accepts of the images that it is asked for.
+    pub images: ImageRules,
 }
 
 /// What a model costs.

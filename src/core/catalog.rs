@@ -6,6 +6,7 @@
 use super::api::{Api, ApiSet, ModelKind};
 use super::estimate::{Family, ImageRule};
 use super::id::{ChannelId, ModelId};
+use super::images::ImageRules;
 use super::limits::{Limited, Limits, Scope};
 use super::parameters::Unsupported;
 use super::price::Price;
@@ -46,6 +47,8 @@ pub struct Model {
     pub tokenizer: Family,
     /// How many tokens an image in a prompt is taken for.
     pub image_tokens: ImageRule,
+    /// What it accepts of the images that it is asked for.
+    pub images: ImageRules,
     /// Limits over all its callers.
     pub limits: Arc<Limits>,
     /// Enabled channels that serve it, lowest priority number first.
@@ -175,6 +178,7 @@ impl Model {
             seconds_max: None,
             tokenizer: Family::default(),
             image_tokens: ImageRule::default(),
+            images: ImageRules::default(),
             limits: Limits::new(Scope::Model, Limited::default()),
             tiers: Vec::new(),
         }

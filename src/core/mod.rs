@@ -14,6 +14,7 @@ mod features;
 pub mod health;
 pub mod hot;
 pub mod id;
+pub mod images;
 pub mod key;
 pub mod ledger;
 pub mod limit;

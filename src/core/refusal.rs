@@ -4,6 +4,7 @@
 
 use super::api::Api;
 use super::failure::Verdict;
+use super::images::ImageFault;
 use super::limits::{Dimension, Exceeded};
 use std::time::Duration;
 
@@ -80,6 +81,10 @@ pub enum Refusal {
         /// Where it is served.
         home: Api,
     },
+    /// The images asked for are not what the model makes.
+    ImageRule(ImageFault),
+    /// The multipart body cannot be read in one way alone; why, as the end of a sentence.
+    BadForm(&'static str),
     /// A member that the model does not take, or not like this.
     Parameter {
         /// The member.
@@ -130,11 +135,12 @@ impl Refusal {
             Self::InvalidJson { .. }
             | Self::NotARequest(_)
             | Self::MissingParameter(_)
+            | Self::BadForm(_)
             | Self::InvalidValue { .. } => "envelope",
             Self::UnknownModel(_) => "model",
             Self::ModelDenied(_) | Self::VerificationRequired(_) | Self::AddressDenied => "access",
             Self::WrongEndpoint { .. } | Self::ContextTooLong { .. } => "rules",
-            Self::Parameter { .. } => "rules",
+            Self::Parameter { .. } | Self::ImageRule(_) => "rules",
             Self::Limited(_) => "limits",
             Self::InsufficientQuota | Self::StoreUnavailable => "quota",
             Self::Busy => "gateway",
@@ -164,6 +170,8 @@ impl Refusal {
             Self::ModelDenied(_) => "model_denied",
             Self::VerificationRequired(_) => "verification_required",
             Self::WrongEndpoint { .. } => "wrong_endpoint",
+            Self::ImageRule(_) => "image_rule",
+            Self::BadForm(_) => "bad_form",
             Self::Parameter { fault, .. } => match fault {
                 ParameterFault::Unsupported => "unsupported_parameter",
                 ParameterFault::Over(_) => "over_bound",

@@ -7,14 +7,18 @@ use super::asked::{self, Asked};
 use super::charge::Need;
 use super::parameters::{self, Caller, Parameters};
 use super::{Ctx, Downstream, body, clock, origin, quota};
+use crate::core::api::ModelKind;
 use crate::core::catalog::Model;
 use crate::core::id::{ChannelId, ModelId};
+use crate::core::images::ImageFault;
 use crate::core::key::Key;
 use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::cors::Field;
 use crate::wire::endpoint::{Call, Endpoint, Route, route};
 use crate::wire::envelope::Places;
+use crate::wire::multipart::Boundary;
+use crate::wire::splice::Edit;
 use crate::wire::{credential, encoding, seal, splice};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -66,6 +70,10 @@ pub(super) struct AdmittedCall {
     pub(super) account: Arc<str>,
     pub(super) body: Bytes,
     pub(super) places: Places,
+    /// What the gateway adds to the body for every channel.
+    pub(super) added: Option<Edit>,
+    /// What separates the parts of the body, where it is a form.
+    pub(super) form: Option<Boundary>,
     /// What it may need, in tokens.
     pub(super) need: Need,
     /// The bound of each answer that the balance covers, where that is less than the call's own.
@@ -148,9 +156,9 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let generation = Arc::clone(&ctx.generation);
     body::check_declared_size(session, generation.server.body_max)?;
     let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
-    check_media_type(&session.req_header().headers)?;
+    let form = check_media_type(&session.req_header().headers, call)?;
     let body = read_body(session, ctx).await?;
-    let asked = asked::read(&body).await?;
+    let asked = asked::read(&body, form).await?;
     let pin = if call.is_response() { pin(ctx, &key.account.id, &asked)? } else { None };
     ctx.record.stream = asked.stream && call.can_stream();
     let unknown = || Refusal::UnknownModel(asked.model.clone());
@@ -159,6 +167,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
     check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
+    check_images(entry, &asked)?;
     let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
     let parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
@@ -185,6 +194,8 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         parameters,
         account: Arc::clone(&key.account.id),
         body,
+        added: added(entry, &asked),
+        form: asked.form,
         places: asked.places,
         need,
         bound,
@@ -270,16 +281,20 @@ fn visible(session: &Downstream, ctx: &mut Ctx) -> Result<Visible, Refusal> {
     Ok(Visible(key))
 }
 
-/// The body is JSON (spec 4.3); its parameters (`charset`) do not matter, JSON is UTF-8.
-fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+/// The body is JSON, or a form where images are edited (spec 4.3), whose boundary is given then; parameters of JSON
+/// (`charset`) do not matter, it is UTF-8.
+fn check_media_type(headers: &HeaderMap, call: Call) -> Result<Option<Boundary>, Refusal> {
     let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Some(boundary) = Boundary::of(media_type).filter(|_| call == Call::ImageEdits) {
+        return boundary.map(Some).map_err(Refusal::BadForm);
+    }
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
         || essence
             .to_ascii_lowercase()
             .strip_prefix("application/")
             .is_some_and(|sub| sub.ends_with("+json"));
-    if is_json { Ok(()) } else { Err(Refusal::MediaType) }
+    if is_json { Ok(None) } else { Err(Refusal::MediaType) }
 }
 
 async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Bytes, Stop> {
@@ -321,6 +336,22 @@ pub(super) fn check_model(key: &Key, model: &Model) -> Result<(), Refusal> {
         return Err(Refusal::VerificationRequired(model.id.to_string()));
     }
     Ok(())
+}
+
+/// The images asked for are those that the model makes (spec 11.2).
+fn check_images(model: &Model, asked: &Asked) -> Result<(), Refusal> {
+    // What is added to a request has to be what its upstream reads.
+    let doubtful = asked.wishes.doubtful.filter(|_| model.kind == ModelKind::GeminiImage);
+    match doubtful {
+        Some(member) => Err(Refusal::ImageRule(ImageFault::Doubtful(member))),
+        None => model.images.check(&asked.wishes).map_err(Refusal::ImageRule),
+    }
+}
+
+/// A model that makes images in a conversation is asked for one (spec 11.1).
+fn added(model: &Model, asked: &Asked) -> Option<Edit> {
+    let end = asked.places.model.end;
+    Some(&asked.modalities).filter(|_| model.kind == ModelKind::GeminiImage)?.with_image(end)
 }
 
 /// The endpoint fits the model, and a stream is asked for only where there is one.

@@ -2,8 +2,12 @@
 
 use super::admit::Stop;
 use crate::core::estimate::Prompt;
+use crate::core::images::ImageWishes;
 use crate::core::refusal::{Failure, Refusal};
-use crate::wire::envelope::{Envelope, Places};
+use crate::wire::edit_form::EditForm;
+use crate::wire::envelope::{Envelope, Places, UsageOption};
+use crate::wire::images::Modalities;
+use crate::wire::multipart::Boundary;
 use bytes::Bytes;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -31,11 +35,17 @@ pub(super) struct Asked {
     pub(super) previous: Option<(String, Range<usize>)>,
     /// What the request belongs to, as far as its body says so, as a digest.
     pub(super) affinity: Option<u64>,
+    /// How images should be.
+    pub(super) wishes: ImageWishes,
+    /// What an answer should consist of.
+    pub(super) modalities: Modalities,
+    /// What separates the parts of the body, where it is a form.
+    pub(super) form: Option<Boundary>,
     /// Where to edit.
     pub(super) places: Places,
 }
 
-/// Reads the body of a call.
+/// Reads the body of a call: a form with this boundary, or JSON.
 ///
 /// # Errors
 ///
@@ -44,9 +54,9 @@ pub(super) struct Asked {
 /// # Cancel safety
 ///
 /// May be dropped; a large body is still read to its end, for nobody.
-pub(super) async fn read(body: &Bytes) -> Result<Asked, Stop> {
+pub(super) async fn read(body: &Bytes, form: Option<Boundary>) -> Result<Asked, Stop> {
     let text = body.clone();
-    Ok(off_thread(body.len(), move || parse(&text)).await??)
+    Ok(off_thread(body.len(), move || parse(&text, form)).await??)
 }
 
 /// Runs work on a body of this size: at once, or where it keeps nobody waiting if it may take long.
@@ -68,7 +78,10 @@ pub(super) async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Stop::Failure(Failure::Internal))
 }
 
-fn parse(body: &[u8]) -> Result<Asked, Refusal> {
+fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
+    if let Some(boundary) = form {
+        return Ok(of_form(EditForm::parse(body, &boundary)?, boundary));
+    }
     let envelope = Envelope::parse(body)?;
     Ok(Asked {
         affinity: envelope
@@ -82,8 +95,28 @@ fn parse(body: &[u8]) -> Result<Asked, Refusal> {
         seconds: envelope.seconds,
         prompt: envelope.prompt,
         previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
+        wishes: envelope.wishes,
+        modalities: envelope.modalities,
+        form: None,
         places: envelope.places,
     })
+}
+
+fn of_form(form: EditForm, boundary: Boundary) -> Asked {
+    Asked {
+        model: form.model,
+        stream: form.stream,
+        choices: form.choices,
+        choices_param: "n",
+        prompt: form.prompt,
+        previous: None,
+        affinity: form.user.map(|user| digest(user.as_bytes())),
+        wishes: form.wishes,
+        modalities: Modalities::Settled,
+        form: Some(boundary),
+        seconds: None,
+        places: Places { model: form.place, usage: UsageOption::NoOptions(None), bounds: Vec::new() },
+    }
 }
 
 /// The first message of a conversation with thoughts: what a provider signs or encrypts can be read under the account alone

@@ -39,6 +39,10 @@ pub(super) struct Need {
     pub(super) images: u64,
     /// Seconds of video that are to be made.
     pub(super) seconds: u64,
+    /// Output tokens that an image is taken for, where nobody reports them.
+    pub(super) image_tokens: u64,
+    /// Whether an answer can be bounded in tokens, or broken off; an image is whole or none.
+    pub(super) bounded: bool,
     /// Whether the answer is a stream.
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
@@ -57,6 +61,8 @@ impl Need {
             choices: 1,
             images: 0,
             seconds: 0,
+            image_tokens: 0,
+            bounded: true,
             stream: false,
             tokenizer,
         }
@@ -112,7 +118,7 @@ impl Charge {
         let input = need.reserved_input;
         let fixed = fixed_cost(&price, need);
         let cost = |output| cost(&price, need, output);
-        let first = if need.stream { need.output.min(BLOCK) } else { need.output };
+        let first = if need.stream && need.bounded { need.output.min(BLOCK) } else { need.output };
         let ask = Ask {
             account,
             key,
@@ -199,7 +205,8 @@ fn cost(price: &Price, need: Need, output: u64) -> Money {
 
 /// What has to be there for a call to be made.
 fn least(price: &Price, need: Need) -> Money {
-    cost(price, need, need.output.min(LEAST))
+    // What cannot be bounded is whole or none.
+    cost(price, need, if need.bounded { need.output.min(LEAST) } else { need.output })
 }
 
 impl Drop for Charge {

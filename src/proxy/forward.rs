@@ -11,6 +11,7 @@ use crate::telemetry::record::{End, Outcome};
 use crate::wire::answer::{self, Identity};
 use crate::wire::error::PublicError;
 use crate::wire::recorded::silent_fault;
+use crate::wire::sse::taken;
 use crate::wire::stream::{EventStream, Step};
 use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
@@ -49,7 +50,7 @@ pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forwa
         Answer::Whole { body } => whole(session, ctx, &body, identity).await,
         Answer::Begun { exchange, beginning, film } => {
             let flow = Flow { exchange: *exchange, idle, total: Box::pin(sleep_until(total)) };
-            large(session, ctx, flow, (&beginning, film), identity).await
+            large(session, ctx, flow, (beginning, film), identity).await
         }
         Answer::Stream { exchange, stream, done, held } => {
             ctx.record.commit_gate = Some(held);
@@ -112,20 +113,20 @@ async fn large(
     session: &mut Downstream,
     ctx: &mut Ctx,
     mut flow: Flow,
-    (beginning, mut film): (&[u8], Option<Film>),
-    identity: Identity,
+    (beginning, mut film): (Bytes, Option<Film>),
+    mut identity: Identity,
 ) -> Result<(), Cut> {
     begin(session, ctx, "application/json").await?;
-    let mut identity = identity;
-    if let Some(id) = identity.awaits_id().then(|| answer::id_of(beginning)).flatten() {
+    if let Some(id) = identity.awaits_id().then(|| answer::id_of(&beginning)).flatten() {
         identity.found_id(&id);
     }
     // What is still to come is not known, so all of it is looked into.
     let (mut rewriter, mut out) = (identity.rewriter(true), BytesMut::with_capacity(beginning.len() + 256));
-    rewriter.push(beginning, &mut out);
+    rewriter.push(&beginning, &mut out);
+    drop(beginning);
     loop {
-        if let Err(gone) = write(session, ctx, out.split().freeze(), false).await {
-            settle::large(ctx, rewriter.usage());
+        if let Err(gone) = write(session, ctx, taken(&mut out), false).await {
+            settle::large(ctx, rewriter.usage(), rewriter.items());
             return Err(gone);
         }
         match flow.next(session).await {
@@ -142,12 +143,12 @@ async fn large(
             Arrived::End => return Err(cut(ctx, Trouble::Closed.verdict().rule)),
             Arrived::Trouble(trouble) => return Err(cut(ctx, trouble.verdict().rule)),
             Arrived::ClientGone => {
-                settle::large(ctx, rewriter.usage());
+                settle::large(ctx, rewriter.usage(), rewriter.items());
                 return Err(Cut::ClientGone);
             }
         }
     }
-    settle::large(ctx, rewriter.usage());
+    settle::large(ctx, rewriter.usage(), rewriter.items());
     write(session, ctx, out.freeze(), true).await?;
     ctx.record.end = End::Complete;
     ctx.release();

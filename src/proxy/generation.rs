@@ -156,6 +156,7 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         seconds_max: model.seconds_max,
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
+        images: model.images.clone(),
         limits: pool.of(Scope::Model, &model.id, model.limits),
         tiers: tiers(candidates),
     }

@@ -51,8 +51,12 @@ pub(super) async fn check(
     if model.watched.is_empty() {
         return Ok(Parameters::default());
     }
-    let (text, names) = (body.clone(), model.watched.clone());
-    let found = asked::off_thread(body.len(), move || Found::find(&text, &names)).await?;
+    let (text, names, form) = (body.clone(), model.watched.clone(), asked.form.clone());
+    let find = move || match form {
+        Some(boundary) => Found::in_form(&text, &boundary, &names),
+        None => Found::find(&text, &names),
+    };
+    let found = asked::off_thread(body.len(), find).await?;
     Ok(judge(generation, model, caller, found)?)
 }
 

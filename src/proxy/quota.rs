@@ -4,7 +4,7 @@ use super::Ctx;
 use super::admit::Stop;
 use super::asked::Asked;
 use super::charge::{Charge, Need, Reserved};
-use crate::core::api::Api;
+use crate::core::api::{Api, ModelKind};
 use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
@@ -39,7 +39,9 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         // Vectors and videos are not made of output tokens.
         output: if matches!(call, Call::Embeddings | Call::Video) { 0 } else { bound },
         choices: asked.choices,
-        images: if call == Call::ImageGenerations { asked.choices } else { 0 },
+        images: if call.makes_images() || model.kind == ModelKind::GeminiImage { asked.choices } else { 0 },
+        image_tokens: model.image_tokens.tokens(false),
+        bounded: call.can_be_bounded() && !call.makes_images(),
         seconds: if call == Call::Video {
             model.seconds(asked.seconds).saturating_mul(asked.choices)
         } else {
@@ -63,6 +65,8 @@ pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) ->
         },
         choices: 1,
         images: u64::from(api == Api::Images),
+        image_tokens: model.image_tokens.tokens(false),
+        bounded: api != Api::Images,
         seconds: if api == Api::Video { model.seconds(None) } else { 0 },
         pictured: false,
         stream: false,

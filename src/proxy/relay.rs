@@ -19,6 +19,7 @@ use crate::core::failure::{Class, Verdict};
 use crate::core::health::Change;
 use crate::telemetry::record::End;
 use crate::wire::answer::{Identity, Sealing};
+use crate::wire::edit_form::EditForm;
 use crate::wire::endpoint::Call;
 use crate::wire::seal::Stored;
 use crate::wire::splice;
@@ -127,7 +128,8 @@ impl<'a> Scene<'a> {
         let Runner { candidate, channel, mut visit, identity, at_channel, .. } = runner;
         let timeouts = channel.settings.timeouts.of(self.call.call.api());
         let total = Instant::from_std(ctx.started) + timeouts.total;
-        let forwarded = forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
+        let idle = if self.call.call.is_steady() { timeouts.idle } else { timeouts.total };
+        let forwarded = forward(session, ctx, Forward { answer, identity, total, idle }).await;
         if let Some((usage, _)) = ctx.record.usage {
             visit.used(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());
         }
@@ -147,7 +149,14 @@ impl<'a> Scene<'a> {
         let call = self.call;
         let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
         let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
-        let mut edits = splice::upstream_edits(&call.places, rename, ask_usage);
+        let mut edits = match &call.form {
+            Some(boundary) => rename
+                .and_then(|model| EditForm::rename(&call.places.model, boundary, model))
+                .into_iter()
+                .collect(),
+            None => splice::upstream_edits(&call.places, rename, ask_usage),
+        };
+        edits.extend(call.added.clone());
         edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
         edits.extend(
             call.bound.into_iter().flat_map(|tokens| splice::bound_edits(&call.places, call.call, tokens)),
@@ -158,14 +167,19 @@ impl<'a> Scene<'a> {
         let body = splice::splice(&call.body, edits);
         let client = &session.req_header().headers;
         let (name, credential) = (&*candidate.upstream_model, visit.credential);
-        let head = head::build(channel, call.call, name, call.stream, body.len(), client, credential)
+        let mut head = head::build(channel, call.call, name, call.stream, body.len(), client, credential)
             .map_err(|_| Cut::Defect)?;
+        if let Some(boundary) = &call.form {
+            let content_type = boundary.content_type();
+            head.insert_header(http::header::CONTENT_TYPE, content_type).map_err(|_| Cut::Defect)?;
+        }
         let timeouts = channel.settings.timeouts.of(call.call.api());
+        // A JSON answer may take its time: reasoning and images send nothing for minutes (spec 10.2).
+        let steady = call.stream && call.call.is_steady();
         let deadlines = Deadlines {
-            // A JSON answer may take its time: reasoning and images send no header for minutes (spec 10.2).
-            first_byte: if call.stream { timeouts.first_byte } else { timeouts.total },
-            idle: if call.stream { timeouts.idle } else { timeouts.total },
-            commit: commit_by(ctx, &timeouts, call.stream),
+            first_byte: if steady { timeouts.first_byte } else { timeouts.total },
+            idle: if steady { timeouts.idle } else { timeouts.total },
+            commit: commit_by(ctx, &timeouts, steady),
         };
         let (connector, now) = (&self.shared.connector, clock::unix().as_secs());
         let (upstream_model, classify) = (&*candidate.upstream_model, &*self.generation.classify);
@@ -247,6 +261,11 @@ fn stream_options(call: &AdmittedCall, identity: &Identity, created: u64) -> Str
         identity: identity.clone(),
         wants_usage: call.places.usage_asked(),
         created,
-        expected: Expected { input: call.need.input, tokenizer: call.need.tokenizer },
+        expected: Expected {
+            input: call.need.input,
+            tokenizer: call.need.tokenizer,
+            images: call.need.images,
+            image_tokens: call.need.image_tokens,
+        },
     }
 }

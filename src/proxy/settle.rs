@@ -19,27 +19,42 @@ const TOKEN_BYTES: u64 = 4;
 /// A whole answer, and its `usage` member as it stands.
 pub(super) fn whole(ctx: &mut Ctx, reported: Option<&[u8]>, body: &[u8]) {
     note_seconds(ctx, || video::seconds_made(reported, Some(body)));
-    as_reported(ctx, reported, |need| need.tokenizer.tokens(&delivered::text_of(body)));
+    let pictured = ctx.need.is_some_and(|need| need.images > 0);
+    let images = if pictured { delivered::images_in(body) } else { 0 };
+    as_reported(ctx, reported, images, |need| need.tokenizer.tokens(&delivered::text_of(body)));
 }
 
-/// An answer that was too large to be held, to its end or as far as it was sent, and its `usage` member.
-pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>) {
+/// An answer that was too large to be held, to its end or as far as it was sent: its `usage` member, and how many items
+/// its list of data has, if it has one.
+pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>, items: Option<u64>) {
     note_seconds(ctx, || video::seconds_made(reported, None));
     let sent = ctx.record.bytes / TOKEN_BYTES;
-    as_reported(ctx, reported, |need| sent.min(need.output.saturating_mul(need.choices)));
+    // A conversation so large has its images, uncounted; and they are what makes it large.
+    let asked = ctx.need.map_or(0, |need| need.images);
+    let text = |need: &Need| match need.images {
+        0 => sent.min(need.output.saturating_mul(need.choices)),
+        _ => 0,
+    };
+    as_reported(ctx, reported, items.unwrap_or(asked), text);
 }
 
-/// Settles at what is reported; where nothing is, at the expected input and the output that `count` gives.
-fn as_reported(ctx: &mut Ctx, reported: Option<&[u8]>, count: impl FnOnce(&Need) -> u64) {
+/// Settles at what is reported; where nothing is, at the expected input and the images and the text that were delivered.
+fn as_reported(ctx: &mut Ctx, reported: Option<&[u8]>, images: u64, text: impl FnOnce(&Need) -> u64) {
     let Some(need) = ctx.need else { return };
+    // Nobody pays for more than was asked for.
+    let images = images.min(need.images);
     let Reading { usage, flawed } = reported.map(usage::read).unwrap_or_default();
     ctx.record.flawed_usage = flawed;
     match usage {
-        Some(usage) if !flawed || usage.input > 0 => settle(ctx, usage, UsageSource::Reported),
+        Some(usage) if !flawed || usage.input > 0 => {
+            settle(ctx, Usage { images, ..usage }, UsageSource::Reported);
+        }
         // What is no count must not make the input free.
-        Some(usage) => settle(ctx, Usage { input: need.input, ..usage }, UsageSource::Estimated),
+        Some(usage) => settle(ctx, Usage { input: need.input, images, ..usage }, UsageSource::Estimated),
         None => {
-            let usage = Usage { input: need.input, output: count(&need), ..Usage::default() };
+            let image_output = images.saturating_mul(need.image_tokens);
+            let output = text(&need).saturating_add(image_output);
+            let usage = Usage { input: need.input, output, image_output, images, ..Usage::default() };
             settle(ctx, usage, UsageSource::Estimated);
         }
     }
@@ -73,7 +88,7 @@ fn note_seconds(ctx: &mut Ctx, made: impl FnOnce() -> Option<u64>) {
 
 fn settle(ctx: &mut Ctx, mut usage: Usage, source: UsageSource) {
     let Some(need) = ctx.need.take() else { return };
-    (usage.images, usage.seconds) = (need.images, need.seconds);
+    (usage.images, usage.seconds) = (usage.images.min(need.images), need.seconds);
     ctx.record.usage = Some((usage, source));
     if let Some(admission) = &mut ctx.admission {
         admission.correct(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());

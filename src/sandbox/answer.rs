@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ask::{Ask, Scene};
 use super::video;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// The content of an answer, word by word and over again.
 const WORDS: [&str; 16] = [
@@ -18,14 +20,6 @@ const WORDS: [&str; 16] = [
 
 /// The arguments of a tool call, in the pieces a stream sends.
 pub(super) const ARGUMENTS: [&str; 5] = [r#"{\""#, "city", r#"\":\""#, "Paris", r#"\"}"#];
-
-/// A grey pixel.
-const PNG: [u8; 67] = [
-    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00,
-    0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x3a, 0x7e, 0x9b, 0x55, 0x00,
-    0x00, 0x00, 0x0a, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81,
-    0xda, 0x45, 0x08, 0x3b, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
-];
 
 /// The models that the list of models names.
 const MODELS: [&str; 4] = ["sandbox-large", "sandbox-small", "sandbox-embedding", "sandbox-image"];
@@ -41,6 +35,7 @@ pub(super) enum Route {
     CountTokens,
     Embeddings,
     Images,
+    Edits,
     /// Video that is answered at once.
     Video,
     /// Video as a job that is left.
@@ -72,6 +67,7 @@ impl Route {
             ("POST", "/images/generations") => Some(Route::Images),
             ("POST", "/video/generations") => Some(Route::Video),
             ("POST", "/videos") => Some(Route::Jobs),
+            ("POST", "/images/edits") => Some(Route::Edits),
             ("GET", "/models") => Some(Route::Models),
             (method, path) if path.starts_with("/videos/") => match method {
                 "GET" if path.ends_with("/content") => Some(Route::Job(Step::Content)),
@@ -85,7 +81,7 @@ impl Route {
 
     /// Whether `"stream":true` means anything on this route.
     pub(super) fn can_stream(self) -> bool {
-        matches!(self, Route::Chat | Route::Completions | Route::Messages | Route::Responses)
+        !matches!(self, Route::Embeddings | Route::Models)
     }
 }
 
@@ -118,7 +114,7 @@ impl Answer<'_> {
             Route::Compact => self.compaction(),
             Route::CountTokens => format!(r#"{{"input_tokens":{}}}"#, self.prompt_tokens()),
             Route::Embeddings => self.embeddings(),
-            Route::Images => self.images(),
+            Route::Images | Route::Edits => self.images(),
             Route::Video => video::answer(self),
             Route::Jobs => video::submitted(self),
             Route::Models | Route::Job(_) => models(),
@@ -157,6 +153,7 @@ impl Answer<'_> {
                 );
                 (format!(r#""content":null,"tool_calls":[{call}]"#), "tool_calls")
             }
+            None if self.is_pictured() => (self.pictured_members(), "stop"),
             None => (format!(r#""content":"{}""#, self.text()), "stop"),
         };
         format!(
@@ -220,7 +217,7 @@ impl Answer<'_> {
             let embedding = match self.ask.encoding_format.as_ref() {
                 "base64" => {
                     let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-                    format!("\"{}\"", base64(&bytes))
+                    format!("\"{}\"", STANDARD.encode(bytes))
                 }
                 _ => format!("[{}]", vector.iter().map(f32::to_string).collect::<Vec<_>>().join(",")),
             };
@@ -231,21 +228,6 @@ impl Answer<'_> {
         }
         let (model, prompt) = (quoted(&self.ask.model), self.prompt_tokens());
         body + &format!(r#"],"model":{model},"usage":{{"prompt_tokens":{prompt},"total_tokens":{prompt}}}}}"#)
-    }
-
-    fn images(&self) -> String {
-        let mut picture = PNG.to_vec();
-        // Bytes after the end of a PNG are no part of the picture, and bytes enough for any size.
-        picture.resize(self.scene.size.unwrap_or(PNG.len()), 0);
-        let item = format!(r#"{{"b64_json":"{}"}}"#, base64(&picture));
-        let count = self.ask.choices();
-        let (input, output) = (self.prompt_tokens(), self.scene.tokens.unwrap_or(272 * count as u64));
-        format!(
-            r#"{{"created":{},"data":[{}],"usage":{{"input_tokens":{input},"output_tokens":{output},"total_tokens":{},"input_tokens_details":{{"text_tokens":{input},"image_tokens":0}}}}}}"#,
-            now(),
-            vec![item; count].join(","),
-            input + output,
-        )
     }
 }
 

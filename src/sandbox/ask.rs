@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::fault::{self, Case};
 use super::video::{Course, Ends};
+use crate::wire::multipart::{self, Boundary};
 
 /// Bytes of content an answer may carry over all its choices.
 const CONTENT_MAX: usize = 64 * 1024 * 1024;
@@ -51,6 +52,15 @@ pub(super) struct Ask<'a> {
     dimensions: Option<usize>,
     #[serde(borrow, default)]
     seconds: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    modalities: Vec<Cow<'a, str>>,
+    #[serde(default)]
+    partial_images: Option<usize>,
+    #[serde(borrow, default)]
+    images: Vec<&'a RawValue>,
+    /// Bytes of a prompt that is not JSON, and images beside it.
+    #[serde(skip)]
+    form: (usize, usize),
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +97,37 @@ impl<'a> Ask<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Ask<'a>, String> {
         let ask: Ask<'a> = serde_json::from_slice(body)
             .map_err(|e| format!("We could not parse the JSON body of your request: {e}"))?;
+        ask.checked()
+    }
+
+    /// Reads the form of an image edit.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for the caller.
+    pub(super) fn of_form(body: &'a [u8], boundary: Option<&Boundary>) -> Result<Ask<'a>, String> {
+        let parts = boundary.map(|boundary| multipart::parts(body, boundary)).unwrap_or(Ok(Vec::new()));
+        let mut ask = Ask::default();
+        for part in parts.map_err(|fault| format!("The form {fault}"))? {
+            let content = body.get(part.content).unwrap_or_default();
+            let text = std::str::from_utf8(content).unwrap_or_default();
+            match part.name {
+                "model" => ask.model = text.into(),
+                "n" => ask.n = Some(text.parse().unwrap_or(0)),
+                "stream" => ask.stream = Some(text == "true"),
+                "partial_images" => ask.partial_images = text.parse().ok(),
+                "prompt" => ask.form.0 = text.len(),
+                "image" | "image[]" => ask.form.1 += 1,
+                _ => {}
+            }
+        }
+        if ask.form.1 == 0 {
+            return Err("you must provide an image".to_owned());
+        }
+        ask.checked()
+    }
+
+    fn checked(self) -> Result<Ask<'a>, String> {
+        let ask = self;
         if ask.model.is_empty() {
             return Err("you must provide a model parameter".to_owned());
         }
@@ -110,6 +151,21 @@ impl<'a> Ask<'a> {
     /// How many choices or images are asked for.
     pub(super) fn choices(&self) -> usize {
         self.n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
+    }
+
+    /// Whether a conversation is to be answered with an image.
+    pub(super) fn wants_image(&self) -> bool {
+        self.modalities.iter().any(|modality| modality == "image")
+    }
+
+    /// How many partial images a stream is to show.
+    pub(super) fn partial_images(&self) -> usize {
+        self.partial_images.unwrap_or(0).min(3)
+    }
+
+    /// Images that are to be edited.
+    pub(super) fn images_in(&self) -> usize {
+        self.images.len() + self.form.1
     }
 
     pub(super) fn dimensions(&self) -> usize {
@@ -152,7 +208,7 @@ impl<'a> Ask<'a> {
         let text =
             |raw: Option<&RawValue>| raw.map_or(0, |r| r.get().len().saturating_sub(2).div_ceil(4) as u64);
         let messages: u64 = self.messages.iter().map(|m| 3 + text(m.content)).sum();
-        messages + text(self.prompt) + text(self.input)
+        messages + text(self.prompt) + text(self.input) + self.form.0.div_ceil(4) as u64
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::stats::Recorded;
+use crate::wire::multipart::Boundary;
 
 /// The largest request head, bytes.
 const HEAD_MAX: usize = 64 * 1024;
@@ -42,6 +43,8 @@ pub(super) struct Request {
     pub(super) authorized: bool,
     /// The value of `x-sandbox-fault`.
     pub(super) fault: Option<String>,
+    /// What separates the parts of the body, where it says that it is a form.
+    pub(super) form: Option<Boundary>,
     pub(super) keep_alive: bool,
     /// HTTP/1.0 clients know no chunked answers.
     pub(super) chunked_ok: bool,
@@ -83,6 +86,7 @@ struct Lines {
     keep: bool,
     authorized: bool,
     fault: Option<String>,
+    form: Option<Boundary>,
 }
 
 impl Lines {
@@ -95,6 +99,7 @@ impl Lines {
             keep: false,
             authorized: false,
             fault: None,
+            form: None,
         };
         for header in headers {
             lines.take(header)?;
@@ -125,6 +130,9 @@ impl Lines {
             self.expects = value.eq_ignore_ascii_case(b"100-continue");
         } else if named("authorization") {
             self.authorized = !value.is_empty();
+        } else if named("content-type") {
+            let form = std::str::from_utf8(value).ok().and_then(Boundary::of).transpose();
+            self.form = form.map_err(|_| NoRequest::Refused(400))?;
         } else if named("x-sandbox-fault") {
             self.fault = Some(String::from_utf8_lossy(value).into_owned());
         }
@@ -318,6 +326,7 @@ fn parse(head: Bytes) -> Result<(Request, Framing, bool), NoRequest> {
         target: parsed.path.unwrap_or_default().to_owned(),
         authorized: found.authorized,
         fault: found.fault,
+        form: found.form,
         keep_alive: !found.close && (modern || found.keep),
         chunked_ok: modern,
         body: Bytes::new(),

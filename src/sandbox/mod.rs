@@ -14,6 +14,7 @@ mod fault;
 mod fault_tests;
 mod http;
 mod inject;
+mod pictures;
 mod speech;
 mod stats;
 mod stream;
@@ -183,6 +184,7 @@ async fn answer(conn: &mut Conn, shared: &Shared, request: &Request) -> io::Resu
     }
     let ask = match route {
         Route::Models => Ok(Ask::default()),
+        Route::Edits if request.form.is_some() => Ask::of_form(&request.body, request.form.as_ref()),
         _ => Ask::parse(&request.body),
     };
     let ask = match ask {

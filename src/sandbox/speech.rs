@@ -59,6 +59,9 @@ impl Answer<'_> {
 
     /// Events before the first piece of text; none of them is content.
     pub(super) fn opening_events(&self) -> Vec<Event> {
+        if self.makes_images() {
+            return Vec::new();
+        }
         if self.route == Route::Messages {
             let start = self.message_with("[]", "null", 0);
             let block =
@@ -90,6 +93,9 @@ impl Answer<'_> {
 
     /// One piece of text.
     pub(super) fn text_event(&self, number: usize) -> Event {
+        if self.makes_images() {
+            return self.partial_image(number);
+        }
         let piece = self.piece(number);
         if self.route == Route::Messages {
             let data = format!(
@@ -107,6 +113,9 @@ impl Answer<'_> {
 
     /// The events by which the answer is finished, well or with an error.
     pub(super) fn finish_events(&self, well: bool) -> Vec<Event> {
+        if self.makes_images() {
+            return if well { self.completed_images() } else { vec![self.error_event()] };
+        }
         let output = self.completion_tokens();
         if self.route == Route::Messages {
             let reason = if well { "end_turn" } else { "error" };
@@ -134,6 +143,10 @@ impl Answer<'_> {
     /// An event that reports an error.
     pub(super) fn error_event(&self) -> Event {
         let message = "The server had an error while processing your request";
+        if self.makes_images() {
+            let error = format!(r#"{{"code":"server_error","message":"{message}","param":null}}"#);
+            return ("error", format!(r#"{{"type":"error","error":{error}}}"#));
+        }
         let data = if self.route == Route::Messages {
             format!(r#"{{"type":"error","error":{{"type":"overloaded_error","message":"{message}"}}}}"#)
         } else {

@@ -123,7 +123,7 @@ impl Player<'_> {
 
     /// Whether the events of this language have names.
     fn has_names(&self) -> bool {
-        matches!(self.answer.route, Route::Messages | Route::Responses)
+        matches!(self.answer.route, Route::Messages | Route::Responses) || self.answer.makes_images()
     }
 
     /// The same walk in the languages whose events have names.
@@ -135,7 +135,11 @@ impl Player<'_> {
             return self.go_wrong(then).await;
         }
         let breaks = self.breaks_at(At::Mid);
-        let all = self.answer.scene.chunks;
+        let all = if self.answer.makes_images() {
+            self.answer.ask.partial_images()
+        } else {
+            self.answer.scene.chunks
+        };
         for number in 0..if breaks.is_some() { all.min(MID) } else { all } {
             self.pause(self.answer.scene.chunk_delay).await?;
             self.named(self.answer.text_event(number)).await?;
@@ -167,7 +171,11 @@ impl Player<'_> {
     /// Sends the content, or as much of it as comes before a fault in the middle.
     async fn content(&mut self, choices: usize) -> io::Result<Option<Then>> {
         let breaks = self.breaks_at(At::Mid);
-        let all = if self.answer.tool().is_some() { ARGUMENTS.len() } else { self.answer.scene.chunks };
+        let all = match self.answer.tool() {
+            Some(_) => ARGUMENTS.len(),
+            None if self.answer.is_pictured() => 1,
+            None => self.answer.scene.chunks,
+        };
         let count = if breaks.is_some() { all.min(MID) } else { all };
         for number in 0..count {
             self.pause(self.answer.scene.chunk_delay).await?;
@@ -201,6 +209,9 @@ impl Player<'_> {
         if self.answer.tool().is_some() {
             let piece = ARGUMENTS.get(number).copied().unwrap_or_default();
             return format!(r#""tool_calls":[{{"index":0,"function":{{"arguments":"{piece}"}}}}]"#);
+        }
+        if self.answer.is_pictured() {
+            return self.answer.pictured_members();
         }
         let big = self.script.shape == Some(Shape::BigLine) && number == 0;
         let piece = if big { filler(BIG).into() } else { self.answer.piece(number) };

@@ -182,6 +182,34 @@ async fn choices_completions_images() {
     assert_eq!(sized["data"][0]["b64_json"].as_str().unwrap().len(), 4000);
 }
 
+/// Images are edited, whole and in a stream, from JSON and from a form; a conversation shows them where that is asked for.
+#[tokio::test]
+async fn images_everywhere() {
+    let (addr, _) = start().await;
+    let mut client = Client::new(addr).await;
+    let edit = json!({"model": "m", "prompt": "a gate", "images": [{"image_url": "x"}], "stream": true, "partial_images": 2});
+    let got = client.ask("/v1/images/edits", edit).await;
+    let text = String::from_utf8(got.body).unwrap();
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(names, ["image_edit.partial_image", "image_edit.partial_image", "image_edit.completed"]);
+    assert!(text.contains(r#""image_tokens":272"#));
+    let form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm+tokens=5\r\n--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n\0\r\n--b--\r\n";
+    let head = format!(
+        "POST /v1/images/edits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n",
+        form.len()
+    );
+    client.stream.write_all((head + form).as_bytes()).await.unwrap();
+    assert_eq!(client.read().await.json()["usage"]["output_tokens"], 5);
+    let chat = json!({"model": "m+size=3000", "messages": [], "modalities": ["image", "text"]});
+    let message = &client.ask(CHAT, chat.clone()).await.json()["choices"][0]["message"];
+    assert!(message["content"].is_null());
+    assert_eq!(message["images"][0]["image_url"]["url"].as_str().unwrap().len(), 4022);
+    let mut streamed = chat;
+    streamed["stream"] = true.into();
+    let events = client.ask(CHAT, streamed).await.events();
+    assert!(events[1]["choices"][0]["delta"]["images"][0]["image_url"]["url"].is_string());
+}
+
 /// Vectors follow from the input and are the same numbers as floats and as base64.
 #[tokio::test]
 async fn embeddings() {

@@ -3,6 +3,9 @@
 use super::envelope::Members;
 use super::prompt::{self, Member};
 use crate::core::estimate::{Features, Piece};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 /// The text of a whole JSON answer; data, ids and numbers do not count.
 #[must_use]
@@ -21,10 +24,58 @@ pub fn text_of(answer: &[u8]) -> Features {
     text
 }
 
+/// The images of a whole JSON answer: the items of its data, or those of its messages.
+#[must_use]
+pub fn images_in(answer: &[u8]) -> u64 {
+    let Ok(view) = serde_json::from_slice::<View<'_>>(answer) else { return 0 };
+    let choices = view.choices.unwrap_or_default();
+    let messages = choices.iter().filter_map(|choice| choice.message.as_ref());
+    let lists = messages.filter_map(|message| message.images).chain(view.data);
+    lists.map(items).sum()
+}
+
+/// How many elements a list has.
+pub(crate) fn items(list: &RawValue) -> u64 {
+    serde_json::from_str::<Vec<IgnoredAny>>(list.get()).map_or(0, |items| items.len() as u64)
+}
+
+#[derive(Deserialize)]
+struct View<'a> {
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    message: Option<Message<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    images: Option<&'a RawValue>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::estimate::Family;
+
+    /// Goal: images are counted where they are, at both kinds of endpoints.
+    #[test]
+    fn images_count() {
+        for (answer, images) in [
+            (r#"{"data":[{"b64_json":"x"},{"url":"y"}]}"#, 2),
+            (r#"{"choices":[{"message":{"content":null,"images":[{}]}},{"message":{"images":[{},{}]}}]}"#, 3),
+            (r#"{"choices":[{"message":{"content":"none","images":null}},{}]}"#, 0),
+            ("{", 0),
+        ] {
+            assert_eq!(images_in(answer.as_bytes()), images, "{answer}");
+        }
+    }
 
     /// Goal: the words of an answer count, in each language, and nothing around them.
     #[test]

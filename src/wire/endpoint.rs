@@ -117,6 +117,19 @@ impl Call {
     #[must_use]
     pub fn can_stream(self) -> bool {
         matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
+            || self.makes_images()
+    }
+
+    /// Whether a stream of it shows something all the time, so that silence means trouble; images are silent for minutes.
+    #[must_use]
+    pub fn is_steady(self) -> bool {
+        !self.makes_images()
+    }
+
+    /// Whether its answers are images.
+    #[must_use]
+    pub fn makes_images(self) -> bool {
+        matches!(self, Self::ImageGenerations | Self::ImageEdits)
     }
 
     /// Whether it may be sent a second time when nobody knows what became of the first (spec 10.8).

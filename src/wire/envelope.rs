@@ -5,9 +5,11 @@
 //! What the gateway believes must be what the upstream will read: a governed member twice, or under a name that a
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
+use super::images::{ImageMembers, Modalities};
 use super::prompt::{self, Member};
 use super::video;
 use crate::core::estimate::Prompt;
+use crate::core::images::ImageWishes;
 use crate::core::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,7 +22,7 @@ pub const DEPTH_MAX: usize = 128;
 
 /// The largest token bound or number of answers that is not absurd.
 const TOKENS_MAX: u64 = 100_000_000;
-const CHOICES_MAX: u64 = 128;
+pub(super) const CHOICES_MAX: u64 = 128;
 
 /// What the gateway needs to know of a request body.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +45,10 @@ pub struct Envelope<'a> {
     pub choices_param: &'static str,
     /// The seconds of a video, the most that any of their names says.
     pub seconds: Option<u64>,
+    /// How images should be.
+    pub wishes: ImageWishes,
+    /// What an answer should consist of.
+    pub modalities: Modalities,
     /// Where to edit.
     pub places: Places,
 }
@@ -130,6 +136,7 @@ struct Governed<'a> {
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
+    images: ImageMembers<'a>,
     prompt: Prompt,
     seconds: Option<u64>,
 }
@@ -177,6 +184,7 @@ impl<'a> Governed<'a> {
         let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
+        let (wishes, modalities) = (self.images.wishes(), self.images.modalities(|raw| span(raw, text)));
         let (prompt, seconds) = (self.prompt, self.seconds);
         Ok(Envelope {
             model,
@@ -188,6 +196,8 @@ impl<'a> Governed<'a> {
             choices,
             choices_param,
             seconds,
+            wishes,
+            modalities,
             places,
         })
     }
@@ -266,6 +276,8 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.seconds = self.seconds.max(video::seconds(value.get()));
             } else if name == "user" {
                 self.user = map.next_value()?;
+            } else if self.images.concerns(&name) {
+                self.images.record(&name, map.next_value()?);
             } else {
                 self.misspelled = self.misspelled.or_else(|| folded(&name));
                 map.next_value::<IgnoredAny>()?;
@@ -307,12 +319,17 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Text<'a> {
 
 /// The governed member that a case-folding parser would take `name` for, if any.
 fn folded(name: &str) -> Option<&'static str> {
+    MEMBERS.into_iter().chain(PROMPT).find(|member| folds_to(name, member))
+}
+
+/// Whether a case-folding parser would take `name` for this member.
+pub(super) fn folds_to(name: &str, member: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',  // long s, which folds to s
         '\u{212a}' => 'k', // Kelvin sign, which folds to k
         other => other.to_ascii_lowercase(),
     };
-    MEMBERS.into_iter().chain(PROMPT).find(|member| member.chars().eq(name.chars().map(fold)))
+    member.chars().eq(name.chars().map(fold))
 }
 
 fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {

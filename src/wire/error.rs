@@ -5,6 +5,7 @@
 //! class give the same bytes (spec 2.9): the only words of an upstream that pass are the sanitised ones in a verdict.
 
 use super::echo::{echo, shortened};
+use super::images;
 use crate::core::api::Api;
 use crate::core::failure::{Class, ContextFigures, Verdict};
 use crate::core::limits::{Dimension, Exceeded, Scope};
@@ -374,6 +375,11 @@ fn refused_envelope(refusal: &Refusal) -> PublicError {
         ),
         Refusal::WrongEndpoint { model, home } => wrong_endpoint(model, *home),
         Refusal::Parameter { param, fault } => parameter(param, *fault),
+        Refusal::ImageRule(fault) => {
+            let code = if fault.is_of_size() { Code::InvalidImageSize } else { Code::InvalidValue };
+            E::new(code, images::told(fault, MESSAGE_MAX)).with_param(fault.member())
+        }
+        Refusal::BadForm(why) => E::new(Code::InvalidRequest, format!("The multipart body {why}.")),
         Refusal::AddressDenied => {
             E::new(Code::IpNotAllowed, "This API key may not be used from this address.")
         }

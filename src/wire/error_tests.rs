@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::images::ImageFault;
 use crate::core::limit::RateLimit;
 
 /// Goal: the seed example of spec 2.1, byte for byte.
@@ -58,4 +59,26 @@ fn classes_have_one_face() {
             assert_eq!(error, PublicError::unavailable());
         }
     }
+}
+
+/// Goal: what an image may be is told in at most 500 bytes, however long the list is; a size has its own code (spec 11.2).
+#[test]
+fn image_values_are_listed() {
+    let image_rule = |fault| PublicError::of(&Failure::Refused(Refusal::ImageRule(fault)), 503);
+    let fault = |member, values: &[&str]| {
+        ImageFault::NotListed(member, values.iter().map(|value| (*value).into()).collect())
+    };
+    let size = image_rule(fault("size", &["1024x1024", "auto"]));
+    assert_eq!(
+        size.message,
+        "The parameter size has a value that this model does not support. \
+         Supported values are: '1024x1024', 'auto'."
+    );
+    assert_eq!((size.code, size.param.as_deref()), (Code::InvalidImageSize, Some("size")));
+    let quality = image_rule(fault("quality", &["low"]));
+    assert_eq!((quality.code, quality.param.as_deref()), (Code::InvalidValue, Some("quality")));
+    let long = "x".repeat(32);
+    let many = image_rule(fault("image_config.aspect_ratio", &vec![&*long; 100]));
+    assert!(many.message.len() <= MESSAGE_MAX && many.message.ends_with("', and more."), "{}", many.message);
+    assert_eq!(many.param.as_deref(), Some("image_config.aspect_ratio"));
 }

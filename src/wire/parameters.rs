@@ -5,6 +5,7 @@
 //! stays as the client wrote it.
 
 use super::envelope::Text;
+use super::multipart::{self, Boundary};
 use super::splice::Edit;
 use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -16,6 +17,8 @@ use std::ops::Range;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
     objects: Vec<Object>,
+    /// Fields of a form: which of the watched names each has, and where it stands.
+    fields: Vec<(usize, Range<usize>)>,
     repeated: Option<usize>,
 }
 
@@ -52,9 +55,26 @@ impl Found {
         found
     }
 
+    /// Finds fields in a form that can be read. `a[b]` is a member of `a`, under the name `a.b` too; a field may be there
+    /// more than once, as lists are.
+    #[must_use]
+    pub fn in_form(body: &[u8], boundary: &Boundary, names: &[Box<str>]) -> Self {
+        let mut found = Self::default();
+        for part in multipart::parts(body, boundary).unwrap_or_default() {
+            let (outer, inner) = part.name.split_once('[').unwrap_or((part.name, ""));
+            let inner = inner.trim_end_matches(']');
+            let watched =
+                |name: &str| name.split_once('.').map_or(name == outer, |pair| pair == (outer, inner));
+            let named = names.iter().enumerate().filter(|(_, name)| watched(name));
+            found.fields.extend(named.map(|(index, _)| (index, part.whole.clone())));
+        }
+        found
+    }
+
     /// The positions of the names that were found.
     pub fn names(&self) -> impl Iterator<Item = usize> {
-        self.objects.iter().flat_map(|object| &object.members).map(|member| member.name)
+        let fields = self.fields.iter().map(|(name, _)| *name);
+        self.objects.iter().flat_map(|object| &object.members).map(|member| member.name).chain(fields)
     }
 
     /// The position of a name that stands there more than once.
@@ -67,7 +87,8 @@ impl Found {
     #[must_use]
     pub fn without(&self, is_left_out: impl Fn(usize) -> bool) -> Vec<Edit> {
         let cut = |span| (span, Bytes::new());
-        self.objects.iter().flat_map(|object| object.cuts(&is_left_out)).map(cut).collect()
+        let fields = self.fields.iter().filter(|(name, _)| is_left_out(*name)).map(|(_, span)| span.clone());
+        self.objects.iter().flat_map(|object| object.cuts(&is_left_out)).chain(fields).map(cut).collect()
     }
 
     fn walk(&mut self, walk: Walk<'_, '_>, object: &str) {
@@ -227,6 +248,23 @@ mod tests {
         assert_eq!(found(r#"{"a":1,"\u0061":2}"#), (vec![0], Some(0)));
         assert_eq!(found(r#"{"b":{"c":1},"b":{"c":2}}"#), (vec![1], Some(1)));
         assert_eq!(found(r#"{"b":{"c":1,"c":2}}"#), (vec![1], Some(1)));
+    }
+
+    /// Goal: fields of a form are found and left out like members, whole parts at a time, and the rest is a form still.
+    #[test]
+    fn fields_of_a_form_are_left_out() {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let kept = [part("model", "m"), part("backgrounds", "x")];
+        let cut = [part("background", "auto"), part("svg[model]", "y"), part("include[]", "z")];
+        let form = format!("{}{}{}{}{}--b--\r\n", cut[0], kept[0], cut[1], kept[1], cut[2]);
+        let names = ["background", "svg.model", "include", "seed"].map(Into::into);
+        let boundary = Boundary::of("multipart/form-data; boundary=b").unwrap().unwrap();
+        let found = Found::in_form(form.as_bytes(), &boundary, &names);
+        assert_eq!((found.names().collect::<Vec<_>>(), found.repeated()), (vec![0, 1, 2], None));
+        let parts = splice(&Bytes::from(form), found.without(|_| true));
+        assert_eq!(parts.parts().concat(), format!("{}{}--b--\r\n", kept[0], kept[1]).as_bytes());
     }
 
     proptest! {

@@ -21,6 +21,8 @@ pub enum Member {
     Text,
     /// JSON that describes tools or the form of the answer.
     Schema,
+    /// Images: their addresses, which may be data, or objects that have them.
+    Images,
 }
 
 impl Member {
@@ -31,6 +33,7 @@ impl Member {
             "messages" | "input" => Some(Self::Conversation),
             "system" | "instructions" => Some(Self::Instructions),
             "prompt" | "suffix" | "documents" => Some(Self::Text),
+            "image" | "images" | "mask" => Some(Self::Images),
             "tools" | "functions" | "response_format" | "text" | "output_config" | "output_format" => {
                 Some(Self::Schema)
             }
@@ -82,6 +85,7 @@ pub fn read<S: FnMut(Piece<'_>)>(member: Member, value: &RawValue, sink: S) {
     let first = reader.peek();
     match member {
         Member::Schema => reader.schema(),
+        Member::Images => reader.images(DEPTH_MAX),
         Member::Conversation if first == Some(b'[') => reader.list(DEPTH_MAX, true),
         Member::Conversation | Member::Instructions if matches!(first, Some(b'"' | b'[' | b'{')) => {
             (reader.sink)(Piece::Message);
@@ -226,6 +230,24 @@ impl<'a, S: FnMut(Piece<'_>)> Reader<'a, S> {
             name if UNREAD.contains(&name) => drop(self.skip()),
             name if STRUCTURES.contains(&name) && first != Some(b'"') => self.structure(),
             _ => self.value(depth - 1),
+        }
+    }
+
+    /// An image, or a list of them.
+    fn images(&mut self, depth: usize) {
+        match self.peek() {
+            Some(b'"') => {
+                self.skip();
+                (self.sink)(Piece::Image { low: false });
+            }
+            Some(b'[') if depth > 0 => {
+                self.advance(1);
+                while self.peek().is_some_and(|byte| byte != b']') {
+                    self.images(depth - 1);
+                }
+                self.advance(1);
+            }
+            _ => self.value(depth),
         }
     }
 

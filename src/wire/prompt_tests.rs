@@ -258,3 +258,14 @@ fn source_images_are_images() {
         }
     }
 }
+
+/// Goal: images to be edited are images, by address, as data or in objects, alone or in a list, and never text.
+#[test]
+fn reads_images_to_be_edited() {
+    let data = format!("\"data:image/png;base64,{}\"", "A".repeat(9_000));
+    assert_eq!(pieces("image", &data), "image ");
+    assert_eq!(pieces("image", &format!("[{data}, {data} ]")), "image image ");
+    assert_eq!(pieces("images", &format!(r#"[ {{"image_url":{data}}},{{"file_id":"f"}} ]"#)), "image image ");
+    assert_eq!(pieces("mask", &format!(r#"{{"image_url":{data}}}"#)), "image ");
+    assert_eq!(pieces("images", "[]") + &pieces("image", "null") + &pieces("images", "[1,[[]]]"), "");
+}

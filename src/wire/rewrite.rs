@@ -43,6 +43,9 @@ pub struct Rewriter<F> {
     written_any: bool,
     keeping: bool,
     kept: BytesMut,
+    /// The member under way is `data`, whose items are counted.
+    counting: Option<Scan>,
+    items: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,8 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             written_any: false,
             keeping: false,
             kept: BytesMut::new(),
+            counting: None,
+            items: None,
         }
     }
 
@@ -109,6 +114,12 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
     #[must_use]
     pub fn usage(&self) -> Option<&[u8]> {
         (!self.kept.is_empty() && !self.keeping).then_some(&self.kept)
+    }
+
+    /// How many objects the list `data` has so far; `None` before it.
+    #[must_use]
+    pub fn items(&self) -> Option<u64> {
+        self.items
     }
 
     fn between(&mut self, byte: u8, out: &mut BytesMut) {
@@ -154,6 +165,10 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         let name = if self.name.len() > NAME_MAX { None } else { plain_name(&self.name) };
         let name = name.unwrap_or_default();
         self.action = (self.rule)(&name);
+        self.counting = (name == "data").then(Scan::default);
+        if self.counting.is_some() {
+            self.items = Some(0);
+        }
         self.keeping = name == "usage";
         if self.keeping {
             self.kept.clear();
@@ -184,11 +199,17 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         if self.action == Action::Pass {
             out.extend_from_slice(bytes);
         }
+        if let Some(data) = &mut self.counting {
+            // Its end is known already; what counts is what it finds on the way.
+            let _ = data.end(bytes);
+            self.items = Some(data.elements);
+        }
         if self.keeping && self.kept.len() + bytes.len() <= KEPT_MAX {
             self.kept.extend_from_slice(bytes);
         }
         if end.is_some() {
             self.keeping = false;
+            self.counting = None;
             self.inside = None;
             self.state = State::BeforeName;
         }
@@ -202,6 +223,8 @@ pub(super) struct Scan {
     depth: usize,
     in_string: bool,
     escaped: bool,
+    /// Objects and lists directly in it.
+    elements: u64,
 }
 
 impl Scan {
@@ -219,7 +242,10 @@ impl Scan {
             }
             match byte {
                 b'"' => self.in_string = true,
-                b'[' | b'{' => self.depth += 1,
+                b'[' | b'{' => {
+                    self.elements += u64::from(self.depth == 1);
+                    self.depth += 1;
+                }
                 // At depth 0 these end a number or a literal and belong to the object around it.
                 b']' | b'}' | b',' if self.depth == 0 => return Some(at),
                 b']' | b'}' => {

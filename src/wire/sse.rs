@@ -7,6 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 /// The longest line that is accepted, in bytes (spec 10.7).
 pub const LINE_MAX: usize = 16 * 1024 * 1024;
+/// A buffer that has held more than this is not kept.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// One thing that a stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,12 @@ pub struct Framer {
 enum Data {
     One(Bytes),
     Many(BytesMut),
+}
+
+/// What a buffer has, which it gives up; memory of a large event goes with it instead of waiting for another one.
+#[must_use]
+pub fn taken(buffer: &mut BytesMut) -> Bytes {
+    if buffer.len() > KEPT_BYTES_MAX { std::mem::take(buffer) } else { buffer.split() }.freeze()
 }
 
 impl Default for Framer {
@@ -108,6 +116,10 @@ impl Framer {
         self.searched = 0;
         self.after_return = self.buffer.get(end) == Some(&b'\r');
         let mut line = self.buffer.split_to(end + 1).freeze();
+        if end > KEPT_BYTES_MAX {
+            // What follows is short, and would keep the memory of the line.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         line.truncate(end);
         if std::mem::take(&mut self.at_start) && line.starts_with(b"\xef\xbb\xbf") {
             line = line.slice(3..);

@@ -15,7 +15,8 @@ const tools = [
 ];
 let made = 0;
 const counted = (...request) => {
-  made += 1;
+  // The SDK fetches `data:,` to learn whether forms are supported; that goes nowhere.
+  if (!String(request[0]).startsWith("data:")) made += 1;
   return fetch(...request);
 };
 const client = new OpenAI({ baseURL, apiKey, fetch: counted });
@@ -107,6 +108,41 @@ for (const model of ["fails/cut", "fails/error-mid"]) {
   const error = await fails(OpenAI.APIError, 1, () => all(respond(model, { stream: true })));
   assert.match(String(error), /Service temporarily unavailable/);
 }
+
+// Images.
+async function images() {
+  const { toFile } = await import(createRequire(`${sdk}/`).resolve("openai"));
+  const two = await client.images.generate({ model: "openai/image", prompt: "a boat", size: "1024x1024", n: 2 });
+  assert.ok(two.data.length === 2 && two.usage.output_tokens > 0);
+  const generate = (model, more) => client.images.generate({ model, prompt: "x", ...more });
+  await fails(OpenAI.BadRequestError, 1, () => generate("openai/image", { size: "1x1" }), 400, "invalid_image_size");
+  await fails(OpenAI.BadRequestError, 1, () => generate("openai/gpt"), 400, "wrong_endpoint");
+  const picture = Buffer.alloc(256_000, Uint8Array.from({ length: 256 }, (_, byte) => byte));
+  const file = (name) => toFile(picture, name, { type: "image/png" });
+  const edit = (image, more) => client.images.edit({ model: "openai/image", image, prompt: "a \u00e9 boat", ...more });
+  for (const image of [await file("b\u00f6at.png"), [await file("a.png"), await file("b.png")]]) {
+    const edited = await edit(image, { mask: await file("m.png"), size: "auto" });
+    assert.ok(edited.data[0].b64_json && edited.usage.input_tokens_details.image_tokens > 0);
+  }
+  const one = await file("a.png");
+  await fails(OpenAI.BadRequestError, 1, () => edit(one, { size: "1x1" }), 400, "invalid_image_size");
+  const types = async (stream) => (await all(stream)).map((event) => event.type);
+  const partial = "image_generation.partial_image";
+  const streamed = await all(generate("openai/image", { stream: true, partial_images: 2 }));
+  assert.deepEqual(streamed.map((event) => event.type), [partial, partial, "image_generation.completed"]);
+  assert.ok(streamed[2].b64_json && streamed[2].usage.output_tokens > 0);
+  const edits = await types(edit([one], { stream: true, partial_images: 1 }));
+  assert.deepEqual(edits, ["image_edit.partial_image", "image_edit.completed"]);
+  for (const model of ["fails/image-cut", "fails/image-error"]) {
+    const error = await fails(OpenAI.APIError, 1, () => all(generate(model, { stream: true, partial_images: 1 })));
+    assert.match(String(error), /Service temporarily unavailable/);
+  }
+  const { message } = (await chat("google/image")).choices[0];
+  assert.ok(message.content === null && message.images[0].image_url.url.startsWith("data:image/png;base64,"));
+  const chunks = await all(chat("google/image", { stream: true }));
+  assert.ok(chunks.some((chunk) => chunk.choices[0].delta.images));
+}
+await images();
 
 // A compacted conversation.
 const compacted = await client.responses.compact({ model: "openai/gpt", previous_response_id: response.id });

@@ -134,6 +134,34 @@ def responses():
         assert "Service temporarily unavailable" in str(error), error
 
 
+def images():
+    made_one = client.images.generate(model="openai/image", prompt="a boat", size="1024x1024", n=2)
+    assert len(made_one.data) == 2 and made_one.usage.output_tokens > 0
+    fails(openai.BadRequestError, 1, lambda: client.images.generate(model="openai/image", prompt="x", size="1x1"), 400, "invalid_image_size")
+    fails(openai.BadRequestError, 1, lambda: client.images.generate(model="openai/gpt", prompt="x"), 400, "wrong_endpoint")
+    picture = bytes(range(256)) * 1000
+    files = [("b\u00f6at.png", picture), ("b.png", picture)]
+    for image in [files[0], files]:
+        edited = client.images.edit(model="openai/image", image=image, mask=("m.png", picture), prompt="a \u00e9 boat", size="auto")
+        assert edited.data[0].b64_json and edited.usage.input_tokens_details.image_tokens > 0
+    fails(openai.BadRequestError, 1, lambda: client.images.edit(model="openai/image", image=files[0], prompt="x", size="1x1"), 400, "invalid_image_size")
+    streamed = list(client.images.generate(model="openai/image", prompt="x", stream=True, partial_images=2))
+    partial = "image_generation.partial_image"
+    assert [event.type for event in streamed] == [partial, partial, "image_generation.completed"]
+    assert [event.partial_image_index for event in streamed[:2]] == [0, 1]
+    assert streamed[-1].b64_json and streamed[-1].usage.output_tokens > 0
+    streamed = list(client.images.edit(model="openai/image", image=files, prompt="x", stream=True, partial_images=1))
+    assert [event.type for event in streamed] == ["image_edit.partial_image", "image_edit.completed"]
+    for model in ["fails/image-cut", "fails/image-error"]:
+        call = lambda: list(client.images.generate(model=model, prompt="x", stream=True, partial_images=1))
+        error = fails(openai.APIError, 1, call)
+        assert "Service temporarily unavailable" in str(error), error
+    answer = chat("google/image").choices[0].message
+    assert answer.content is None and answer.images[0]["image_url"]["url"].startswith("data:image/png;base64,")
+    chunks = list(chat("google/image", stream=True))
+    assert any(getattr(chunk.choices[0].delta, "images", None) for chunk in chunks)
+
+
 def compaction():
     compact = lambda model, **more: client.responses.compact(model=model, input="hello", **more)
     answer = compact("openai/gpt")
@@ -158,5 +186,6 @@ streams()
 errors()
 responses()
 compaction()
+images()
 limits()
 print("ok", len(made))

@@ -14,6 +14,9 @@ fn gateway(upstream: &Upstream) -> Gateway {
         ("openai/gpt", "gpt"),
         ("openai/embed", "embed"),
         ("openai/image", "image"),
+        ("google/image", "image"),
+        ("fails/image-cut", "fault/stream-cut-mid"),
+        ("fails/image-error", "fault/stream-error-mid"),
         ("openai/failover", "fault/overload-openai"),
         ("openai/long", "gpt+chunks=1000+chunk-delay=10"),
         ("fails/parameter", "fault/bad-param-400"),
@@ -27,7 +30,9 @@ fn gateway(upstream: &Upstream) -> Gateway {
     ];
     let kind = |id: &str| match id {
         "openai/embed" => "embedding",
-        "openai/image" => "image",
+        "openai/image" => "image, sizes: [\"1024x1024\", auto]",
+        "google/image" => "gemini_image",
+        "fails/image-cut" | "fails/image-error" => "image",
         _ => "chat",
     };
     let config = served.iter().fold(Config::default(), |config, (id, _)| config.model(id, kind(id)));

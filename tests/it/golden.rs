@@ -1,13 +1,15 @@
 //! Every entry of the error catalogue, as clients read it (spec 2). `UPDATE_GOLDEN=1` writes the files anew.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use tidegate::core::api::Api;
 use tidegate::core::failure::{Class, ContextFigures, Verdict};
+use tidegate::core::images::ImageFault;
 use tidegate::core::limits::{Ask, Exceeded, Limited, Limits, Scope, try_admit};
 use tidegate::core::refusal::{Failure, ParameterFault, Refusal};
 use tidegate::wire::answer::Identity;
 use tidegate::wire::endpoint::Call;
-use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError, Retry};
+use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError};
 use tidegate::wire::stream::{EventStream, Expected, StreamOptions};
 
 /// One failure for each code that something can cause, and the bare entry for those that nothing causes yet.
@@ -53,12 +55,12 @@ fn example(code: Code) -> PublicError {
         Code::UnexpectedProviderResponse => judged(Class::NotUnderstood),
         Code::ServiceUnavailable => judged(Class::Overloaded),
         Code::NoChannel => refused(Refusal::UnknownModel("openai/unknown-model".into())),
+        Code::InvalidImageSize => {
+            let sizes = ["1024x1024", "1536x1024", "auto"].map(Into::into);
+            refused(Refusal::ImageRule(ImageFault::NotListed("size", Arc::new(sizes))))
+        }
         Code::UnsupportedParameter => {
             refused(Refusal::Parameter { param: "logprobs".into(), fault: ParameterFault::Unsupported })
-        }
-        Code::InvalidImageSize => {
-            let (message, context) = ("(nothing causes this yet)".into(), ContextFigures::default());
-            return PublicError { code, message, param: None, retry: Retry::Never, context };
         }
     };
     PublicError::of(&failure, 503)

@@ -29,6 +29,7 @@ mod hang_up_phases;
 mod hang_ups;
 mod health;
 mod hostile;
+mod images;
 mod leaks;
 mod limits;
 mod metrics;

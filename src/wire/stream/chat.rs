@@ -37,6 +37,7 @@ impl Chat {
             _ if findings => identity.action_without_findings(name),
             _ => identity.action(name),
         });
+        out.out.reserve(data.len() + 64);
         out.out.extend_from_slice(b"data: ");
         rewriter.push(data, &mut out.out);
         out.out.extend_from_slice(b"\n\n");
@@ -71,6 +72,7 @@ impl Language for Chat {
         if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
             return out.error_event(data, self.is_finished());
         }
+        out.images += chunk.images;
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
         if let Some(usage) = chunk.usage {

@@ -3,6 +3,7 @@
 //! One parse of borrowed members; no tree is built. A hit is judged by where it stands, so a tool argument that spells
 //! `"usage"` or `"error"` is content and nothing else.
 
+use crate::wire::delivered::items;
 use crate::wire::envelope::{Members, Text, is_present};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,6 +15,8 @@ pub struct Chunk<'a> {
     pub error: bool,
     /// It has text, a tool call, reasoning, a refusal or an image: something a client could show (spec 10.1).
     pub content: bool,
+    /// Images that it has.
+    pub images: u64,
     /// It has no choices at all.
     pub no_choices: bool,
     /// Choices that it mentions, one bit each.
@@ -97,6 +100,8 @@ impl<'a> Chunk<'a> {
         let bit = 1u128.checked_shl(u32::try_from(choice.index).unwrap_or(0)).unwrap_or(1);
         self.seen |= bit;
         let delta = choice.delta.as_ref().map(|delta| delta.0.as_slice()).unwrap_or_default();
+        let images = delta.iter().filter(|(name, _)| name == "images").map(|(_, list)| items(list));
+        self.images += images.sum::<u64>();
         // Whatever a delta carries besides a role is content.
         let members = delta.iter().filter(|(name, _)| name != "role").map(|(_, value)| *value);
         for value in members.chain(choice.text).filter(|value| is_present(value)) {

@@ -1,12 +1,13 @@
-//! A stream on its way through: commit gate, rewriting, completion (spec 1.5, 1.6, 2.6, 10.1), in three languages.
+//! A stream on its way through: commit gate, rewriting, completion (spec 1.5, 1.6, 2.6, 10.1), in four languages.
 //!
 //! [`EventStream`] takes an upstream's bytes and gives the client's. It holds everything back until there is content,
 //! tells an answer that ended from one that was cut, and says how it ended. What the events of an API mean is known by
-//! its [`Language`]: chat and completions ([`chat`]), Messages ([`messages`]), Responses ([`responses`]). There is no I/O
+//! its [`Language`]: chat and completions ([`chat`]), Messages ([`messages`]), Responses ([`responses`]), images. There is no I/O
 //! here and no clock; the relay asks and decides.
 
 pub mod chat;
 pub mod chunk;
+mod images;
 pub mod messages;
 pub mod responses;
 
@@ -15,7 +16,7 @@ use super::endpoint::Call;
 use super::error::PublicError;
 use super::prompt::{self, Member};
 use super::rewrite::{Action, Rewriter};
-use super::sse::{Frame, Framer};
+use super::sse::{Frame, Framer, taken};
 use super::usage::Reading;
 use crate::core::estimate::{Family, Features, Piece};
 use crate::core::usage::{Usage, UsageSource};
@@ -79,6 +80,10 @@ pub struct Expected {
     pub input: u64,
     /// The tokenizer by which its text is counted.
     pub tokenizer: Family,
+    /// How many images are asked for.
+    pub images: u64,
+    /// Output tokens that an image is taken for.
+    pub image_tokens: u64,
 }
 
 /// What the events of one API mean.
@@ -116,6 +121,8 @@ struct Shell {
     late_error: bool,
     /// The text that has been delivered.
     delivered: Features,
+    /// The images that have been delivered.
+    images: u64,
     /// No text has come since usage was reported last, so that report covers all of it.
     reported_last: bool,
 }
@@ -144,6 +151,7 @@ impl Shell {
             identity.clone().rewriter(false).push(object.get().as_bytes(), &mut renamed);
             renamed.freeze()
         });
+        self.out.reserve(data.len() + kind.len() + 64);
         self.out.extend_from_slice(b"event: ");
         self.out.extend_from_slice(kind.as_bytes());
         self.out.extend_from_slice(b"\ndata: ");
@@ -172,6 +180,7 @@ impl EventStream {
         let language: Box<dyn Language + Send> = match options.call {
             Call::Messages => Box::new(messages::Messages::new(options)),
             Call::Responses => Box::new(responses::Responses::new(options)),
+            Call::ImageGenerations | Call::ImageEdits => Box::new(images::Images::new(options)),
             _ => Box::new(chat::Chat::new(options)),
         };
         Self { language, framer: Framer::default(), shell: Shell::default(), expected }
@@ -222,7 +231,7 @@ impl EventStream {
     /// The bytes that the client may read now; before there is content, or after the end, this commits them.
     #[must_use]
     pub fn take(&mut self) -> Bytes {
-        self.shell.out.split().freeze()
+        taken(&mut self.shell.out)
     }
 
     /// Whether there is, or was, content, so that what was held back may go out.
@@ -236,12 +245,13 @@ impl EventStream {
     #[must_use]
     pub fn usage(&self) -> (Usage, UsageSource) {
         let Reading { usage: reported, flawed } = self.language.reported();
-        match reported {
+        let (usage, source) = match reported {
             // What is no count must not make the input free.
             Some(usage) if flawed && usage.input == 0 => (self.counted(usage), UsageSource::Estimated),
             Some(usage) if self.shell.done || self.shell.reported_last => (usage, UsageSource::Reported),
             _ => (self.counted(reported.unwrap_or_default()), UsageSource::Estimated),
-        }
+        };
+        (Usage { images: self.shell.images, ..usage }, source)
     }
 
     /// Whether something in the reports was no count of tokens.
@@ -251,9 +261,15 @@ impl EventStream {
     }
 
     fn counted(&self, reported: Usage) -> Usage {
-        let Expected { input, tokenizer } = self.expected;
-        let output = tokenizer.tokens(&self.shell.delivered).max(reported.output);
-        Usage { input: if reported.input == 0 { input } else { reported.input }, output, ..reported }
+        let Expected { input, tokenizer, image_tokens, .. } = self.expected;
+        let image_output = self.shell.images.saturating_mul(image_tokens).max(reported.image_output);
+        let output = tokenizer.tokens(&self.shell.delivered).saturating_add(image_output);
+        Usage {
+            input: if reported.input == 0 { input } else { reported.input },
+            output: output.max(reported.output),
+            image_output,
+            ..reported
+        }
     }
 
     /// Whether everything had finished when an error event came, which was dropped.
