@@ -37,6 +37,14 @@ impl Steer {
     /// The words by which they are asked for.
     pub const WORDS: [(&'static str, Self); 3] =
         [("enable", Self::Enable), ("disable", Self::Disable), ("readmit", Self::Readmit)];
+
+    fn past(self) -> &'static str {
+        match self {
+            Self::Enable => "enabled",
+            Self::Disable => "disabled",
+            Self::Readmit => "readmitted",
+        }
+    }
 }
 
 impl Helm {
@@ -63,7 +71,7 @@ impl Helm {
             self.0.metrics.health().change(id, "readmitted");
         }
         let state = standing(channel, now);
-        log::warn!("channel {id}: {steer:?} by an operator, it is {} now", state.as_str());
+        log::warn!("channel {id}: {} by an operator, it is {} now", steer.past(), state.as_str());
         let enabled = channel.settings.enabled && !channel.health.is_disabled();
         Ok(Steered { channel: Arc::clone(&channel.id), state: state.as_str(), enabled, readmitted })
     }

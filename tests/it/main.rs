@@ -32,5 +32,6 @@ mod operator;
 mod protocols;
 mod reference;
 mod reload;
+mod status;
 mod support;
 mod tidy;
