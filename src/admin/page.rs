@@ -42,7 +42,7 @@ pub(super) fn page(snapshot: &Snapshot) -> Response<Vec<u8>> {
     respond(200, |name| match name {
         "version" => Html::text(snapshot.version),
         "summary" => summary(snapshot),
-        "time" => Html::text(&snapshot.time),
+        "time" => moment(&snapshot.time),
         "tiles" => figures(&now(snapshot)),
         "charts" => charts(snapshot),
         "channels" => channels(snapshot),
@@ -258,9 +258,9 @@ fn chart(name: &str, values: &[Option<f64>], steps: usize, unit: fn(Option<f64>)
     path.push_str(if is_open { "V40Z" } else { "" });
     let (name, now, top) = (Html::text(name).0, Html::text(unit(now)).0, Html::text(unit(top)).0);
     Html(format!(
-        "<figure><figcaption><span>{name} <b>{now}</b></span><small>at most {top}</small></figcaption>\
+        "<figure><figcaption><span>{name} <b>{now}</b></span><small>max {top}</small></figcaption>\
          <svg viewBox=\"0 0 {steps} 40\" preserveAspectRatio=\"none\" role=\"img\" \
-         aria-label=\"{name}: now {now}, at most {top}\"><path d=\"{path}\"/></svg>\
+         aria-label=\"{name}: now {now}, highest {top}\"><path d=\"{path}\"/></svg>\
          <p class=\"axis\"><span>−15 min</span><span>now</span></p></figure>"
     ))
 }
@@ -359,7 +359,7 @@ fn failures(snapshot: &Snapshot) -> Html {
         let status = if failure.status == 0 { "nothing".to_owned() } else { failure.status.to_string() };
         vec![
             Html::text(&failure.request_id),
-            Html::text(failure.time.replace('T', " ").replace('Z', "")),
+            moment(&failure.time),
             or_none(failure.model.as_deref()),
             or_none(failure.key.as_deref()),
             Html::text(format_args!("{status} {}", failure.code.unwrap_or(&end))),
@@ -399,6 +399,7 @@ fn millis(value: Option<f64>) -> String {
 fn percent(part: Option<f64>) -> String {
     match part {
         None => "–".to_owned(),
+        Some(0.0) => "0 %".to_owned(),
         Some(1.0) => "100 %".to_owned(),
         Some(part) => format!("{:.1} %", part * 100.0),
     }
@@ -412,6 +413,11 @@ fn span(seconds: u64) -> String {
         5_400..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// A time by the wall clock, for people.
+fn moment(time: &str) -> Html {
+    Html::text(time.replace('T', " ").replace('Z', " UTC"))
 }
 
 fn left(millis: u64) -> String {
@@ -450,8 +456,8 @@ mod tests {
     fn charts_are_drawn() {
         let Html(drawn) = chart("p99", &[Some(1.0), None, Some(2.0)], 180, millis);
         assert!(drawn.contains("d=\"M177 40V21.0H178V40ZM179 40V2.0H180V40Z\""), "{drawn}");
-        assert!(drawn.contains("aria-label=\"p99: now 2.00 ms, at most 2.00 ms\""), "{drawn}");
-        assert!(chart("p99", &[], 180, millis).0.contains("now –, at most –"));
+        assert!(drawn.contains("aria-label=\"p99: now 2.00 ms, highest 2.00 ms\""), "{drawn}");
+        assert!(chart("p99", &[], 180, millis).0.contains("now –, highest –"));
     }
 
     /// Goal: figures are short.

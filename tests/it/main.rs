@@ -29,6 +29,7 @@ mod limits;
 mod metrics;
 mod money;
 mod operator;
+mod pictures;
 mod protocols;
 mod reference;
 mod reload;

@@ -1,5 +1,6 @@
 //! A real Chromium, driven over its debugging pipe.
 
+use base64::Engine;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -111,6 +112,19 @@ impl Browser {
     pub(crate) fn run(&mut self, script: &str) {
         let ran = self.tell("Runtime.evaluate", json!({ "expression": script }));
         assert!(ran["exceptionDetails"].is_null(), "{ran}");
+    }
+
+    /// The beginning of the page as a picture, so wide and high, dark or light.
+    pub(crate) fn picture(&mut self, width: u32, height: u32, dark: bool) -> Vec<u8> {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.tell("Emulation.setDeviceMetricsOverride", size);
+        let scheme = if dark { "dark" } else { "light" };
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.tell("Emulation.setEmulatedMedia", scheme);
+        self.tell("Emulation.setScrollbarsHidden", json!({ "hidden": true }));
+        std::thread::sleep(Duration::from_secs(3));
+        let picture = self.tell("Page.captureScreenshot", json!({ "format": "png" }));
+        base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 
     fn tell(&mut self, method: &str, params: Value) -> Value {
