@@ -258,10 +258,10 @@ fn chart(name: &str, values: &[Option<f64>], steps: usize, unit: fn(Option<f64>)
     path.push_str(if is_open { "V40Z" } else { "" });
     let (name, now, top) = (Html::text(name).0, Html::text(unit(now)).0, Html::text(unit(top)).0);
     Html(format!(
-        "<figure><figcaption><span>{name} <b>{now}</b></span><small>max {top}</small></figcaption>\
+        "<figure><figcaption>{name} <b>{now}</b></figcaption>\
          <svg viewBox=\"0 0 {steps} 40\" preserveAspectRatio=\"none\" role=\"img\" \
          aria-label=\"{name}: now {now}, highest {top}\"><path d=\"{path}\"/></svg>\
-         <p class=\"axis\"><span>−15 min</span><span>now</span></p></figure>"
+         <p class=\"axis\"><span>−15 min</span><span>highest {top}</span><span>now</span></p></figure>"
     ))
 }
 

@@ -33,7 +33,7 @@ fn moody(answer: impl Fn(usize) -> (u16, &'static str) + Send + Sync + 'static) 
 fn gateway(upstream: &Upstream) -> Gateway {
     let failing = moody(|turn| if turn < 900 { (200, GOOD) } else { (500, DOWN) });
     let limited = moody(|turn| if turn % 60 < 50 { (200, GOOD) } else { (429, BUSY) });
-    let trial = moody(|turn| if turn % 40 < 36 { (200, GOOD) } else { (503, FULL) });
+    let trial = moody(|turn| if turn % 90 < 88 { (200, GOOD) } else { (503, FULL) });
     let admin = format!(", token: {{ value: {TOKEN} }}");
     let east = [(LARGE, "x+chunks=30+chunk-delay=25"), (SMALL, "x+chunks=12+chunk-delay=20")];
     let reserve = [(OPEN, "x+chunks=10+chunk-delay=20"), (LARGE, "x")];
