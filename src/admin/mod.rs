@@ -1,5 +1,5 @@
 //! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, the status page `/`, `/status.json`, `/failures`,
-//! `/explain`, `/accounts`, `/keys`.
+//! `/explain`, `/openapi.json`, `/accounts`, `/keys`.
 //!
 //! The first three say nothing secret and are open to all; for everything else [`guard`] decides. What changes something
 //! is in [`control`], what is rendered for people in [`page`].
@@ -25,6 +25,8 @@ use pingora::protocols::http::ServerSession;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The description of the public surface, in OpenAPI 3.1.
+const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
 /// How many failures are shown where nobody says how many.
 const FAILURES_SHOWN: usize = 50;
 
@@ -132,6 +134,7 @@ impl Admin {
                 answer(200, "application/json", found.into_bytes())
             }
             "/explain" => self.explain(query),
+            "/openapi.json" => answer(200, "application/json", OPENAPI.into()),
             "/accounts" => json(200, &self.directory.account_views()),
             "/keys" => json(200, &self.directory.key_views()),
             _ => text(404, "not found\n"),

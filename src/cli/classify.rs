@@ -53,6 +53,7 @@ enum Api {
     Messages,
     Embeddings,
     Images,
+    Video,
 }
 
 impl Api {
@@ -64,6 +65,7 @@ impl Api {
             Self::Messages => Call::Messages,
             Self::Embeddings => Call::Embeddings,
             Self::Images => Call::ImageGenerations,
+            Self::Video => Call::Video,
         }
     }
 }

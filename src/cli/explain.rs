@@ -5,6 +5,7 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The request that is explained.
 #[derive(Debug, Args)]
@@ -14,7 +15,7 @@ pub(super) struct Arguments {
     /// The key that asks, by its name in the configuration.
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// The API that is called: chat, completions, responses, messages, embeddings, images.
+    /// The API that is called: chat, completions, responses, messages, embeddings, images, video.
     #[arg(long, default_value = "chat")]
     api: String,
     /// Its input, in tokens.
@@ -28,6 +29,7 @@ pub(super) struct Arguments {
 struct Explanation {
     candidates: Vec<Usable>,
     excluded: Vec<Excluded>,
+    waits_ms: Option<u64>,
     error: Option<Told>,
 }
 
@@ -88,10 +90,13 @@ fn described(explained: &Explanation) -> String {
             success * 100.0,
         ));
     }
+    let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
     for Excluded { channel, reason, left_ms } in &explained.excluded {
-        let left = left_ms
-            .map(|left| format!(" for {:.1} s more", std::time::Duration::from_millis(left).as_secs_f64()));
+        let left = left_ms.map(|left| format!(" for {:.1} s more", seconds(left)));
         lines.push(format!("{channel}: not asked, {reason}{}", left.unwrap_or_default()));
+    }
+    if let Some(waits) = explained.waits_ms {
+        lines.push(format!("the request would wait {:.1} s for the first that is back", seconds(waits)));
     }
     if let Some(Told { status, code, message }) = &explained.error {
         lines.push(format!("the client would read {status} {code}: {message}"));

@@ -12,6 +12,7 @@ mod ledger;
 mod reload;
 mod run;
 mod sandbox;
+mod schema;
 mod status;
 mod why;
 
@@ -63,6 +64,10 @@ enum Command {
         /// How much the gateway says of itself: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
+        /// Take the place of a running gateway with the same configuration: waits until SIGQUIT tells that one to hand its
+        /// listeners and its ledger over.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Check a configuration and report every problem in it.
     Check {
@@ -120,6 +125,8 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the JSON schema of the configuration.
+    Schema,
     /// Run a scripted OpenAI-compatible upstream for trials and tests.
     Sandbox {
         /// Where to listen.
@@ -134,7 +141,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = cli.format;
     let ended = match (cli.command, cli.test) {
-        (Some(Command::Run { config, log_level }), false) => run::run(&config, log_level),
+        (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
         (Some(Command::Check { config }), _) => check::check(&config),
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments, format),
@@ -149,6 +156,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
         (Some(Command::Ledger { command }), false) => ledger::run(&command),
         (Some(Command::Completions { shell }), false) => completions(shell),
+        (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
     };

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the gateway to its end.
-pub(super) fn run(path: &Path, level: log::LevelFilter) -> Ended {
+pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended {
     start_log(level);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
@@ -23,7 +23,7 @@ pub(super) fn run(path: &Path, level: log::LevelFilter) -> Ended {
     }
     let drain = loaded.config.server.drain;
     let greeting = greeting(&loaded.config, &loaded.minted);
-    let assembly = match Assembly::new(path, loaded.config, Box::new(io::stdout())) {
+    let assembly = match Assembly::new(path, loaded.config, Box::new(io::stdout()), upgrade) {
         Ok(assembly) => assembly,
         Err(e) => return complain(EXIT_RUNTIME, e),
     };

@@ -2,7 +2,7 @@
 
 use super::reader::{Item, Object};
 use super::types::{BaseUrl, Channel, Model, Provider, Retry, Timeouts};
-use super::{classify, limits, name, secret, tls};
+use super::{classify, limits, name, secret, tls, unsupported, video};
 use crate::core::api::Api;
 use crate::core::health::Times;
 use http::{HeaderName, Uri};
@@ -52,6 +52,7 @@ pub(super) fn defaults(item: Option<Item<'_>>) -> Defaults {
         first_byte: Duration::from_secs(60),
         idle: Duration::from_secs(120),
         total: Duration::from_secs(600),
+        video: Duration::from_secs(900),
         failover: Duration::from_secs(60),
     };
     let mut retry =
@@ -93,6 +94,7 @@ fn timeouts(parent: &Object<'_>, defaults: Timeouts) -> Timeouts {
         first_byte: time("first_byte", defaults.first_byte),
         idle: time("idle", defaults.idle),
         total: time("total", defaults.total),
+        video: time("video", defaults.video),
         failover: time("failover", defaults.failover),
     };
     section.finish();
@@ -129,6 +131,7 @@ fn channel(
     let stream_usage = flag("stream_usage", true);
     let trusted = flag("trusted", false);
     let apis = object.get("apis").map_or_else(|| spoken_by(provider), |item| apis(&item));
+    let unsupported = unsupported::unsupported(object.get("unsupported"));
     let status_map = object.get("status_map").map(|item| classify::status_map(&item)).unwrap_or_default();
     let limits = limits::limits(object.get("limits"));
     let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
@@ -137,6 +140,7 @@ fn channel(
     let http2 = flag("http2", false);
     let ca = object.get("ca").and_then(|item| tls::authorities(&item));
     let sni = object.get("sni").and_then(|item| item.text().map(str::to_owned));
+    let video = object.get("video").and_then(|item| video::kind(&item));
     let timeouts = timeouts(&object, defaults.timeouts);
     let attempts = attempts(&object, defaults.attempts);
     let priority = object.get("priority").map_or(Some(0), |item| item.number(0..=1_000));
@@ -151,6 +155,7 @@ fn channel(
         models: served?,
         apis,
         stream_usage: stream_usage?,
+        unsupported,
         status_map,
         context_window,
         http2: http2?,
@@ -160,6 +165,7 @@ fn channel(
         pass_headers,
         groups,
         sni,
+        video,
         timeouts,
         attempts,
         priority: priority?,

@@ -63,7 +63,7 @@ pub(super) fn keys(
         let made = generate(&object, with_sandbox);
         let digest = match made {
             true => fresh(&item, id.as_deref().unwrap_or_default(), &mut minted),
-            false => object.required("digest").and_then(|item| digest(&item, &mut digests)),
+            false => given_digest(&item, &object, &mut digests),
         };
         keys.extend(key(&object, id, (digest, made), accounts, models));
         object.finish();
@@ -81,7 +81,7 @@ fn key(
     let account = object.required("account").and_then(|item| owner(&item, accounts));
     let named = text(object, "name");
     let enabled = object.get("enabled").map_or(Some(true), |item| item.flag());
-    let expires = object.get("expires").map(|item| expires(&item));
+    let expires = object.get("expires").map(|item| date(&item));
     let allowed = object.get("models").map_or_else(|| vec!["*".to_owned()], |item| patterns(&item, models));
     let group = text(object, "group");
     let quota = object.get("quota").and_then(|item| quota(&item));
@@ -127,6 +127,15 @@ fn fresh(item: &Item<'_>, key_id: &str, minted: &mut Vec<Minted>) -> Option<[u8;
     }
 }
 
+/// The digest, which has to be there unless the key is made for this run.
+fn given_digest(key: &Item<'_>, object: &Object<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
+    let given = object.get("digest");
+    if given.is_none() {
+        key.refuse("has no digest");
+    }
+    digest(&given?, seen)
+}
+
 fn digest(item: &Item<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
     let parsed = mint::parse_digest(item.text()?);
     let Some(digest) = parsed else {
@@ -153,7 +162,7 @@ fn owner(item: &Item<'_>, accounts: &[Account]) -> Option<String> {
 }
 
 /// Unix seconds, or a date and time with zone.
-fn expires(item: &Item<'_>) -> Option<u64> {
+pub(super) fn date(item: &Item<'_>) -> Option<u64> {
     if let super::tree::Value::Integer(_) = item.node.value {
         return item.number(0..=i128::from(u32::MAX) * 4);
     }

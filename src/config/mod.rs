@@ -7,6 +7,7 @@
 
 mod channels;
 mod classify;
+mod cors;
 pub mod diff;
 mod keys;
 mod limits;
@@ -17,11 +18,14 @@ mod price;
 mod problem;
 mod quantity;
 mod reader;
+pub mod schema;
 mod secret;
 mod server;
 mod tls;
 mod tree;
 mod types;
+mod unsupported;
+mod video;
 
 pub use keys::Minted;
 pub use problem::{Position, Problem, Problems};
@@ -30,8 +34,8 @@ use std::collections::HashSet;
 use std::path::Path;
 pub use tls::{Authorities, Tls};
 pub use types::{
-    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Provider, Retry, Sandbox, Secret,
-    Server, Store, Tariff, Timeouts,
+    Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Polling, Provider, Retry, Sandbox,
+    Secret, Server, Store, Tariff, Timeouts,
 };
 
 /// A configuration that may be used.
@@ -99,6 +103,7 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
     let server = server::server(root.get("server"));
     let admin = server::admin(root.get("admin"));
     let errors = server::errors(root.get("errors"));
+    let cors = root.get("cors").and_then(|item| cors::cors(&item));
     let models = models::models(root.required("models"));
     let channels = channels::channels(root.required("channels"), &models, &defaults);
     let classify = classify::rules(root.get("classify"));
@@ -113,6 +118,7 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
             server,
             admin,
             errors,
+            cors,
             models,
             channels,
             accounts,

@@ -2,7 +2,7 @@
 
 use super::reader::Item;
 use super::types::Model;
-use super::{limits, price};
+use super::{keys, limits, price, unsupported};
 use crate::core::api::ModelKind;
 use crate::core::estimate::{Family, ImageRule};
 use std::collections::HashSet;
@@ -14,6 +14,9 @@ const KINDS: [(&str, ModelKind); 5] = [
     ("gemini_image", ModelKind::GeminiImage),
     ("video", ModelKind::Video),
 ];
+
+/// Seconds of a video for which nobody names any: the longest that the usual models make unasked.
+const SECONDS_DEFAULT: u64 = 8;
 
 pub(super) fn models(item: Option<Item<'_>>) -> Vec<Model> {
     let mut seen = HashSet::new();
@@ -29,12 +32,16 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
     let id = object.required("id").and_then(|item| id(&item, seen));
     let count = |name| object.get(name).and_then(|item| item.number(1..=1_000_000_000));
     let kind = object.get("kind").map_or(Some(ModelKind::Chat), |item| item.one_of(&KINDS));
+    let choices_max = object.get("n_max").and_then(|item| item.number(1..=128));
+    let unsupported = unsupported::unsupported(object.get("unsupported"));
+    let created = object.get("created").and_then(|item| keys::date(&item));
     let verification = object.get("verification").map(|item| item.one_of(&[("telegram", ())]));
     let (context_window, output_max) = (count("context_window"), count("output_max"));
     let tariff = price::tariff(&object, id.as_deref().unwrap_or_default(), kind);
     let family = object.get("tokenizer").map(|item| item.one_of(&Family::WORDS));
     let fixed = object.get("image_tokens").and_then(|item| item.number(0..=1_000_000));
     let limits = limits::limits(object.get("limits"));
+    let (seconds_default, seconds_max) = (count("seconds_default"), count("seconds_max"));
     let hedge = object.get("hedge").map_or(Some(false), |item| item.flag());
     object.finish();
     let id = id?;
@@ -46,8 +53,13 @@ fn model(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<Model> {
         limits,
         id,
         kind: kind?,
+        created,
         context_window,
         output_max,
+        choices_max,
+        unsupported,
+        seconds_default: seconds_default.unwrap_or(SECONDS_DEFAULT),
+        seconds_max,
         verification: verification.is_some(),
     })
 }

@@ -16,11 +16,9 @@ use Severity::{NoEffect, Refused};
 
 /// Paths without indices, and what becomes of them.
 const TABLE: &[(&str, Severity)] = &[
-    ("cors", Refused),
     ("store.postgres", Refused),
     ("store.redis", Refused),
     ("models[].sizes", NoEffect),
-    ("models[].unsupported", Refused),
     ("channels[].api_version", Refused),
 ];
 
@@ -61,6 +59,6 @@ mod tests {
         assert_eq!(severity("channels[12].api_version"), Some(Refused));
         assert_eq!(severity("models[0].sizes"), Some(NoEffect));
         assert_eq!(severity("server.http2"), None);
-        assert!(names_under("models[3]").eq(["sizes", "unsupported"]));
+        assert!(names_under("models[3]").eq(["sizes"]));
     }
 }

@@ -8,6 +8,7 @@ use super::problem::{Position, Problem};
 use super::quantity;
 use super::tree::{Node, Value};
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +21,27 @@ pub(super) struct Reader<'a> {
     pub(super) folder: &'a Path,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    /// What was asked for, and as what: what the schema is made of.
+    forms: RefCell<BTreeMap<String, BTreeSet<Form>>>,
+}
+
+/// As what a value is read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    Text,
+    Flag,
+    Number(i128, i128),
+    Ratio,
+    Duration,
+    Size,
+    OneOf(Vec<&'static str>),
+    List,
+    /// A mapping with free names.
+    Entries,
+    /// A mapping with known names.
+    Object,
+    /// A member that has to be there.
+    Required,
 }
 
 /// A value with its path.
@@ -39,7 +61,23 @@ pub(super) struct Object<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>, folder: &'a Path) -> Self {
-        Self { env, folder, problems: RefCell::default(), warnings: RefCell::default() }
+        Self {
+            env,
+            folder,
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            forms: RefCell::default(),
+        }
+    }
+
+    /// Everything that was asked for so far, by its path: `[]` for any element, `{}` for any name.
+    pub(super) fn forms(&self) -> BTreeMap<String, BTreeSet<Form>> {
+        self.forms.borrow().clone()
+    }
+
+    fn note_form(&self, path: &str, form: Option<Form>) {
+        let mut forms = self.forms.borrow_mut();
+        forms.entry(without_names(path)).or_default().extend(form);
     }
 
     /// Problems and warnings, each in the order of the file.
@@ -76,7 +114,17 @@ impl<'a> Item<'a> {
         None
     }
 
+    /// Notes as what this value is read, where no accessor does.
+    pub(super) fn as_form(&self, form: Form) {
+        self.reader.note_form(&self.path, Some(form));
+    }
+
     pub(super) fn text(&self) -> Option<&'a str> {
+        self.as_form(Form::Text);
+        self.plain_text()
+    }
+
+    fn plain_text(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
             Value::Integer(_) | Value::Fraction(_) | Value::Bool(_) => {
@@ -91,6 +139,7 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn flag(&self) -> Option<bool> {
+        self.as_form(Form::Flag);
         match self.node.value {
             Value::Bool(flag) => Some(flag),
             _ => self.expected("true or false"),
@@ -98,6 +147,7 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn number<T: TryFrom<i128>>(&self, range: RangeInclusive<i128>) -> Option<T> {
+        self.as_form(Form::Number(*range.start(), *range.end()));
         let Value::Integer(number) = self.node.value else { return self.expected("a whole number") };
         if !range.contains(&number) {
             self.refuse(format!("must be between {} and {}", range.start(), range.end()));
@@ -107,11 +157,12 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
+        self.as_form(Form::Duration);
         if let Value::Integer(number) = self.node.value {
             self.refuse_with("has no unit", format!("write {number}s or {number}ms"));
             return None;
         }
-        let text = self.text()?;
+        let text = self.plain_text()?;
         let parsed = quantity::duration(text);
         if parsed.is_none() {
             self.refuse_with(format!("is no duration: {text:?}"), "such as 500ms, 2s, 10m");
@@ -130,11 +181,12 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn size(&self) -> Option<usize> {
+        self.as_form(Form::Size);
         if let Value::Integer(number) = self.node.value {
             self.refuse_with("has no unit", format!("write {number}B or {number}MiB"));
             return None;
         }
-        let text = self.text()?;
+        let text = self.plain_text()?;
         let parsed = quantity::size(text).filter(|size| *size > 0);
         if parsed.is_none() {
             self.refuse_with(format!("is no size: {text:?}"), "such as 64KiB, 32MiB");
@@ -144,7 +196,8 @@ impl<'a> Item<'a> {
 
     /// One of a closed list of words.
     pub(super) fn one_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
-        let text = self.text()?;
+        self.as_form(Form::OneOf(words.iter().map(|(word, _)| *word).collect()));
+        let text = self.plain_text()?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -155,6 +208,7 @@ impl<'a> Item<'a> {
 
     /// A number from 0 to 10, as a part of something.
     pub(super) fn ratio(&self) -> Option<f64> {
+        self.as_form(Form::Ratio);
         let ratio = match self.node.value {
             Value::Integer(0..=10) | Value::Fraction(0.0..=10.0) => self.node.value.as_f64(),
             Value::Integer(_) | Value::Fraction(_) => None,
@@ -167,6 +221,7 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn list(&self) -> Vec<Item<'a>> {
+        self.as_form(Form::List);
         let Value::List(items) = &self.node.value else {
             return self.expected("a list").unwrap_or_default();
         };
@@ -185,6 +240,7 @@ impl<'a> Item<'a> {
 
     /// The members of a mapping with free names; a name that is there twice is a problem.
     pub(super) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+        self.as_form(Form::Entries);
         let Value::Map(members) = &self.node.value else {
             return self.expected("a mapping").unwrap_or_default();
         };
@@ -198,6 +254,7 @@ impl<'a> Item<'a> {
 
     /// The mapping with known names.
     pub(super) fn object(&self) -> Option<Object<'a>> {
+        self.as_form(Form::Object);
         let Value::Map(members) = &self.node.value else { return self.expected("a mapping") };
         report_repeated(self, members);
         Some(Object { item: self.clone(), members, asked: RefCell::default() })
@@ -224,6 +281,7 @@ impl<'a> Object<'a> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&name) {
             asked.push(name);
+            self.item.reader.note_form(&joined(&self.item.path, name), None);
         }
         let (_, _, node) = self.members.iter().find(|(_, member, _)| member == name)?;
         let path = joined(&self.item.path, name);
@@ -238,6 +296,7 @@ impl<'a> Object<'a> {
     /// A member that has to be there.
     pub(super) fn required(&self, name: &'static str) -> Option<Item<'a>> {
         let found = self.get(name);
+        self.item.reader.note_form(&joined(&self.item.path, name), Some(Form::Required));
         if found.is_none() {
             self.item.refuse(format!("has no {name}"));
         }
@@ -272,6 +331,22 @@ impl<'a> Object<'a> {
             }
         }
     }
+}
+
+/// A path with `[]` for its indices and `{}` for its free names, which stand in brackets and quotes.
+fn without_names(path: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = path;
+    while let Some((before, inside)) = rest.split_once('[') {
+        plain.push_str(before);
+        let quoted = inside.starts_with('"');
+        plain.push_str(if quoted { "{}" } else { "[]" });
+        let end =
+            if quoted { inside.find("\"]").map(|at| at + 2) } else { inside.find(']').map(|at| at + 1) };
+        rest = end.and_then(|end| inside.get(end..)).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    plain
 }
 
 fn joined(parent: &str, name: &str) -> String {

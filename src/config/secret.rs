@@ -1,6 +1,6 @@
 //! Secrets: from the environment, from a file, or in the text; never a plain word, never shown (spec 12.1).
 
-use super::reader::Item;
+use super::reader::{Form, Item};
 use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -44,6 +44,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<Secret> {
     let object = item.object()?;
     let given = [object.get("env"), object.get("file"), object.get("value")];
     object.finish();
+    given.iter().flatten().for_each(|source| source.as_form(Form::Text));
     let value = match &given {
         [Some(env), None, None] => from_env(env)?,
         [None, Some(file), None] => from_file(file)?,

@@ -1,7 +1,10 @@
 use super::*;
+use crate::core::api::Api;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Treatment;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const ZERO: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
 
@@ -169,6 +172,56 @@ fn secrets_have_sources() {
     assert!(!problems(&broken).contains("se cret"), "{}", problems(&broken));
 }
 
+/// Goal: members that are not taken are read as written; what cannot be left out, or is no member, is a problem.
+#[test]
+fn members_that_are_not_taken() {
+    let with =
+        |list: &str| sample().replace("    output_max: 128000\n", &format!("    unsupported: {list}\n"));
+    let config =
+        read(&with("{ logprobs: reject, seed: drop, reasoning.effort: drop, n: reject }")).unwrap().config;
+    let unsupported = &config.models[0].unsupported;
+    assert_eq!(unsupported.treatment("logprobs"), Some(Treatment::Reject));
+    assert_eq!(unsupported.treatment("reasoning.effort"), Some(Treatment::Drop));
+    assert_eq!(unsupported.treatment("reasoning"), None);
+    for (list, problem) in [
+        ("{ seed: ignore }", "reject, drop"),
+        ("{ max_tokens: drop }", "cannot be dropped"),
+        ("{ stream_options.x: drop }", "needs or sets itself"),
+        ("{ model: reject }", "needs or sets itself"),
+        ("{ a.b.c: drop }", "is no member of a request"),
+        ("{ \"\": drop }", "is no member of a request"),
+        ("[seed]", "must be a mapping"),
+    ] {
+        assert!(problems(&with(list)).contains(problem), "{list}: {}", problems(&with(list)));
+    }
+}
+
+/// Goal: origins are those that browsers name; there is no CORS without the section.
+#[test]
+fn pages_are_named_by_their_origin() {
+    let with = |cors: &str| sample().replace("errors:", &format!("cors: {cors}\nerrors:"));
+    assert_eq!(read(&sample()).unwrap().config.cors, None);
+    let text = "{ origins: [\"https://a.example\", \"http://localhost:3000\"], headers: [x-a], max_age: 1h }";
+    let cors = read(&with(text)).unwrap().config.cors.unwrap();
+    assert_eq!(cors.origins, ["https://a.example".into(), "http://localhost:3000".into()]);
+    assert_eq!((cors.headers.len(), cors.max_age.as_secs()), (1, 3600));
+    assert!(read(&with("{ origins: [\"*\"] }")).unwrap().config.cors.unwrap().origins.is_empty());
+    for origin in [
+        "https://a.example/",
+        "a.example",
+        "https://A.example",
+        "ftp://a.example",
+        "null",
+        "https://u@a.example",
+    ] {
+        let told = problems(&with(&format!("{{ origins: [{origin:?}] }}")));
+        assert!(told.contains("cors.origins[0]: is no origin"), "{origin}: {told}");
+    }
+    assert!(problems(&with("{ origins: [\"*\", \"https://a.example\"] }")).contains("is no origin"));
+    assert!(problems(&with("{ origins: [] }")).contains("must not be empty"));
+    assert!(problems(&with("{}")).contains("has no origins"));
+}
+
 /// Goal: the files of the repository are right: the quick start without a warning, the others without a problem.
 #[test]
 fn shipped_files_are_right() {
@@ -195,4 +248,39 @@ proptest! {
         let _ = read(&format!("{}{paste}{}", &sample[..at], &sample[at..]));
         let _ = read(&sample[..at]);
     }
+}
+
+/// Goal: a channel's way to video is a word or particulars, and its paths are held to what they are for.
+#[test]
+fn ways_to_video_are_read() {
+    let with = |video: &str| {
+        sample().replace("    priority: 0\n", &format!("    priority: 0\n    video: {video}\n"))
+    };
+    let polling = |video: &str| read(&with(video)).unwrap().config.channels[0].video.clone();
+    assert_eq!(polling("direct"), None);
+    assert_eq!(polling("polling"), Some(Polling::default()));
+    let own = polling(r#"{ status: "/jobs/{id}", interval: 1s }"#).unwrap();
+    assert_eq!((own.submit.as_str(), own.status.as_str()), ("/videos", "/jobs/{id}"));
+    assert_eq!(own.interval, Duration::from_secs(1));
+    for (video, problem) in [
+        ("pulling", "is unknown"),
+        ("{ submit: videos }", "is no path"),
+        ("{ submit: \"/videos?x=1\" }", "is no path"),
+        ("{ submit: \"/videos/{id}\" }", "must not have an {id}"),
+        ("{ content: /file }", "has no {id}"),
+        ("{ interval: 0s }", "must be more than zero"),
+        ("{ poll: 1s }", "is unknown"),
+    ] {
+        let told = problems(&with(video));
+        assert!(told.contains("channels[0].video") && told.contains(problem), "{video}: {told}");
+    }
+    let model = sample()
+        .replace("    kind: chat\n", "    kind: video\n    seconds_default: 5\n    seconds_max: 12\n");
+    let model = read(&model).unwrap().config.models.remove(0);
+    assert_eq!((model.seconds_default, model.seconds_max), (5, Some(12)));
+    let timeouts = read(&sample()).unwrap().config.channels[0].timeouts;
+    assert_eq!(
+        (timeouts.total, timeouts.of(Api::Video).total),
+        (Duration::from_secs(600), Duration::from_secs(900))
+    );
 }

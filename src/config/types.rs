@@ -2,12 +2,15 @@
 
 pub use super::secret::Secret;
 use super::tls::{Authorities, Tls};
+pub use super::video::Polling;
 use crate::core::api::{Api, ModelKind};
 use crate::core::estimate::{Family, ImageRule};
 use crate::core::health::Times;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::parameters::Unsupported;
 use crate::core::price::Price;
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -23,6 +26,8 @@ pub struct Config {
     pub admin: Admin,
     /// How errors are told.
     pub errors: Errors,
+    /// Which pages of other origins may call from a browser.
+    pub cors: Option<Policy>,
     /// Models, in the order of the file.
     pub models: Vec<Model>,
     /// Channels, in the order of the file.
@@ -128,10 +133,20 @@ pub struct Model {
     pub id: String,
     /// What it produces.
     pub kind: ModelKind,
+    /// Since when it is on offer, in Unix seconds.
+    pub created: Option<u64>,
     /// Input and output tokens that fit together.
     pub context_window: Option<u64>,
     /// Output tokens of one answer.
     pub output_max: Option<u64>,
+    /// Answers of one call.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
+    /// Seconds of a video for which a request names none.
+    pub seconds_default: u64,
+    /// The longest video, in seconds.
+    pub seconds_max: Option<u64>,
     /// Whether slow requests are tried at a second channel beside the first.
     pub hedge: bool,
     /// Whether only verified accounts may call it (spec 5.3).
@@ -200,6 +215,8 @@ pub struct Channel {
     pub apis: Vec<Api>,
     /// Whether it can be asked for usage in streams (spec 1.6).
     pub stream_usage: bool,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
     /// Statuses of this upstream, and those that they are taken for (spec 3.4).
     pub status_map: Vec<(u16, u16)>,
     /// Tokens that fit at this channel, where it is not what the model has.
@@ -218,6 +235,8 @@ pub struct Channel {
     pub groups: Vec<String>,
     /// The name for TLS where it is not the host.
     pub sni: Option<String>,
+    /// How it is asked for video, where it takes jobs instead of answering.
+    pub video: Option<Polling>,
     /// Its bounds in time.
     pub timeouts: Timeouts,
     /// Attempts of one request, this one included, beyond which this channel is not tried.
@@ -239,8 +258,18 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For the whole request.
     pub total: Duration,
+    /// For the whole request where it is one for a video.
+    pub video: Duration,
     /// For the search, until a stream shows content.
     pub failover: Duration,
+}
+
+impl Timeouts {
+    /// The bounds of calls of an API.
+    #[must_use]
+    pub fn of(self, api: Api) -> Self {
+        if api == Api::Video { Self { total: self.video, ..self } } else { self }
+    }
 }
 
 /// The owner of keys.

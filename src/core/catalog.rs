@@ -7,6 +7,7 @@ use super::api::{Api, ApiSet, ModelKind};
 use super::estimate::{Family, ImageRule};
 use super::id::{ChannelId, ModelId};
 use super::limits::{Limited, Limits, Scope};
+use super::parameters::Unsupported;
 use super::price::Price;
 use super::select::{Tier, Wanted};
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ pub struct Model {
     pub id: Arc<str>,
     /// What it produces.
     pub kind: ModelKind,
+    /// Since when it is on offer, in Unix seconds, if that is said.
+    pub created: Option<u64>,
     /// Whether only verified accounts may call it (spec 5.3).
     pub verification: bool,
     /// Whether slow requests are tried at a second channel beside the first.
@@ -29,6 +32,16 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// Output tokens of one answer, if that is bounded.
     pub output_max: Option<u64>,
+    /// Answers of one call, if they are bounded.
+    pub choices_max: Option<u64>,
+    /// Members of requests that it does not take.
+    pub unsupported: Unsupported,
+    /// Their names, and those of members that a channel of it does not take.
+    pub watched: Arc<[Box<str>]>,
+    /// Seconds of a video for which a request names none.
+    pub seconds_default: u64,
+    /// The longest video, in seconds, if that is bounded.
+    pub seconds_max: Option<u64>,
     /// The tokenizer whose counts its estimates follow.
     pub tokenizer: Family,
     /// How many tokens an image in a prompt is taken for.
@@ -149,11 +162,17 @@ impl Model {
         Self {
             id: id.into(),
             kind,
+            created: None,
             verification: false,
             hedge: false,
             price: None,
             context_window: None,
             output_max: None,
+            choices_max: None,
+            unsupported: Unsupported::default(),
+            watched: Arc::default(),
+            seconds_default: 0,
+            seconds_max: None,
             tokenizer: Family::default(),
             image_tokens: ImageRule::default(),
             limits: Limits::new(Scope::Model, Limited::default()),
@@ -161,22 +180,40 @@ impl Model {
         }
     }
 
+    /// How long a video will be for which a request names so many seconds, or none.
+    #[must_use]
+    pub fn seconds(&self, asked: Option<u64>) -> u64 {
+        asked.unwrap_or(self.seconds_default).min(self.seconds_max.unwrap_or(u64::MAX))
+    }
+
     /// All candidates, tier after tier.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.tiers.iter().flat_map(|tier| &tier.candidates)
     }
 
-    /// The largest context of its channels, if every one of them is too small for a request.
+    /// The largest context of the channels that could serve a request, if every one of them is too small for it.
     #[must_use]
     pub fn too_small_for(&self, wanted: Wanted<'_>) -> Option<u64> {
-        let small = |candidate: &Candidate| wanted.mismatch(candidate) == Some("context_window");
-        let largest = self.candidates().filter_map(|candidate| candidate.context_window).max();
-        largest.filter(|_| self.candidates().all(small))
+        let mut largest = None;
+        for candidate in self.candidates() {
+            match wanted.mismatch(candidate) {
+                Some("context_window") => largest = largest.max(candidate.context_window),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+        largest
     }
 
-    /// Whether some channel serves this model through `api`.
+    /// Whether some channel serves this model to a key of this group through `api`.
     #[must_use]
-    pub fn reachable_by(&self, api: Api) -> bool {
-        self.kind.speaks(api) && self.candidates().any(|candidate| candidate.apis.contains(api))
+    pub fn reachable_for(&self, group: Option<&str>, api: Api) -> bool {
+        self.kind.speaks(api) && self.tiers.iter().any(|tier| tier.offers(Some(api), group))
+    }
+
+    /// Whether some channel serves this model to a key of this group at all; for others it does not exist (spec 1.7).
+    #[must_use]
+    pub fn exists_for(&self, group: Option<&str>) -> bool {
+        self.tiers.iter().any(|tier| tier.offers(None, group))
     }
 }

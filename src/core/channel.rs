@@ -137,18 +137,19 @@ impl ChannelHealth {
         }
         let of_model = self.models.get(slot).map_or(Standing::Up, |unit| unit.standing(now));
         let of_channel = self.unit.standing(now);
-        if !of_channel.is_usable() {
-            return of_channel;
+        // Of several that rest, the one that does so longest says when the model is back.
+        let all = [of_channel, of_model, self.of_credentials(now)];
+        let resting = all.into_iter().filter(|standing| !standing.is_usable());
+        resting.max_by_key(left).unwrap_or(if of_channel == Standing::Up { of_model } else { of_channel })
+    }
+
+    /// How its credentials stand together: as the first that is back, if all of them rest.
+    fn of_credentials(&self, now: u64) -> Standing {
+        let standings = || self.credentials.iter().map(|unit| unit.standing(now));
+        if standings().any(Standing::is_usable) {
+            return Standing::Up;
         }
-        if !of_model.is_usable() {
-            return of_model;
-        }
-        let credentials = || self.credentials.iter().map(|unit| unit.standing(now));
-        if self.credentials.is_empty() || credentials().any(Standing::is_usable) {
-            return if of_channel == Standing::Up { of_model } else { of_channel };
-        }
-        // All credentials rest: the channel is back with the first of them.
-        credentials().min_by_key(|standing| standing.left().unwrap_or(Duration::MAX)).unwrap_or(Standing::Up)
+        standings().min_by_key(left).unwrap_or(Standing::Up)
     }
 
     /// How the channel stands as a whole: by itself, or by its credentials where all of them rest.
@@ -251,6 +252,11 @@ impl ChannelHealth {
     }
 }
 
+/// Until something may be used, where nobody knows as long as there is.
+fn left(standing: &Standing) -> Duration {
+    standing.left().unwrap_or(Duration::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,6 +322,27 @@ mod tests {
         assert_eq!(health.readmit(1), 2);
         assert_eq!((health.standing(0, 1), health.unit.share(1)), (Standing::Up, 1.0));
         assert!(health.models[0].share(1) < 0.2);
+    }
+
+    /// Goal: of a channel, a model on it and its credentials the one that rests longest says when the model is back; of the
+    /// credentials the first.
+    #[test]
+    fn the_longest_rest_counts() {
+        let limits = Limits::new(Scope::Channel, Limited::default());
+        let health = ChannelHealth::new(Seat::row(1).next().unwrap(), 2, 2, limits);
+        let seconds = |seconds| Duration::from_secs(seconds);
+        health.unit.eject(0, seconds(10), 0);
+        health.models[0].rest_missing(0, seconds(20), 0);
+        assert_eq!(health.standing(0, 0), Standing::Missing(seconds(20)));
+        assert_eq!(health.standing(1, 0), Standing::Ejected(seconds(10)));
+        health.credentials[0].take_out(0, seconds(30), 0);
+        assert_eq!(health.standing(1, 0), Standing::Ejected(seconds(10)), "there is another credential");
+        health.credentials[1].take_out(0, seconds(15), 0);
+        assert_eq!(health.standing(1, 0), Standing::Out(seconds(15)));
+        assert_eq!(
+            (health.standing(1, 15_000_000_000), health.overall(0)),
+            (Standing::Due, Standing::Out(seconds(15)))
+        );
     }
 
     /// Goal: who finds no credential, or no room, keeps no probe from the next one (spec 9.4).

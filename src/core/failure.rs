@@ -100,6 +100,15 @@ impl Next {
     }
 }
 
+/// Whether an upstream that failed may be carrying the request out all the same (spec 10.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It surely is not: it never had the request, or it said no.
+    No,
+    /// It may be, or it is.
+    Perhaps,
+}
+
 /// The figures of an input that is too long, as far as the upstream stated them (spec 2.11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ContextFigures {
@@ -212,6 +221,8 @@ pub struct Verdict {
     pub effect: Effect,
     /// How far the search goes on; an answer that says nothing may be less final than its class.
     pub next: Next,
+    /// Whether the upstream may be carrying the request out; what must not be done twice ends there.
+    pub accepted: Accepted,
     /// Words that the caller may read, already sanitised (spec 3.6); `None` means the gateway's own words.
     pub message: Option<String>,
     /// The request field at fault, when the upstream named one that the caller may read.
@@ -223,7 +234,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A verdict without words, field or hint.
+    /// A verdict without words, field or hint, which leaves open what became of the request.
     #[must_use]
     pub fn new(class: Class, rule: &'static str) -> Self {
         Self {
@@ -231,10 +242,20 @@ impl Verdict {
             rule: Cow::Borrowed(rule),
             effect: class.effect(),
             next: class.next(),
+            accepted: Accepted::Perhaps,
             message: None,
             param: None,
             context: ContextFigures::default(),
             retry_after: None,
         }
+    }
+
+    /// The same about a call that many upstreams do not know: that this one does not is held against nothing of it.
+    #[must_use]
+    pub fn of_optional_call(mut self) -> Self {
+        if matches!(self.class, Class::Misconfigured | Class::ModelMissing | Class::NotUnderstood) {
+            self.effect = Effect::None;
+        }
+        self
     }
 }

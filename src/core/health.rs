@@ -269,23 +269,34 @@ impl Board {
     pub fn stands(&self, candidate: &Candidate, now: u64) -> Standing {
         self.channel(candidate.channel).map_or(Standing::Up, |health| health.standing(candidate.slot, now))
     }
+}
 
+/// The board at a moment, as channels are drawn by it.
+pub struct Now<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// The moment.
+    pub now: u64,
+    /// The tokens of the request for which channels are looked at.
+    pub tokens: u64,
+}
+
+impl Now<'_> {
     /// Why nothing could be drawn of these candidates: whether they rest, and how long the first of them (spec 9.5).
     pub fn nothing<'a>(
         &self,
         candidates: impl Iterator<Item = &'a Candidate>,
         wanted: Wanted<'_>,
         failed: &[ChannelId],
-        now: u64,
     ) -> Nothing {
         let fitting = candidates
             .filter(|candidate| wanted.mismatch(candidate).is_none() && !failed.contains(&candidate.channel));
         let (mut any, mut missing, mut soonest) = (false, true, None::<Duration>);
-        for standing in fitting.map(|candidate| self.stands(candidate, now)) {
+        for candidate in fitting {
+            let standing = self.board.stands(candidate, self.now);
             any = true;
             missing &= matches!(standing, Standing::Missing(_));
-            // What was refused does not come back by waiting.
-            let left = standing.left().filter(|_| !matches!(standing, Standing::Out(_)));
+            let left = standing.left().filter(|_| self.is_back_after(candidate, standing));
             soonest = match (soonest, left) {
                 (Some(before), Some(left)) => Some(before.min(left)),
                 (before, left) => before.or(left),
@@ -297,16 +308,13 @@ impl Board {
             (true, false) => Nothing::Resting(soonest),
         }
     }
-}
 
-/// The board at a moment, as channels are drawn by it.
-pub struct Now<'a> {
-    /// The board.
-    pub board: &'a Board,
-    /// The moment.
-    pub now: u64,
-    /// The tokens of the request for which channels are looked at.
-    pub tokens: u64,
+    /// Whether a candidate will take the request when its rest is over: what was refused does not come back by waiting, and
+    /// what is full may be full then.
+    fn is_back_after(&self, candidate: &Candidate, standing: Standing) -> bool {
+        let has_room = |health: &Arc<ChannelHealth>| health.has_room(self.tokens, self.now);
+        !matches!(standing, Standing::Out(_)) && self.board.channel(candidate.channel).is_some_and(has_room)
+    }
 }
 
 impl View for Now<'_> {

@@ -351,6 +351,17 @@ pub fn try_admit(limits: &[&Arc<Limits>], ask: Ask) -> Result<Admission, Exceede
     Ok(admission)
 }
 
+/// What would become of one request now; takes and counts nothing.
+///
+/// # Errors
+///
+/// The refusal that would answer.
+pub fn check(limits: &[&Arc<Limits>], ask: Ask) -> Result<(), Exceeded> {
+    let enforced = limits.iter().filter(|limits| !limits.is_unbounded() && !limits.limited.shadow);
+    let refusals = enforced.filter_map(|limits| limits.refusal(&limits.lock(), ask));
+    refusals.min_by_key(Exceeded::rank).map_or(Ok(()), Err)
+}
+
 impl Admission {
     /// Puts the tokens that were really used in the place of the estimate, at every level; only the first call counts.
     pub fn correct(&mut self, actual: u64, now: u64) {

@@ -83,7 +83,7 @@ fn who_is_refused_disturbs_nobody() {
     }
 }
 
-/// Goal: a refusal at any level, in any dimension, leaves all the others as they were (spec 6.2).
+/// Goal: a refusal at any level, in any dimension, leaves all the others as they were (spec 6.2), and a look foretells it.
 #[test]
 fn a_refusal_takes_nothing() {
     let roomy = Limited { rpm: Some(10), tpm: Some(1_000), concurrency: Some(5), shadow: false };
@@ -99,6 +99,7 @@ fn a_refusal_takes_nothing() {
             let before: Vec<_> = limits.iter().map(|limits| state(limits, SECOND)).collect();
             let exceeded = try_admit(&all(&limits), ask(10, 10)).unwrap_err();
             assert_eq!((exceeded.scope, exceeded.dimension), (limits[refusing].scope(), dimension));
+            assert_eq!(check(&all(&limits), ask(10, 10)), Err(exceeded), "what a look foretells");
             assert_eq!(limits.iter().map(|limits| state(limits, SECOND)).collect::<Vec<_>>(), before);
         }
     }

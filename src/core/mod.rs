@@ -20,6 +20,7 @@ pub mod limit;
 pub mod limits;
 pub mod load;
 pub mod money;
+pub mod parameters;
 pub mod permit;
 pub mod price;
 pub mod quantile;

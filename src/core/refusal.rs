@@ -80,6 +80,13 @@ pub enum Refusal {
         /// Where it is served.
         home: Api,
     },
+    /// A member that the model does not take, or not like this.
+    Parameter {
+        /// The member.
+        param: String,
+        /// What is wrong with it.
+        fault: ParameterFault,
+    },
     /// The key may not be used from where it was used.
     AddressDenied,
     /// The input is larger than the model's context.
@@ -99,6 +106,17 @@ pub enum Refusal {
     Busy,
 }
 
+/// What is wrong with a member of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterFault {
+    /// The model, or every channel that could be asked, does not take it.
+    Unsupported,
+    /// It is larger than this.
+    Over(u64),
+    /// It is there more than once, and its treatment depends on it.
+    Repeated,
+}
+
 impl Refusal {
     /// The step of admission that refused (spec 4.1), as a metric label.
     #[must_use]
@@ -116,6 +134,7 @@ impl Refusal {
             Self::UnknownModel(_) => "model",
             Self::ModelDenied(_) | Self::VerificationRequired(_) | Self::AddressDenied => "access",
             Self::WrongEndpoint { .. } | Self::ContextTooLong { .. } => "rules",
+            Self::Parameter { .. } => "rules",
             Self::Limited(_) => "limits",
             Self::InsufficientQuota | Self::StoreUnavailable => "quota",
             Self::Busy => "gateway",
@@ -145,6 +164,11 @@ impl Refusal {
             Self::ModelDenied(_) => "model_denied",
             Self::VerificationRequired(_) => "verification_required",
             Self::WrongEndpoint { .. } => "wrong_endpoint",
+            Self::Parameter { fault, .. } => match fault {
+                ParameterFault::Unsupported => "unsupported_parameter",
+                ParameterFault::Over(_) => "over_bound",
+                ParameterFault::Repeated => "repeated_parameter",
+            },
             Self::AddressDenied => "address_denied",
             Self::ContextTooLong { .. } => "context_too_long",
             Self::Limited(exceeded) => match exceeded.dimension {

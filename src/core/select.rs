@@ -127,6 +127,17 @@ impl Tier {
         let entries: Vec<_> = candidates.iter().map(&mut entry).collect();
         Self { table: Alias::new(&entries), candidates, kinds }
     }
+
+    /// Whether some channel of it serves this group and, if one is named, speaks this API. It costs a look at each kind.
+    #[must_use]
+    pub fn offers(&self, api: Option<Api>, group: Option<&str>) -> bool {
+        let fits = |apis: ApiSet, groups: &[Box<str>]| {
+            api.is_none_or(|api| apis.contains(api)) && catalog::serves(groups, group)
+        };
+        let all_known = self.kinds.len() < usize::from(u8::MAX);
+        self.kinds.iter().any(|kind| fits(kind.apis, &kind.groups))
+            || !all_known && self.candidates.iter().any(|candidate| fits(candidate.apis, &candidate.groups))
+    }
 }
 
 impl Wanted<'_> {

@@ -432,6 +432,12 @@ fn full_channels_are_passed_by() {
         "three a minute"
     );
     assert_eq!((health.standing(0, 0), health.load().in_flight()), (Standing::Up, 0));
+    // Nobody waits for the end of its rest, since it may be full then.
+    health.unit.rest(0, Some(Duration::from_secs(1)), Backoff { first: CHANNEL, max: CHANNEL }, 0);
+    let candidate = World::new(scripted(&[&[]]), 8).candidates()[0].clone();
+    let board = Board::new([(Arc::clone(&health), 1)], Times::default());
+    let nothing = |now| Now { board: &board, now, tokens: 1 }.nothing([&candidate].into_iter(), CHAT, &[]);
+    assert_eq!(nothing(0), Nothing::Resting(None));
 }
 
 /// Goal: a channel that is kept while others come and go takes its health and its load along, wherever it stands now.

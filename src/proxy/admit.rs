@@ -5,17 +5,19 @@
 
 use super::asked::{self, Asked};
 use super::charge::Need;
+use super::parameters::{self, Caller, Parameters};
 use super::{Ctx, Downstream, body, clock, origin, quota};
 use crate::core::catalog::Model;
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::key::Key;
 use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
+use crate::wire::cors::Field;
 use crate::wire::endpoint::{Call, Endpoint, Route, route};
 use crate::wire::envelope::Places;
 use crate::wire::{credential, encoding, seal, splice};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
@@ -32,6 +34,8 @@ const FIELDS_MAX: usize = 128;
 pub(super) enum Admitted {
     /// The health path of load balancers.
     Health,
+    /// A question of a browser, and its answer.
+    Preflight(Vec<Field>),
     /// The list of models, for a key or for anyone.
     Models(Visible),
     /// One model by its id.
@@ -56,6 +60,8 @@ pub(super) struct AdmittedCall {
     pub(super) affinity: Option<u64>,
     /// Where the response is stored that this one goes on from.
     pub(super) pin: Option<Pin>,
+    /// What the model or a channel does not take as it is.
+    pub(super) parameters: Parameters,
     /// Who asks.
     pub(super) account: Arc<str>,
     pub(super) body: Bytes,
@@ -93,8 +99,8 @@ impl From<Refusal> for Stop {
 
 impl Visible {
     /// Whether the caller may know of this model.
-    pub(super) fn sees(&self, model: &str) -> bool {
-        self.0.as_ref().is_none_or(|key| key.may_use(model))
+    pub(super) fn sees(&self, model: &Model) -> bool {
+        self.0.as_ref().is_none_or(|key| key.may_use(&model.id) && model.exists_for(key.group()))
     }
 }
 
@@ -117,6 +123,12 @@ pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Adm
     }
     let endpoint = match route(session.req_header().method.as_str(), &path) {
         Route::Found(endpoint) => endpoint,
+        Route::WrongMethod(allow) if session.req_header().method == Method::OPTIONS => {
+            let cors = ctx.generation.cors.as_ref();
+            let told = cors.and_then(|cors| cors.preflight(&session.req_header().headers, allow));
+            ctx.record.route = "preflight";
+            return told.map(Admitted::Preflight).ok_or(Refusal::WrongMethod(allow).into());
+        }
         Route::WrongMethod(allow) => return Err(Refusal::WrongMethod(allow).into()),
         Route::Unknown => return Err(Refusal::UnknownPath.into()),
     };
@@ -127,7 +139,7 @@ pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Adm
             let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy().into_owned();
             Ok(Admitted::Model(visible(session, ctx)?, id))
         }
-        Endpoint::Balance => Ok(Admitted::Balance(authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?)),
+        Endpoint::Balance => Ok(Admitted::Balance(visible(session, ctx)?.0.ok_or(Refusal::MissingKey)?)),
         Endpoint::Call(call) => admit_call(session, ctx, call).await,
     }
 }
@@ -139,20 +151,28 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     check_media_type(&session.req_header().headers)?;
     let body = read_body(session, ctx).await?;
     let asked = asked::read(&body).await?;
-    let pin = if call == Call::Responses { pin(ctx, &key.account.id, &asked)? } else { None };
+    let pin = if call.is_response() { pin(ctx, &key.account.id, &asked)? } else { None };
     ctx.record.stream = asked.stream && call.can_stream();
     let unknown = || Refusal::UnknownModel(asked.model.clone());
-    let (model, entry) = generation.catalog.find(&asked.model).ok_or_else(unknown)?;
+    let found = generation.catalog.find(&asked.model);
+    let (model, entry) = found.filter(|(_, model)| model.exists_for(key.group())).ok_or_else(unknown)?;
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
-    check_rules(entry, call, ctx.record.stream || !asked.stream)?;
+    check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
+    let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
+    let parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
-    quota::check_context(entry, &asked, &body).await?;
+    if !call.is_free() {
+        quota::check_context(entry, &asked, &body).await?;
+    }
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
     let ask = Ask { input: need.input, output: need.output_ahead(), now: ctx.shared.clock.nanos() };
     ctx.admission = Some(limits::try_admit(&limits, ask).map_err(Refusal::Limited)?);
-    ctx.need = Some(need);
-    let bound = quota::reserve(ctx, &key, entry, need).await?;
+    ctx.need = Some(need).filter(|_| !call.is_free());
+    let bound = if call.is_free() { None } else { quota::reserve(ctx, &key, entry, need).await? };
+    if bound.is_some() && !call.can_be_bounded() {
+        return Err(Refusal::InsufficientQuota.into());
+    }
     ctx.in_flight = generation.labels.begin(model);
     Ok(Admitted::Call(Box::new(AdmittedCall {
         call,
@@ -162,6 +182,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         stream: ctx.record.stream,
         affinity: affinity(&session.req_header().headers, &key, &asked),
         pin,
+        parameters,
         account: Arc::clone(&key.account.id),
         body,
         places: asked.places,
@@ -240,8 +261,13 @@ fn authenticate(session: &Downstream, ctx: &mut Ctx) -> Result<Option<Arc<Key>>,
     Ok(Some(Arc::clone(key)))
 }
 
+/// The caller's key for what it may read: none, or one that is used from where it may.
 fn visible(session: &Downstream, ctx: &mut Ctx) -> Result<Visible, Refusal> {
-    authenticate(session, ctx).map(Visible)
+    let key = authenticate(session, ctx)?;
+    if let Some(key) = &key {
+        check_address(session, ctx, key)?;
+    }
+    Ok(Visible(key))
 }
 
 /// The body is JSON (spec 4.3); its parameters (`charset`) do not matter, JSON is UTF-8.
@@ -271,13 +297,23 @@ async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Bytes, Sto
     Ok(encoding::decode(encoding.as_deref(), body, server.body_max)?)
 }
 
-fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Result<(), Refusal> {
+fn check_address(session: &Downstream, ctx: &Ctx, key: &Key) -> Result<(), Refusal> {
     if !key.networks.is_empty() {
         let origin = origin::of(session, &ctx.generation.trusted_proxies);
         if !origin.is_some_and(|address| key.may_come_from(address)) {
             return Err(Refusal::AddressDenied);
         }
     }
+    Ok(())
+}
+
+fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Result<(), Refusal> {
+    check_address(session, ctx, key)?;
+    check_model(key, model)
+}
+
+/// Whether the holder of a key may call a model.
+pub(super) fn check_model(key: &Key, model: &Model) -> Result<(), Refusal> {
     if !key.may_use(&model.id) {
         return Err(Refusal::ModelDenied(model.id.to_string()));
     }
@@ -288,8 +324,8 @@ fn check_access(session: &Downstream, ctx: &Ctx, key: &Key, model: &Model) -> Re
 }
 
 /// The endpoint fits the model, and a stream is asked for only where there is one.
-fn check_rules(model: &Model, call: Call, can_stream: bool) -> Result<(), Refusal> {
-    if !model.reachable_by(call.api()) {
+fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
+    if !model.reachable_for(group, call.api()) {
         return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
     }
     if !can_stream {

@@ -21,6 +21,10 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     /// How many answers are asked for.
     pub(super) choices: u64,
+    /// The member that asks for so many.
+    pub(super) choices_param: &'static str,
+    /// The seconds of each video, where it names them.
+    pub(super) seconds: Option<u64>,
     /// What the model is given to read.
     pub(super) prompt: Prompt,
     /// The response that this one goes on from, as it stands, and where.
@@ -41,14 +45,27 @@ pub(super) struct Asked {
 ///
 /// May be dropped; a large body is still read to its end, for nobody.
 pub(super) async fn read(body: &Bytes) -> Result<Asked, Stop> {
-    if body.len() <= INLINE_MAX {
-        return Ok(parse(body)?);
+    let text = body.clone();
+    Ok(off_thread(body.len(), move || parse(&text)).await??)
+}
+
+/// Runs work on a body of this size: at once, or where it keeps nobody waiting if it may take long.
+///
+/// # Errors
+///
+/// [`Failure::Internal`] if it ends in a panic.
+///
+/// # Cancel safety
+///
+/// May be dropped; work on a large body is still done to its end, for nobody.
+pub(super) async fn off_thread<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Stop> {
+    if size <= INLINE_MAX {
+        return Ok(work());
     }
-    let body = body.clone();
-    match tokio::task::spawn_blocking(move || parse(&body)).await {
-        Ok(asked) => Ok(asked?),
-        Err(_) => Err(Stop::Failure(Failure::Internal)),
-    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Stop::Failure(Failure::Internal))
 }
 
 fn parse(body: &[u8]) -> Result<Asked, Refusal> {
@@ -61,6 +78,8 @@ fn parse(body: &[u8]) -> Result<Asked, Refusal> {
         model: envelope.model.into_owned(),
         stream: envelope.stream,
         choices: envelope.choices,
+        choices_param: envelope.choices_param,
+        seconds: envelope.seconds,
         prompt: envelope.prompt,
         previous: envelope.previous.map(|(raw, place)| (raw.to_owned(), place)),
         places: envelope.places,

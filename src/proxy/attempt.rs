@@ -4,7 +4,8 @@
 //! either an answer that may be sent, whole or as its beginning, or a verdict.
 
 use super::admit::AdmittedCall;
-use super::exchange::{self, Deadlines, ERROR_BODY_MAX, Exchange, Trouble};
+use super::exchange::{self, Deadlines, ERROR_BODY_MAX, Exchange, Sending, Trouble};
+use super::polling;
 use super::upstream::Channel;
 use crate::core::failure::{Class, Verdict};
 use crate::wire::answer::{self, Beginning, Identity};
@@ -18,6 +19,7 @@ use crate::wire::recorded;
 use crate::wire::sanitize::operator_words;
 use crate::wire::splice::Spliced;
 use crate::wire::stream::{EventStream, Fault, Step};
+use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora::connectors::http::Connector;
@@ -34,7 +36,7 @@ const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
 /// Everything an attempt needs.
 pub(super) struct Plan<'a> {
     pub(super) connector: &'a Arc<Connector>,
-    pub(super) channel: &'a Channel,
+    pub(super) channel: &'a Arc<Channel>,
     pub(super) call: &'a AdmittedCall,
     pub(super) upstream_model: &'a str,
     pub(super) head: RequestHeader,
@@ -53,8 +55,8 @@ pub(super) enum Answer {
         /// As it came.
         body: Bytes,
     },
-    /// The beginning of a large one.
-    Begun { exchange: Box<Exchange>, beginning: Bytes },
+    /// The beginning of a large one; what follows is the file of a video where one is given.
+    Begun { exchange: Box<Exchange>, beginning: Bytes, film: Option<Film> },
     /// A stream that has shown content, or is already over.
     Stream { exchange: Box<Exchange>, stream: Box<EventStream>, done: bool, held: Duration },
 }
@@ -88,9 +90,11 @@ impl Plan<'_> {
         &self,
         stream: Option<EventStream>,
     ) -> Result<(Answer, Option<Duration>), Failed> {
-        let begun =
-            exchange::begin(self.connector, self.channel, &self.head, &self.body, self.deadlines).await;
-        let exchange = begun?;
+        if let Some(settings) = self.channel.settings.video.as_ref().filter(|_| self.call.call == Call::Video)
+        {
+            return polling::run(self, settings).await;
+        }
+        let exchange = self.send(&self.head).await?;
         let status = exchange.header()?.status.as_u16();
         if !(200..300).contains(&status) {
             return Err(self.refused(exchange, status, BytesMut::new()).await);
@@ -110,22 +114,29 @@ impl Plan<'_> {
         }
     }
 
+    /// Sends the body under this head.
+    pub(super) async fn send(&self, head: &RequestHeader) -> Result<Exchange, Trouble> {
+        let sending = Sending { head, body: &self.body, repeatable: self.call.call.is_repeatable() };
+        exchange::begin(self.connector, self.channel, sending, self.deadlines).await
+    }
+
     /// Asks the classifier.
     fn ask(&self, judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
         let caller = Caller::new(&self.call.body, &self.call.public_model, self.upstream_model);
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
-        judge(&Judge { caller: &caller, custom, now: self.now })
+        let verdict = judge(&Judge { caller: &caller, custom, now: self.now });
+        if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }
     }
 
     /// Judges an answer that is a failure by its status.
-    async fn refused(&self, mut exchange: Exchange, status: u16, begun: BytesMut) -> Failed {
+    pub(super) async fn refused(&self, mut exchange: Exchange, status: u16, begun: BytesMut) -> Failed {
         let body = exchange.read_error_body(begun).await;
         let headers = exchange.header().map(|header| header.headers.clone()).unwrap_or_default();
         exchange.close().await;
         self.judge(status, &headers, &body)
     }
 
-    fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failed {
+    pub(super) fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failed {
         let body = classify::decoded(body, ERROR_BODY_MAX);
         let answer = Judged { status, headers, body: &body };
         let verdict = self.ask(|judge| judge.classify(answer));
@@ -156,7 +167,7 @@ impl Plan<'_> {
     }
 
     async fn whole(&self, exchange: Exchange, body: Bytes) -> Result<Answer, Failed> {
-        let Some(row) = classify::looks_failed(&body, self.call.call.api()) else {
+        let Some(row) = classify::looks_failed(&body, self.call.call) else {
             exchange.close().await;
             return Ok(Answer::Whole { body });
         };
@@ -202,7 +213,7 @@ impl Plan<'_> {
         let body = exchange.read_error_body(BytesMut::from(begun)).await;
         exchange.close().await;
         let body = classify::decoded(&body, ERROR_BODY_MAX);
-        let looks = classify::looks_failed(&body, self.call.call.api());
+        let looks = classify::looks_failed(&body, self.call.call);
         let Some(row) = looks else {
             return Verdict::new(Class::NotUnderstood, "2xx: a whole answer instead of a stream").into();
         };
@@ -228,7 +239,7 @@ impl From<Verdict> for Failed {
 }
 
 fn begun(exchange: Exchange, beginning: Bytes) -> Answer {
-    Answer::Begun { exchange: exchange.into(), beginning }
+    Answer::Begun { exchange: exchange.into(), beginning, film: None }
 }
 
 /// Whether the first bytes are JSON, a page or compressed: nothing that an event stream begins with.

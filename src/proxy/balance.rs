@@ -5,12 +5,14 @@
 
 use super::{Ctx, Cut, Downstream, reply};
 use crate::core::key::{Key, Pattern};
+use crate::core::ledger::AccountFunds;
 use crate::core::money::Money;
 use crate::core::refusal::Refusal;
-use crate::store::Bank;
+use crate::store::Teller;
 use crate::telemetry::record::End;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
+use std::sync::Arc;
 
 /// An amount as a JSON number of dollars, exact to the nano-dollar.
 struct Dollars(Money);
@@ -52,13 +54,13 @@ struct KeyBalance<'a> {
 }
 
 impl<'a> Balance<'a> {
-    fn of(bank: &Bank, key: &'a Key) -> Self {
-        let (account, own) = bank.with(|ledger| (ledger.account(&key.account.id), ledger.key(&key.id)));
-        let account = account.filter(|_| key.account.prepaid).unwrap_or_default();
-        let own = own.unwrap_or_default();
+    /// `None` if the ledger cannot be asked.
+    fn of(teller: &Teller, key: &'a Key) -> Option<Self> {
+        let (account, own) = teller.funds(&key.account.id, &key.id)?;
+        let account = if key.account.prepaid { account } else { AccountFunds::default() };
         let balance = account.available.saturating_add(account.held);
         let remaining = key.quota.map_or(balance, |quota| quota.saturating_sub(own.spent).max(Money::ZERO));
-        Self {
+        Some(Self {
             object: "balance",
             currency: "USD",
             balance: Dollars(balance),
@@ -86,7 +88,7 @@ impl<'a> Balance<'a> {
                     .collect(),
                 expires_at: key.expires.unwrap_or(0),
             },
-        }
+        })
     }
 }
 
@@ -100,10 +102,13 @@ impl<'a> Balance<'a> {
 ///
 /// Must be run to its end.
 pub(super) async fn show(session: &mut Downstream, ctx: &mut Ctx, key: &Key) -> Result<(), Cut> {
-    let bank = &ctx.shared.bank;
-    let body = match bank.durable().await {
-        Ok(()) => serde_json::to_vec(&Balance::of(bank, key)).map_err(|_| Cut::Defect)?,
-        Err(_) => return reply::refuse(session, ctx, &Refusal::StoreUnavailable.into()).await,
+    let teller = Arc::clone(&ctx.shared.teller);
+    // Read first: what is settled while one waits would be shown, and need not be durable.
+    let balance = Balance::of(&teller, key);
+    let durable = teller.bank().durable().await;
+    let body = match balance.filter(|_| durable.is_ok()) {
+        Some(balance) => serde_json::to_vec(&balance).map_err(|_| Cut::Defect)?,
+        None => return reply::refuse(session, ctx, &Refusal::StoreUnavailable.into()).await,
     };
     let header = reply::header(ctx, 200, "application/json").map_err(|_| Cut::Defect)?;
     reply::send(session, ctx, header, Bytes::from(body)).await?;

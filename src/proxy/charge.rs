@@ -4,11 +4,11 @@
 //! before there was content.
 
 use crate::core::estimate::Family;
-use crate::core::ledger::{Ask, Insufficient, ReservationId, Settled};
+use crate::core::ledger::{AccountFunds, Ask, Insufficient, KeyFunds, ReservationId, Settled};
 use crate::core::money::Money;
 use crate::core::price::Price;
 use crate::core::usage::Usage;
-use crate::store::Bank;
+use crate::store::{Refused, Teller};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(super) struct Need {
     pub(super) choices: u64,
     /// Images that are to be made.
     pub(super) images: u64,
+    /// Seconds of video that are to be made.
+    pub(super) seconds: u64,
     /// Whether the answer is a stream.
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
@@ -44,6 +46,22 @@ pub(super) struct Need {
 }
 
 impl Need {
+    /// Of a call that makes nothing.
+    pub(super) fn nothing(tokenizer: Family) -> Self {
+        Self {
+            estimated: 0,
+            input: 0,
+            reserved_input: 0,
+            pictured: false,
+            output: 0,
+            choices: 1,
+            images: 0,
+            seconds: 0,
+            stream: false,
+            tokenizer,
+        }
+    }
+
     /// Output tokens that count against tokens per minute before the call (spec 6.4).
     pub(super) fn output_ahead(&self) -> u64 {
         self.output.min(BLOCK)
@@ -57,7 +75,7 @@ impl Need {
 
 /// The money of one call.
 pub(super) struct Charge {
-    bank: Arc<Bank>,
+    teller: Arc<Teller>,
     price: Price,
     id: ReservationId,
     input: u64,
@@ -84,33 +102,30 @@ impl Charge {
     ///
     /// # Errors
     ///
-    /// [`Insufficient`] if the balance or the key's quota does not cover it; nothing is taken then.
+    /// [`Refused`] if the balance or the key's quota does not cover it, or it cannot be written; nothing is taken then.
     pub(super) fn reserve(
-        bank: &Arc<Bank>,
+        teller: &Arc<Teller>,
         price: Price,
         (account, key): (&str, &str),
         need: Need,
-    ) -> Result<Reserved, Insufficient> {
+    ) -> Result<Reserved, Refused> {
         let input = need.reserved_input;
-        let fixed = price.input_cost(input).saturating_add(price.unit_cost(need.images, 0));
-        let cost = |output: u64| {
-            let output = output.saturating_mul(need.choices);
-            fixed.saturating_add(price.output_cost(input, output))
-        };
+        let fixed = fixed_cost(&price, need);
+        let cost = |output| cost(&price, need, output);
         let first = if need.stream { need.output.min(BLOCK) } else { need.output };
         let ask = Ask {
             account,
             key,
-            least: cost(need.output.min(LEAST)),
+            least: least(&price, need),
             most: cost(first),
             price_version: price.version(),
-            process: bank.process(),
+            process: teller.bank().process(),
         };
-        let (id, granted) = bank.with(|ledger| ledger.reserve(&ask))?;
+        let (id, granted) = teller.reserve(&ask)?;
         let affordable = price.affordable_output(input, granted.saturating_sub(fixed)) / need.choices.max(1);
         let each = affordable.min(first);
         let charge = Self {
-            bank: Arc::clone(bank),
+            teller: Arc::clone(teller),
             price,
             id,
             input,
@@ -123,6 +138,13 @@ impl Charge {
         Ok(Reserved { charge, bound: (!need.stream && each < need.output).then_some(each) })
     }
 
+    /// Whether what an account and a key have is enough for a call to be made.
+    pub(super) fn is_covered(price: Price, need: Need, (account, key): (AccountFunds, KeyFunds)) -> bool {
+        let left = key.quota.unwrap_or(Money::MAX).saturating_sub(key.held).saturating_sub(key.spent);
+        let room = account.available.min(left).max(Money::ZERO);
+        room >= least(&price, need)
+    }
+
     /// Notes what a stream has delivered; writes it down from time to time, and sets more aside before it is needed.
     ///
     /// # Errors
@@ -132,18 +154,18 @@ impl Charge {
         self.delivered = self.price.cost(delivered);
         if self.checkpoint.elapsed() >= CHECKPOINT_EVERY {
             self.checkpoint = Instant::now();
-            self.bank.with(|ledger| ledger.checkpoint(self.id, self.delivered));
+            self.teller.checkpoint(self.id, self.delivered);
         }
         // Half a block ahead, since what arrives is counted after it has arrived.
         let soon = delivered.output.saturating_add(BLOCK / 2).min(self.bound);
         while self.covered < soon {
             let block = BLOCK.min(self.bound - self.covered);
             let more = self.price.output_cost(self.input, block);
-            let extended = self.bank.with(|ledger| ledger.extend(self.id, more));
-            if extended.is_err() && delivered.output >= self.covered {
+            let extended = self.teller.extend(self.id, more);
+            if !extended && delivered.output >= self.covered {
                 return Err(Insufficient::Account);
             }
-            if extended.is_err() {
+            if !extended {
                 break;
             }
             self.covered += block;
@@ -160,8 +182,24 @@ impl Charge {
         if std::mem::replace(&mut self.settled, true) {
             return None;
         }
-        self.bank.with(|ledger| ledger.settle(self.id, cost))
+        self.teller.settle(self.id, cost)
     }
+}
+
+/// What a call costs whatever is answered.
+fn fixed_cost(price: &Price, need: Need) -> Money {
+    price.input_cost(need.reserved_input).saturating_add(price.unit_cost(need.images, need.seconds))
+}
+
+/// What a call costs with answers of so many tokens each.
+fn cost(price: &Price, need: Need, output: u64) -> Money {
+    let output = output.saturating_mul(need.choices);
+    fixed_cost(price, need).saturating_add(price.output_cost(need.reserved_input, output))
+}
+
+/// What has to be there for a call to be made.
+fn least(price: &Price, need: Need) -> Money {
+    cost(price, need, need.output.min(LEAST))
 }
 
 impl Drop for Charge {

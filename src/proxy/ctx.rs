@@ -11,6 +11,7 @@ use crate::core::limits::Admission;
 use crate::core::permit::Permit;
 use crate::telemetry::metrics::InFlight;
 use crate::telemetry::record::{End, Record};
+use crate::wire::cors::Field;
 use crate::wire::error::Dialect;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,8 @@ pub struct Ctx {
     pub(super) client_deadline: Option<Instant>,
     /// The shape of the errors of this request (spec 2.5).
     pub(super) dialect: Dialect,
+    /// What a browser has to be told with the answer.
+    pub(super) cors: Vec<Field>,
     /// One of the requests that may be under way (spec 2.10).
     pub(super) slot: Option<Permit>,
     /// Taken at admission; given back when the last byte is out (spec 6.3).
@@ -53,6 +56,7 @@ impl Ctx {
             waited_for_client: std::time::Duration::ZERO,
             client_deadline: None,
             dialect: Dialect::OpenAi,
+            cors: Vec::new(),
             slot: None,
             admission: None,
             need: None,
@@ -72,6 +76,15 @@ impl Ctx {
     /// Whether the client has given up by now, so that another attempt would be for nobody.
     pub(super) fn is_late_for_client(&self) -> bool {
         self.client_deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Gives the tokens and the money back that were taken ahead: the call has failed. Before the answer goes out, so that
+    /// the client's next request finds them; the permit stays until its last byte (spec 6.3).
+    pub(super) fn give_back(&mut self) {
+        self.charge = None;
+        if let Some(admission) = &mut self.admission {
+            admission.correct(0, self.shared.clock.nanos());
+        }
     }
 
     /// Gives the permit and the gauges back: the last byte is out.

@@ -4,7 +4,7 @@
 //! exchange owns its connection: it goes back to the pool only after the answer was read to its end.
 
 use super::upstream::Channel;
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Accepted, Class, Verdict};
 use crate::wire::splice::Spliced;
 use bytes::{Bytes, BytesMut};
 use pingora::connectors::http::Connector;
@@ -37,6 +37,16 @@ pub(super) struct Deadlines {
     pub(super) idle: Duration,
     /// Everything before the commit point.
     pub(super) commit: Instant,
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(super) struct Sending<'a> {
+    pub(super) head: &'a RequestHeader,
+    pub(super) body: &'a Spliced,
+    /// Whether it may be sent again on a fresh connection; what must not be done twice may not, since an upstream can read
+    /// a request and close its connection without a word.
+    pub(super) repeatable: bool,
 }
 
 /// An upstream that has begun to answer.
@@ -80,7 +90,9 @@ impl Trouble {
             Self::NoAddress | Self::Tls => Class::Misconfigured,
             _ => Class::Broken,
         };
-        Verdict::new(class, rule)
+        let unsent = matches!(self, Self::NoAddress | Self::Connect | Self::ConnectTimeout | Self::Tls);
+        let accepted = if unsent { Accepted::No } else { Accepted::Perhaps };
+        Verdict { accepted, ..Verdict::new(class, rule) }
     }
 
     fn of_connect(error: &Error) -> Self {
@@ -118,14 +130,13 @@ struct Stumble {
 pub(super) async fn begin(
     connector: &Arc<Connector>,
     channel: &Channel,
-    head: &RequestHeader,
-    body: &Spliced,
+    sending: Sending<'_>,
     deadlines: Deadlines,
 ) -> Result<Exchange, Trouble> {
     for _ in 0..STALE_MAX {
-        match timeout_at(deadlines.commit, once(connector, channel, head, body, deadlines)).await {
+        match timeout_at(deadlines.commit, once(connector, channel, sending, deadlines)).await {
             Err(_) => return Err(Trouble::TotalTimeout),
-            Ok(Err(stumble)) if stumble.stale => {}
+            Ok(Err(stumble)) if stumble.stale && sending.repeatable => {}
             Ok(begun) => return begun.map_err(|stumble| stumble.trouble),
         }
     }
@@ -135,8 +146,7 @@ pub(super) async fn begin(
 async fn once(
     connector: &Arc<Connector>,
     channel: &Channel,
-    head: &RequestHeader,
-    body: &Spliced,
+    sending: Sending<'_>,
     deadlines: Deadlines,
 ) -> Result<Exchange, Stumble> {
     let fresh = |trouble| Stumble { trouble, stale: false };
@@ -144,7 +154,7 @@ async fn once(
     let connected = connector.get_http_session(&*peer).await;
     let (mut session, reused) = connected.map_err(|e| fresh(Trouble::of_connect(&e)))?;
     session.set_read_timeout(Some(deadlines.first_byte));
-    let sent = send(&mut session, head, body).await;
+    let sent = send(&mut session, sending.head, sending.body).await;
     if sent.is_err() {
         // The upstream may have answered before it stopped reading; that answer says more than the broken pipe.
         let early = timeout(EARLY_ANSWER_TIMEOUT, read_header(&mut session)).await;
@@ -162,7 +172,7 @@ async fn once(
 
 async fn send(session: &mut HttpSession, head: &RequestHeader, body: &Spliced) -> pingora::Result<()> {
     session.write_request_header(Box::new(head.clone())).await?;
-    if body.len() <= JOINED_MAX {
+    if (1..=JOINED_MAX).contains(&body.len()) {
         // One write instead of one for each part is worth a copy of a small body.
         session.write_request_body(body.parts().concat().into(), false).await?;
     } else {

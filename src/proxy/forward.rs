@@ -12,6 +12,7 @@ use crate::wire::answer::{self, Identity};
 use crate::wire::error::PublicError;
 use crate::wire::recorded::silent_fault;
 use crate::wire::stream::{EventStream, Step};
+use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
 use http::Version;
 use std::borrow::Cow;
@@ -46,9 +47,9 @@ pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forwa
     let Forward { answer, identity, total, idle } = what;
     match answer {
         Answer::Whole { body } => whole(session, ctx, &body, identity).await,
-        Answer::Begun { exchange, beginning } => {
+        Answer::Begun { exchange, beginning, film } => {
             let flow = Flow { exchange: *exchange, idle, total: Box::pin(sleep_until(total)) };
-            large(session, ctx, flow, &beginning, identity).await
+            large(session, ctx, flow, (&beginning, film), identity).await
         }
         Answer::Stream { exchange, stream, done, held } => {
             ctx.record.commit_gate = Some(held);
@@ -106,12 +107,12 @@ impl Flow {
     }
 }
 
-/// A JSON answer that is too large to be held.
+/// A JSON answer that is too large to be held; what follows its beginning may be the file of a video.
 async fn large(
     session: &mut Downstream,
     ctx: &mut Ctx,
     mut flow: Flow,
-    beginning: &[u8],
+    (beginning, mut film): (&[u8], Option<Film>),
     identity: Identity,
 ) -> Result<(), Cut> {
     begin(session, ctx, "application/json").await?;
@@ -123,22 +124,30 @@ async fn large(
     rewriter.push(beginning, &mut out);
     loop {
         if let Err(gone) = write(session, ctx, out.split().freeze(), false).await {
-            settle::large(ctx, None);
+            settle::large(ctx, rewriter.usage());
             return Err(gone);
         }
         match flow.next(session).await {
-            Arrived::Piece(piece) => rewriter.push(&piece, &mut out),
+            Arrived::Piece(piece) => match &mut film {
+                Some(film) => rewriter.push(film.push(&piece).as_bytes(), &mut out),
+                None => rewriter.push(&piece, &mut out),
+            },
+            Arrived::End if film.is_some() => {
+                let film = film.take().unwrap_or_default();
+                rewriter.push(film.end().as_bytes(), &mut out);
+                break;
+            }
             Arrived::End if rewriter.is_complete() => break,
             Arrived::End => return Err(cut(ctx, Trouble::Closed.verdict().rule)),
             Arrived::Trouble(trouble) => return Err(cut(ctx, trouble.verdict().rule)),
             Arrived::ClientGone => {
-                settle::large(ctx, None);
+                settle::large(ctx, rewriter.usage());
                 return Err(Cut::ClientGone);
             }
         }
     }
     settle::large(ctx, rewriter.usage());
-    write(session, ctx, Bytes::new(), true).await?;
+    write(session, ctx, out.freeze(), true).await?;
     ctx.record.end = End::Complete;
     ctx.release();
     flow.close().await;

@@ -17,7 +17,9 @@ use crate::core::limits::{Limits, Scope};
 use crate::core::permit::Permits;
 use crate::core::quantile::Latencies;
 use crate::telemetry::metrics::{Labels, Metrics};
+use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub(crate) struct Generation {
     pub(crate) slots: Arc<Permits>,
     /// The status for a model that nobody serves (spec 2.3).
     pub(crate) unknown_model: u16,
+    /// Which pages of other origins may call from a browser.
+    pub(crate) cors: Option<Policy>,
     /// Models and their candidates.
     pub(crate) catalog: Catalog,
     /// Limits over all traffic.
@@ -77,6 +81,7 @@ impl Generation {
             slots: same_slots.cloned().unwrap_or_else(|| Permits::new(slots)),
             server: config.server.clone(),
             unknown_model: config.errors.unknown_model,
+            cors: config.cors.clone(),
             catalog: Catalog::new(
                 config.models.iter().map(|model| catalog_model(model, config, pool)).collect(),
             ),
@@ -135,6 +140,7 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
     Model {
         id: model.id.as_str().into(),
         kind: model.kind,
+        created: model.created,
         verification: model.verification,
         hedge: model.hedge,
         price: match model.tariff {
@@ -143,11 +149,24 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
         },
         context_window: model.context_window,
         output_max: model.output_max,
+        choices_max: model.choices_max,
+        unsupported: model.unsupported.clone(),
+        watched: watched(model, config),
+        seconds_default: model.seconds_default,
+        seconds_max: model.seconds_max,
         tokenizer: model.tokenizer,
         image_tokens: model.image_tokens,
         limits: pool.of(Scope::Model, &model.id, model.limits),
         tiers: tiers(candidates),
     }
+}
+
+/// The names of the members of requests that the model, or a channel of it, does not take.
+fn watched(model: &config::Model, config: &Config) -> Arc<[Box<str>]> {
+    let serves = |channel: &&config::Channel| channel.models.iter().any(|(public, _)| *public == model.id);
+    let of_channels = config.channels.iter().filter(serves).flat_map(|channel| channel.unsupported.names());
+    let names: BTreeSet<&str> = model.unsupported.names().chain(of_channels).collect();
+    names.into_iter().map(Into::into).collect()
 }
 
 fn candidate(index: usize, channel: &config::Channel, model: &config::Model) -> Option<Candidate> {

@@ -1,6 +1,7 @@
 //! The request head for an upstream (spec 5.5, 10): built from an allow-list, the channel's credential last.
 
 use super::upstream::Channel;
+use crate::core::api::Api;
 use crate::wire::endpoint::Call;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
@@ -38,7 +39,7 @@ pub(super) fn build(
     head.insert_header(http::header::CONTENT_LENGTH, length)?;
     head.insert_header(http::header::ACCEPT, if stream { EVENT_STREAM } else { JSON })?;
     head.insert_header(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
-    if call == Call::Messages {
+    if call.api() == Api::Messages {
         head.insert_header(ANTHROPIC_VERSION, ANTHROPIC_VERSION_DEFAULT)?;
     }
     pass(&mut head, &PASSED, client)?;

@@ -1,13 +1,15 @@
 //! What an operator may look at: how channels stand, and what a request would see (spec 12.2, 13.2). Nothing is changed by
 //! looking: no counter is touched, nothing is claimed.
 
-use super::Shared;
+use super::charge::Need;
 use super::generation::Generation;
 use super::status::standing;
+use super::{Shared, admit, clock, quota};
 use crate::core::api::Api;
 use crate::core::catalog::{Candidate, Model};
 use crate::core::health::Now;
 use crate::core::key::Key;
+use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
 use crate::core::select::{Nothing, View, Wanted};
 use crate::store::Counters;
@@ -42,7 +44,10 @@ pub struct Explanation {
     candidates: Vec<Usable>,
     /// Channels of the model that it would not be sent to now.
     excluded: Vec<Excluded>,
-    /// The error that the client would read at once; null if there is a channel to try.
+    /// For how long the request would first wait, in milliseconds, because all that could serve it rest and one of them
+    /// is back soon (spec 9.5); null if it would not wait.
+    waits_ms: Option<u64>,
+    /// The error that the client would read at once; null if there is a channel to try or to wait for.
     error: Option<Told>,
 }
 
@@ -93,7 +98,7 @@ impl Inspector {
     }
 
     fn refresh_money(&self, generation: &Generation) {
-        let (money, bank) = (self.0.metrics.money(), &self.0.bank);
+        let (money, bank) = (self.0.metrics.money(), self.0.teller.bank());
         money.set_totals(bank.with(|ledger| ledger.totals()));
         let Counters { commits, failures, rows, waiting } = bank.counters();
         money.set_store(StoreCounts { commits, failures, rows, waiting, well: bank.is_well() });
@@ -107,34 +112,78 @@ impl Inspector {
         }
     }
 
-    /// What a request would see now.
+    /// What a request would see now. From where it comes is not asked, so the addresses that a key allows do not count.
     #[must_use]
     pub fn explain(&self, question: Question<'_>) -> Explanation {
         let (generation, now) = (self.0.generation.load(), self.0.clock.nanos());
-        let known = self.0.directory.current();
-        let key = question.key.map(|id| known.find(id));
-        let refused = |refusal: Refusal| told(&refusal.into(), generation.unknown_model);
-        let empty = |error| Explanation {
-            model: question.model.to_owned(),
-            candidates: Vec::new(),
-            excluded: Vec::new(),
-            error: Some(error),
+        let (known, today) = (self.0.directory.current(), clock::unix().as_secs());
+        let named = question.key.map(|id| known.find(id).filter(|key| key.is_valid(today)));
+        let key = named.flatten().map(|key| &**key);
+        let admitted = match named {
+            Some(None) => Err(Refusal::InvalidKey),
+            _ => self.admit(&generation, key, question, now),
         };
-        let Some((_, model)) = generation.catalog.find(question.model) else {
-            return empty(refused(Refusal::UnknownModel(question.model.to_owned())));
-        };
-        match key {
-            Some(None) => return empty(refused(Refusal::InvalidKey)),
-            Some(Some(key)) if !key.may_use(&model.id) => {
-                return empty(refused(Refusal::ModelDenied(model.id.to_string())));
-            }
-            _ => {}
+        match admitted {
+            Ok((model, need)) => explain(&generation, model, key, (question.api, need), now),
+            Err(refusal) => refused(&generation, question, key, refusal, now),
         }
-        if !model.reachable_by(question.api) {
-            let refusal = Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() };
-            return empty(refused(refusal));
+    }
+
+    /// The checks of admission in their order (spec 4.1), without a key those that hold for all keys; nothing is taken.
+    fn admit<'a>(
+        &self,
+        generation: &'a Generation,
+        key: Option<&Key>,
+        Question { model, api, tokens, .. }: Question<'_>,
+        now: u64,
+    ) -> Result<(&'a Model, Need), Refusal> {
+        let unknown = || Refusal::UnknownModel(model.to_owned());
+        let (found, group) = (generation.catalog.find(model), key.and_then(Key::group));
+        let (id, model) = found.filter(|(_, model)| model.exists_for(group)).ok_or_else(unknown)?;
+        if let Some(key) = key {
+            admit::check_model(key, model)?;
         }
-        explain(&generation, model, key.flatten().map(|key| &**key), question, now)
+        if !model.reachable_for(group, api) {
+            return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.kind.home() });
+        }
+        if let Some(max) = model.context_window.filter(|max| tokens > *max) {
+            return Err(Refusal::ContextTooLong { max, count: Some(tokens) });
+        }
+        let need = quota::need_of(model, generation.learned(id), api, tokens);
+        let of_key = key.map(|key| [&key.account.limits, &key.limits]);
+        let limits: Vec<_> =
+            [&generation.limits, &model.limits].into_iter().chain(of_key.into_iter().flatten()).collect();
+        let ask = Ask { input: need.input, output: need.output_ahead(), now };
+        limits::check(&limits, ask).map_err(Refusal::Limited)?;
+        if let Some(key) = key {
+            quota::check(&self.0.teller, key, model, need)?;
+        }
+        Ok((model, need))
+    }
+}
+
+/// What a request of this key needs of a channel.
+fn wanted(key: Option<&Key>, api: Api, input: u64) -> Wanted<'_> {
+    Wanted { api, group: key.and_then(Key::group), larger_than: None, input, pinned: None, affinity: None }
+}
+
+/// What a request sees that is refused before channels are looked at; those that could not serve it are told all the same.
+fn refused(
+    generation: &Generation,
+    Question { model, api, tokens, .. }: Question<'_>,
+    key: Option<&Key>,
+    refusal: Refusal,
+    now: u64,
+) -> Explanation {
+    let wanted = wanted(key, api, tokens);
+    let found = generation.catalog.find(model).into_iter().flat_map(|(_, model)| model.candidates());
+    let unfit = found.filter(|candidate| wanted.mismatch(candidate).is_some());
+    Explanation {
+        model: model.to_owned(),
+        candidates: Vec::new(),
+        excluded: unfit.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
+        waits_ms: None,
+        error: Some(told(&refusal.into(), generation.unknown_model)),
     }
 }
 
@@ -142,22 +191,26 @@ fn explain(
     generation: &Generation,
     model: &Model,
     key: Option<&Key>,
-    Question { api, tokens, .. }: Question<'_>,
+    (api, need): (Api, Need),
     now: u64,
 ) -> Explanation {
-    let group = key.and_then(Key::group);
-    let wanted = Wanted { api, group, larger_than: None, input: tokens, pinned: None, affinity: None };
-    let view = Now { board: &generation.board, now, tokens };
+    let wanted = wanted(key, api, need.estimated);
+    let view = Now { board: &generation.board, now, tokens: need.tokens_ahead() };
     let usable = |candidate: &Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
     let draws = Draws::of(model, &view, &usable);
     let shown =
         |candidate: &Candidate| usable_channel(generation, candidate, draws.share(candidate, &view), now);
     let excluded = model.candidates().filter(|candidate| !usable(candidate));
+    let (waits, error) = match draws.first {
+        Some(_) => (None, None),
+        None => nothing(generation, model, wanted, &view),
+    };
     Explanation {
         model: model.id.to_string(),
         candidates: model.candidates().filter(|candidate| usable(candidate)).map(shown).collect(),
         excluded: excluded.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
-        error: draws.first.is_none().then(|| nothing(generation, model, wanted, now)),
+        waits_ms: waits.map(millis_of),
+        error,
     }
 }
 
@@ -227,17 +280,23 @@ fn excluded_channel(
     }
 }
 
-/// The error of a request that finds no channel to try; one that would wait for a moment is not answered at once.
-fn nothing(generation: &Generation, model: &Model, wanted: Wanted<'_>, now: u64) -> Told {
-    if let Some(max) = model.too_small_for(wanted) {
-        return told(&Refusal::ContextTooLong { max, count: None }.into(), generation.unknown_model);
-    }
-    let failure = match generation.board.nothing(model.candidates(), wanted, &[], now) {
-        Nothing::Missing => Failure::NowhereServed(model.id.to_string()),
-        Nothing::Resting(left) => Failure::NoChannel(left),
-        Nothing::UsedUp => Failure::NoChannel(None),
+/// What becomes of a request that finds no channel to try: how long it waits, or the error that it ends with at once.
+fn nothing(
+    generation: &Generation,
+    model: &Model,
+    wanted: Wanted<'_>,
+    view: &Now<'_>,
+) -> (Option<Duration>, Option<Told>) {
+    let failure = match view.nothing(model.candidates(), wanted, &[]) {
+        Nothing::Resting(Some(left)) if left <= generation.retry.failover_wait => return (Some(left), None),
+        nothing => match (model.too_small_for(wanted), nothing) {
+            (Some(max), _) => Refusal::ContextTooLong { max, count: None }.into(),
+            (None, Nothing::Missing) => Failure::NowhereServed(model.id.to_string()),
+            (None, Nothing::Resting(left)) => Failure::NoChannel(left),
+            (None, Nothing::UsedUp) => Failure::NoChannel(None),
+        },
     };
-    told(&failure, generation.unknown_model)
+    (None, Some(told(&failure, generation.unknown_model)))
 }
 
 fn told(failure: &Failure, unknown_model: u16) -> Told {

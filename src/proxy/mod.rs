@@ -25,6 +25,8 @@ mod inspect;
 mod limit_pool;
 mod models;
 mod origin;
+mod parameters;
+mod polling;
 mod quota;
 mod race;
 mod relay;
@@ -40,7 +42,8 @@ mod upstream;
 use crate::config::{self, Config, Secret};
 use crate::core::refusal::Failure;
 use crate::core::retry::Budget;
-use crate::store::{Bank, Embedded, Options};
+use crate::store::handover::{self, Taken};
+use crate::store::{Bank, Embedded, Options, Teller};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
@@ -89,7 +92,7 @@ pub(crate) struct Shared {
     connector: Arc<Connector>,
     budget: Budget,
     sealer: Arc<Sealer>,
-    bank: Arc<Bank>,
+    teller: Arc<Teller>,
     directory: Arc<Directory>,
     pool: Arc<LimitPool>,
     clock: Clock,
@@ -137,6 +140,7 @@ pub struct Builder {
     config: Config,
     log: Option<Box<dyn Write + Send>>,
     metrics: Option<Arc<Metrics>>,
+    upgrade: bool,
 }
 
 /// A gateway and what has to run beside it.
@@ -167,7 +171,7 @@ impl Gateway {
     /// Begins to build a gateway from a checked configuration.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
-        Builder { config, log: None, metrics: None }
+        Builder { config, log: None, metrics: None, upgrade: false }
     }
 }
 
@@ -186,6 +190,13 @@ impl Builder {
         self
     }
 
+    /// Takes the ledger over from a process that owns it, instead of failing because it does (spec 12.3).
+    #[must_use]
+    pub fn upgrade(mut self, upgrade: bool) -> Self {
+        self.upgrade = upgrade;
+        self
+    }
+
     /// Builds the gateway.
     ///
     /// # Errors
@@ -197,7 +208,8 @@ impl Builder {
             None => Metrics::new().map_err(io::Error::other)?,
         };
         let log = self.log.map(|out| AccessLog::start(out, metrics.log_dropped())).transpose()?;
-        let bank = stored(&self.config.store, &metrics)?;
+        let teller = stored(&self.config.store, &metrics, self.upgrade)?;
+        let bank = Arc::clone(teller.bank());
         let pool = Arc::<LimitPool>::default();
         let directory = Arc::new(Directory::new(&self.config, Arc::clone(&bank), Arc::clone(&pool)));
         let generation = Generation::new(&self.config, &metrics, &pool, None);
@@ -211,7 +223,7 @@ impl Builder {
             connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
             sealer: Arc::new(sealer(self.config.server.seal_key.as_ref())?),
             budget: Budget::new(self.config.retry.budget_ratio),
-            bank: Arc::clone(&bank),
+            teller: Arc::clone(&teller),
             directory: Arc::clone(&directory),
             pool,
             clock: Clock::start(),
@@ -231,15 +243,18 @@ impl Builder {
     }
 }
 
-/// The ledger with its store, recovered from what a process before this one may have left.
-fn stored(settings: &config::Store, metrics: &Metrics) -> io::Result<Arc<Bank>> {
+/// The ledger with its store: taken over from the process before this one, if that is still there and is to be replaced, or
+/// recovered from what it left.
+fn stored(settings: &config::Store, metrics: &Metrics, upgrade: bool) -> io::Result<Arc<Teller>> {
     let unusable = |e| io::Error::other(format!("store.path {}: {e}", settings.path.display()));
     std::fs::create_dir_all(&settings.path).map_err(unusable)?;
+    let process = clock::process_number();
+    let taken = if upgrade { handover::take(&settings.path, process)? } else { None };
     let store = Embedded::open(&settings.path).map_err(io::Error::other)?;
     let commits = metrics.money().commit_seconds();
     let options = Options {
-        process: clock::process_number(),
-        living: Vec::new(),
+        process,
+        living: taken.iter().map(Taken::from).collect(),
         clock: clock::nanos_of_process,
         observe: Box::new(move |took| commits.observe(took.as_secs_f64())),
     };
@@ -253,7 +268,14 @@ fn stored(settings: &config::Store, metrics: &Metrics) -> io::Result<Arc<Bank>> 
             recovery.released
         );
     }
-    Ok(bank)
+    let teller = Teller::new(bank);
+    if let Some(taken) = taken {
+        taken.serve(&teller)?;
+    }
+    if let Err(e) = handover::offer(&teller, &settings.path) {
+        log::warn!("an upgrade will take a stop, the ledger cannot be handed over: {e}");
+    }
+    Ok(teller)
 }
 
 /// The sealer of response ids, under the configured key or one of this process.
@@ -334,6 +356,7 @@ fn begin(head: &RequestHeader, ctx: &mut Ctx) {
     let timeout =
         timeout.filter(|seconds: &f64| *seconds > 0.0).map(|seconds| seconds.min(CLIENT_TIMEOUT_MAX));
     ctx.client_deadline = timeout.map(|seconds| ctx.started + Duration::from_secs_f64(seconds));
+    ctx.cors = ctx.generation.cors.as_ref().map(|cors| cors.answer(&head.headers)).unwrap_or_default();
     ctx.dialect = Dialect::of_path(head.uri.path());
     ctx.record.client_retry =
         text("x-stainless-retry-count").and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -349,6 +372,7 @@ async fn serve(session: &mut Downstream, ctx: &mut Ctx) -> Result<(), Cut> {
         Ok(Admitted::Model(visible, id)) => models::one(session, ctx, &visible, id).await,
         Ok(Admitted::Balance(key)) => balance::show(session, ctx, &key).await,
         Ok(Admitted::Health) => health(session, ctx).await,
+        Ok(Admitted::Preflight(fields)) => reply::preflight(session, ctx, fields).await,
         Err(Stop::Failure(failure)) => reply::refuse(session, ctx, &failure).await,
         Err(Stop::ClientGone) => Err(Cut::ClientGone),
     }

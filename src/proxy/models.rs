@@ -23,7 +23,8 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(model: &'a Model, created: u64) -> Self {
+    fn of(model: &'a Model, loaded_at: u64) -> Self {
+        let created = model.created.unwrap_or(loaded_at);
         let owned_by = model.id.split_once('/').map_or("tidegate", |(owner, _)| owner);
         Self { id: &model.id, object: "model", created, owned_by }
     }
@@ -41,7 +42,7 @@ impl<'a> Entry<'a> {
 pub(super) async fn list(session: &mut Downstream, ctx: &mut Ctx, visible: &Visible) -> Result<(), Cut> {
     let body = {
         let generation = &ctx.generation;
-        let on_offer = generation.catalog.on_offer().filter(|model| visible.sees(&model.id));
+        let on_offer = generation.catalog.on_offer().filter(|model| visible.sees(model));
         let data = on_offer.map(|model| Entry::of(model, generation.loaded_at)).collect();
         serde_json::to_vec(&List { object: "list", data })
     };
@@ -63,7 +64,7 @@ pub(super) async fn one(
     visible: &Visible,
     id: String,
 ) -> Result<(), Cut> {
-    let found = ctx.generation.catalog.find(&id).filter(|(_, model)| visible.sees(&model.id));
+    let found = ctx.generation.catalog.find(&id).filter(|(_, model)| visible.sees(model));
     match found.map(|(_, model)| serde_json::to_vec(&Entry::of(model, ctx.generation.loaded_at))) {
         Some(body) => answer(session, ctx, body).await,
         None => reply::refuse(session, ctx, &Refusal::NoSuchModel(id).into()).await,

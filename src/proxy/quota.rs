@@ -4,10 +4,13 @@ use super::Ctx;
 use super::admit::Stop;
 use super::asked::Asked;
 use super::charge::{Charge, Need, Reserved};
+use crate::core::api::Api;
 use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
+use crate::core::price::Price;
 use crate::core::refusal::{Failure, Refusal};
+use crate::store::{Refused, Teller};
 use crate::wire::endpoint::Call;
 use crate::wire::exact::{self, Fit};
 use bytes::Bytes;
@@ -21,18 +24,48 @@ static COUNTING: Lazy<Semaphore> = Lazy::new(|| Semaphore::new(2));
 
 /// What a call may need at most.
 pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, stream: bool) -> Need {
+    if call.is_free() {
+        return Need::nothing(model.tokenizer);
+    }
     let estimated = asked.prompt.tokens(model.tokenizer, model.image_tokens);
     let own = asked.places.output_bound();
-    let bound = own.into_iter().chain(model.output_max).min().unwrap_or(OUTPUT_UNBOUNDED);
+    let unbounded = (!call.can_be_bounded()).then_some(OUTPUT_UNBOUNDED);
+    let bounds = own.into_iter().chain(model.output_max).chain(unbounded);
+    let bound = bounds.min().unwrap_or(OUTPUT_UNBOUNDED);
     Need {
         estimated: asked.prompt.text_tokens(model.tokenizer),
         input: learned.expected(estimated),
         reserved_input: learned.reserve(estimated),
-        output: if call == Call::Embeddings { 0 } else { bound },
+        // Vectors and videos are not made of output tokens.
+        output: if matches!(call, Call::Embeddings | Call::Video) { 0 } else { bound },
         choices: asked.choices,
         images: if call == Call::ImageGenerations { asked.choices } else { 0 },
+        seconds: if call == Call::Video {
+            model.seconds(asked.seconds).saturating_mul(asked.choices)
+        } else {
+            0
+        },
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
+        tokenizer: model.tokenizer,
+    }
+}
+
+/// The same for a call of which nobody knows more than its input, in tokens: one whole answer, and no bound of its own.
+pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) -> Need {
+    Need {
+        estimated: input,
+        input,
+        reserved_input: learned.reserve(input),
+        output: match api {
+            Api::Embeddings | Api::Video => 0,
+            _ => model.output_max.unwrap_or(OUTPUT_UNBOUNDED),
+        },
+        choices: 1,
+        images: u64::from(api == Api::Images),
+        seconds: if api == Api::Video { model.seconds(None) } else { 0 },
+        pictured: false,
+        stream: false,
         tokenizer: model.tokenizer,
     }
 }
@@ -83,17 +116,35 @@ pub(super) async fn reserve(
     model: &Model,
     need: Need,
 ) -> Result<Option<u64>, Stop> {
-    let Some(price) = model.price.filter(|price| key.account.prepaid && !price.is_free()) else {
-        return Ok(None);
-    };
-    let bank = &ctx.shared.bank;
-    if !bank.is_well() {
+    let Some(price) = charged(key, model) else { return Ok(None) };
+    let teller = &ctx.shared.teller;
+    if !teller.is_well() {
         return Err(Refusal::StoreUnavailable.into());
     }
-    let reserved = Charge::reserve(bank, price, (&key.account.id, &key.id), need);
-    let Reserved { charge, bound } = reserved.map_err(|_| Refusal::InsufficientQuota)?;
-    let durable = bank.durable();
+    let reserved = Charge::reserve(teller, price, (&key.account.id, &key.id), need);
+    let Reserved { charge, bound } = reserved.map_err(|refused| match refused {
+        Refused::Insufficient => Refusal::InsufficientQuota,
+        Refused::Unavailable => Refusal::StoreUnavailable,
+    })?;
+    let durable = teller.bank().durable();
     ctx.charge = Some(charge);
     durable.await.map_err(|_| Refusal::StoreUnavailable)?;
     Ok(bound)
+}
+
+/// Whether the money for a call could be set aside now; changes nothing.
+///
+/// # Errors
+///
+/// As of [`reserve`].
+pub(super) fn check(teller: &Teller, key: &Key, model: &Model, need: Need) -> Result<(), Refusal> {
+    let Some(price) = charged(key, model) else { return Ok(()) };
+    let funds = teller.funds(&key.account.id, &key.id).filter(|_| teller.is_well());
+    let funds = funds.ok_or(Refusal::StoreUnavailable)?;
+    if Charge::is_covered(price, need, funds) { Ok(()) } else { Err(Refusal::InsufficientQuota) }
+}
+
+/// What a call of a model is charged by; `None` if it costs this key nothing.
+fn charged(key: &Key, model: &Model) -> Option<Price> {
+    model.price.filter(|price| key.account.prepaid && !price.is_free())
 }

@@ -62,8 +62,8 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             Turn::End => break,
         };
         let first = scene.begin(session, ctx, candidate, visit)?;
-        let raced =
-            race(session, ctx, &scene, &mut search, first, generation.hedge_after(call.model)).await?;
+        let hedge_after = generation.hedge_after(call.model).filter(|_| call.call.is_repeatable());
+        let raced = race(session, ctx, &scene, &mut search, first, hedge_after).await?;
         let mut ends = false;
         for (runner, verdict) in raced.failed {
             note_failure(ctx, runner.candidate, runner.visit, &verdict);
@@ -106,7 +106,9 @@ impl<'a> Scene<'a> {
     fn note_answer(&self, ctx: &Ctx, runner: &Runner<'_>, used_up: Option<Duration>) {
         let (board, catalog) = (&self.generation.board, &self.generation.catalog);
         board.answered(&runner.visit, runner.began.elapsed());
-        if let Some(latencies) = self.generation.latencies.get(self.call.model.index()) {
+        let latencies = self.generation.latencies.get(self.call.model.index());
+        // A count takes a moment, and says nothing about how long answers take.
+        if let Some(latencies) = latencies.filter(|_| !self.call.call.is_free()) {
             latencies.record(runner.began.elapsed());
         }
         if let Some(left) = used_up {
@@ -123,7 +125,7 @@ impl<'a> Scene<'a> {
         answer: Answer,
     ) -> Result<(), Cut> {
         let Runner { candidate, channel, mut visit, identity, at_channel, .. } = runner;
-        let timeouts = channel.settings.timeouts;
+        let timeouts = channel.settings.timeouts.of(self.call.call.api());
         let total = Instant::from_std(ctx.started) + timeouts.total;
         let forwarded = forward(session, ctx, Forward { answer, identity, total, idle: timeouts.idle }).await;
         if let Some((usage, _)) = ctx.record.usage {
@@ -138,7 +140,7 @@ impl<'a> Scene<'a> {
         &self,
         session: &Downstream,
         ctx: &Ctx,
-        channel: &'a Channel,
+        channel: &'a Arc<Channel>,
         candidate: &'a Candidate,
         visit: &Visit,
     ) -> Result<Plan<'a>, Cut> {
@@ -150,11 +152,14 @@ impl<'a> Scene<'a> {
         edits.extend(
             call.bound.into_iter().flat_map(|tokens| splice::bound_edits(&call.places, call.call, tokens)),
         );
+        // Last: what is inserted where something is cut out comes before the cut.
+        let model = self.generation.catalog.model(call.model);
+        edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
         let body = splice::splice(&call.body, edits);
         let client = &session.req_header().headers;
         let head = head::build(channel, call.call, call.stream, body.len(), client, visit.credential)
             .map_err(|_| Cut::Defect)?;
-        let timeouts = channel.settings.timeouts;
+        let timeouts = channel.settings.timeouts.of(call.call.api());
         let deadlines = Deadlines {
             // A JSON answer may take its time: reasoning and images send no header for minutes (spec 10.2).
             first_byte: if call.stream { timeouts.first_byte } else { timeouts.total },
@@ -174,7 +179,7 @@ impl<'a> Scene<'a> {
         }
         let mut nonce = [0; 12];
         // Without randomness there is no sealed id; the plain one cannot be gone on from.
-        if self.call.call != Call::Responses || getrandom::fill(&mut nonce).is_err() {
+        if !self.call.call.is_response() || getrandom::fill(&mut nonce).is_err() {
             return plain;
         }
         plain.sealed(Sealing {

@@ -5,6 +5,7 @@ use super::{Ctx, Cut, Downstream};
 use crate::core::limits::Dimension;
 use crate::core::refusal::{Failure, Refusal};
 use crate::telemetry::record::End;
+use crate::wire::cors::Field;
 use crate::wire::error::{Code, Dialect, PublicError};
 use crate::wire::ratelimit;
 use bytes::Bytes;
@@ -27,6 +28,9 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
         header.insert_header("request-id", &*ctx.record.request_id)?;
     }
     header.insert_header("cache-control", "no-store")?;
+    for (name, value) in &ctx.cors {
+        header.insert_header(name.clone(), value.clone())?;
+    }
     let admission = ctx.admission.as_ref();
     let requests = admission.and_then(|admission| admission.tightest_requests());
     let tokens = admission.and_then(|admission| admission.tightest_tokens());
@@ -47,6 +51,7 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
 ///
 /// Must be run to its end; a half-written answer leaves the connection unusable.
 pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Failure) -> Result<(), Cut> {
+    ctx.give_back();
     let error = PublicError::of(failure, ctx.generation.unknown_model);
     note(ctx, failure, &error);
     let body = Bytes::from(error.render(ctx.dialect, &ctx.record.request_id));
@@ -58,6 +63,28 @@ pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Fa
         leave_body_unread(session);
     }
     send(session, ctx, header, body).await
+}
+
+/// Answers a browser that asks whether a page may call.
+///
+/// # Errors
+///
+/// [`Cut`] if the client cannot be reached any more.
+///
+/// # Cancel safety
+///
+/// Must be run to its end.
+pub(super) async fn preflight(
+    session: &mut Downstream,
+    ctx: &mut Ctx,
+    fields: Vec<Field>,
+) -> Result<(), Cut> {
+    ctx.cors = fields;
+    let mut header = header(ctx, 204, "text/plain").map_err(|_| Cut::Defect)?;
+    header.remove_header("content-type");
+    (ctx.record.status, ctx.record.end) = (204, End::Complete);
+    session.write_response_header(header).await.map_err(|_| Cut::ClientGone)?;
+    session.write_response_body(Bytes::new(), true).await.map_err(|_| Cut::ClientGone)
 }
 
 /// Sends a whole answer with its length.

@@ -10,7 +10,7 @@ use super::upstream::Channel;
 use crate::config::Timeouts;
 use crate::core::catalog::{Candidate, Model};
 use crate::core::channel::{self, Visit};
-use crate::core::failure::{Class, Next, Verdict};
+use crate::core::failure::{Accepted, Class, Next, Verdict};
 use crate::core::health::Now;
 use crate::core::id::ChannelId;
 use crate::core::refusal::{Failure, Refusal};
@@ -28,7 +28,7 @@ pub(super) struct Search<'a> {
     generation: &'a Generation,
     call: &'a AdmittedCall,
     model: &'a Model,
-    /// Channels that are not asked (again), because they failed or because their time is over.
+    /// Channels that are not asked (again), because they do not take the call, failed, or have no time left.
     excluded: Vec<ChannelId>,
     attempts: u32,
     worst: Option<Verdict>,
@@ -57,7 +57,7 @@ impl<'a> Search<'a> {
             generation,
             call,
             model: generation.catalog.model(call.model)?,
-            excluded: Vec::new(),
+            excluded: call.parameters.barred.clone(),
             attempts: 0,
             worst: None,
             larger_than: None,
@@ -78,6 +78,10 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn view(&self, now: u64) -> Now<'a> {
+        Now { board: &self.generation.board, now, tokens: self.call.need.tokens_ahead() }
+    }
+
     /// The next channel with the place that was taken there, a wait, or the end.
     pub(super) fn next(&mut self, ctx: &Ctx) -> Turn<'a> {
         if self.attempts > 0 && ctx.is_late_for_client() {
@@ -86,7 +90,7 @@ impl<'a> Search<'a> {
         let tokens = self.call.need.tokens_ahead();
         for _ in 0..RACES_MAX {
             let now = ctx.shared.clock.nanos();
-            let view = Now { board: &self.generation.board, now, tokens };
+            let view = self.view(now);
             let drawn =
                 select(&self.model.tiers, self.wanted(), &self.excluded, &view, &mut || fastrand::u64(..));
             let Some(candidate) = drawn else { return self.wait_or_end(ctx, now) };
@@ -95,7 +99,8 @@ impl<'a> Search<'a> {
             if self.attempts >= settings.attempts {
                 return Turn::End;
             }
-            let in_time = ctx.started.elapsed() < search_time(&settings.timeouts, self.call.stream);
+            let timeouts = settings.timeouts.of(self.call.call.api());
+            let in_time = ctx.started.elapsed() < search_time(&timeouts, self.call.stream);
             if self.attempts > 0 && !in_time {
                 self.excluded.push(candidate.channel);
                 continue;
@@ -123,8 +128,7 @@ impl<'a> Search<'a> {
 
     /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).
     fn wait_or_end(&mut self, ctx: &Ctx, now: u64) -> Turn<'a> {
-        let board = &self.generation.board;
-        let nothing = board.nothing(self.model.candidates(), self.wanted(), &self.excluded, now);
+        let nothing = self.view(now).nothing(self.model.candidates(), self.wanted(), &self.excluded);
         self.nothing = Some(nothing);
         self.count_exclusions(ctx, now);
         let Nothing::Resting(Some(left)) = nothing else { return Turn::End };
@@ -142,6 +146,7 @@ impl<'a> Search<'a> {
             let standing = self.generation.board.stands(candidate, now);
             let reason = match self.wanted().mismatch(candidate) {
                 Some(mismatch) => mismatch,
+                None if self.call.parameters.barred.contains(&candidate.channel) => "parameter",
                 None if self.excluded.contains(&candidate.channel) => "failed_before",
                 None if standing.is_usable() => "full",
                 None => standing.as_str(),
@@ -158,9 +163,13 @@ impl<'a> Search<'a> {
     /// Remembers a failure; whether it ends the search.
     pub(super) fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
         let next = verdict.next;
+        let may_repeat = self.call.call.is_repeatable() || verdict.accepted == Accepted::No;
         self.excluded.push(candidate.channel);
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);
+        }
+        if !may_repeat {
+            return true;
         }
         if next == Next::LargerContext {
             self.larger_than = self.larger_than.max(candidate.context_window);

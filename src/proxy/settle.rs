@@ -11,17 +11,20 @@ use crate::core::usage::{Usage, UsageSource};
 use crate::wire::delivered;
 use crate::wire::stream::EventStream;
 use crate::wire::usage::{self, Reading};
+use crate::wire::video;
 
 /// Bytes that are taken for a token where an answer is too large to be looked at.
 const TOKEN_BYTES: u64 = 4;
 
 /// A whole answer, and its `usage` member as it stands.
 pub(super) fn whole(ctx: &mut Ctx, reported: Option<&[u8]>, body: &[u8]) {
+    note_seconds(ctx, || video::seconds_made(reported, Some(body)));
     as_reported(ctx, reported, |need| need.tokenizer.tokens(&delivered::text_of(body)));
 }
 
 /// An answer that was too large to be held, to its end or as far as it was sent, and its `usage` member.
 pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>) {
+    note_seconds(ctx, || video::seconds_made(reported, None));
     let sent = ctx.record.bytes / TOKEN_BYTES;
     as_reported(ctx, reported, |need| sent.min(need.output.saturating_mul(need.choices)));
 }
@@ -61,9 +64,16 @@ pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Insuff
     }
 }
 
+/// The seconds of a video are those that the answer says, else those that were asked for.
+fn note_seconds(ctx: &mut Ctx, made: impl FnOnce() -> Option<u64>) {
+    if let Some(need) = ctx.need.as_mut().filter(|need| need.seconds > 0) {
+        need.seconds = made().unwrap_or(need.seconds);
+    }
+}
+
 fn settle(ctx: &mut Ctx, mut usage: Usage, source: UsageSource) {
     let Some(need) = ctx.need.take() else { return };
-    usage.images = need.images;
+    (usage.images, usage.seconds) = (need.images, need.seconds);
     ctx.record.usage = Some((usage, source));
     if let Some(admission) = &mut ctx.admission {
         admission.correct(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());

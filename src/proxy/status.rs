@@ -68,8 +68,8 @@ impl Inspector {
             models_left_out,
             limits,
             limits_left_out,
-            money: money(&shared.bank),
-            store: store(&shared.bank),
+            money: money(shared.teller.bank()),
+            store: store(shared.teller.bank()),
             failures: shared.failures.last(FAILURES_MAX),
             history: HistoryView::of(history),
         }

@@ -26,10 +26,11 @@ use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::{HttpProxy, ProxyServiceBuilder};
-use pingora::server::configuration::ServerConf;
+use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
+use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -38,6 +39,10 @@ use std::time::Duration;
 
 /// How long services may take to stop after the grace period.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
+/// Where listeners are handed over, in the folder of the store.
+const UPGRADE_SOCKET: &str = "listeners.sock";
+/// How long a new process waits for the listeners of the old one, and the other way round.
+const UPGRADE_PATIENCE_SECONDS: usize = 60;
 /// How long the store may take to write the last changes.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the access log may take to be written at the end.
@@ -55,12 +60,13 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Puts the checked configuration of a file together; the access log goes to `log`.
+    /// Puts the checked configuration of a file together; the access log goes to `log`. With `upgrade`, listeners and ledger
+    /// are taken over from the process that has them, which SIGQUIT tells to hand them over.
     ///
     /// # Errors
     ///
     /// An address cannot be listened at, or the log cannot be started.
-    pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>) -> io::Result<Self> {
+    pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>, upgrade: bool) -> io::Result<Self> {
         let (listen, admin, sandbox) =
             (config.server.listen.clone(), config.admin.listen, config.sandbox.clone());
         let (listen_h2c, tls) = (config.server.listen_h2c.clone(), config.server.tls.clone());
@@ -70,14 +76,18 @@ impl Assembly {
             .chain([&admin])
             .chain(sandbox.iter().map(|sandbox| &sandbox.listen))
         {
-            check_address(*address)?;
+            if !upgrade {
+                check_address(*address)?;
+            }
         }
-        let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
+        let options = Opt { upgrade, ..Opt::default() };
+        let mut server = Server::new_with_opt_and_conf(Some(options), server_conf(&config));
+        // With `upgrade` it waits here until the old process hands its listeners over.
         server.bootstrap();
         let guard = Guard::new(&config.admin);
         let certificate = tls.as_ref().map(Certificate::of).transpose()?;
         let Built { gateway, resolver, reloader, inspector, helm, metrics, failures, directory, bank, log } =
-            Gateway::builder(config.clone()).access_log(log).build()?;
+            Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
         let reload = Arc::new(Reload::new(file.to_owned(), config, reloader, certificate.clone()));
         let readiness = Arc::new(Readiness::default());
         let wish = Arc::<DrainWish>::default();
@@ -174,6 +184,8 @@ impl Assembly {
             then();
         });
         readiness.set(true);
+        // Without a service manager that listens there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
         server.run(RunArgs { shutdown_signal: signal });
         at_end();
     }
@@ -220,6 +232,8 @@ fn server_conf(config: &Config) -> ServerConf {
         threads: config.server.threads,
         grace_period_seconds: Some(config.server.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(STOP_TIMEOUT_SECONDS),
+        upgrade_sock: config.store.path.join(UPGRADE_SOCKET).to_string_lossy().into_owned(),
+        upgrade_sock_connect_accept_max_retries: Some(UPGRADE_PATIENCE_SECONDS),
         ..ServerConf::default()
     }
 }

@@ -1,7 +1,8 @@
 //! Signals (spec 12.3).
 //!
 //! SIGTERM drains: not ready but still accepting for `drain`, so that load balancers turn away first; then the
-//! listeners close and what is under way may finish within `grace`. A second SIGTERM, or SIGINT at any time, ends at
+//! listeners close and what is under way may finish within `grace`. SIGQUIT hands the listeners over to a process that was
+//! started with `--upgrade`, and drains. A second SIGTERM, or SIGINT at any time, ends at
 //! once. SIGHUP loads the configuration again. `POST /drain` is as SIGTERM, but asking twice is as asking once.
 
 use super::reload::Reload;
@@ -53,8 +54,14 @@ impl ShutdownSignalWatch for LameDuck {
             wish = signals.next(&self.reload) => wish,
             () = self.wish.0.notified() => Wish::Drain,
         };
-        if wish == Wish::End {
-            return ShutdownSignal::FastShutdown;
+        match wish {
+            Wish::End => return ShutdownSignal::FastShutdown,
+            Wish::HandOver => {
+                self.readiness.set(false);
+                log::info!("handing the listeners over to the process that takes this one's place");
+                return ShutdownSignal::GracefulUpgrade;
+            }
+            Wish::Drain => {}
         }
         self.readiness.set(false);
         log::info!("draining: not ready, accepting for {} more", humantime::format_duration(self.drain));
@@ -68,6 +75,7 @@ impl ShutdownSignalWatch for LameDuck {
 #[derive(PartialEq, Eq)]
 enum Wish {
     Drain,
+    HandOver,
     End,
 }
 
@@ -92,7 +100,7 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Wish::Drain,
-                _ = self.quit.recv() => return Wish::Drain,
+                _ = self.quit.recv() => return Wish::HandOver,
                 _ = self.interrupt.recv() => return Wish::End,
                 _ = self.hangup.recv() => {
                     let reload = Arc::clone(reload);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ask::{Ask, Scene};
+use super::video;
 
 /// The content of an answer, word by word and over again.
 const WORDS: [&str; 16] = [
@@ -36,9 +37,25 @@ pub(super) enum Route {
     Completions,
     Messages,
     Responses,
+    Compact,
+    CountTokens,
     Embeddings,
     Images,
+    /// Video that is answered at once.
+    Video,
+    /// Video as a job that is left.
+    Jobs,
+    /// A job that was left.
+    Job(Step),
     Models,
+}
+
+/// What is asked of a job that was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    State,
+    Content,
+    Cancel,
 }
 
 impl Route {
@@ -49,9 +66,19 @@ impl Route {
             ("POST", "/completions") => Some(Route::Completions),
             ("POST", "/messages") => Some(Route::Messages),
             ("POST", "/responses") => Some(Route::Responses),
+            ("POST", "/responses/compact") => Some(Route::Compact),
+            ("POST", "/messages/count_tokens") => Some(Route::CountTokens),
             ("POST", "/embeddings") => Some(Route::Embeddings),
             ("POST", "/images/generations") => Some(Route::Images),
+            ("POST", "/video/generations") => Some(Route::Video),
+            ("POST", "/videos") => Some(Route::Jobs),
             ("GET", "/models") => Some(Route::Models),
+            (method, path) if path.starts_with("/videos/") => match method {
+                "GET" if path.ends_with("/content") => Some(Route::Job(Step::Content)),
+                "GET" => Some(Route::Job(Step::State)),
+                "DELETE" => Some(Route::Job(Step::Cancel)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -79,9 +106,13 @@ impl Answer<'_> {
             Route::Completions => self.choices("text_completion", |i| self.text_choice(i)),
             Route::Messages => self.message(),
             Route::Responses => self.response(),
+            Route::Compact => self.compaction(),
+            Route::CountTokens => format!(r#"{{"input_tokens":{}}}"#, self.prompt_tokens()),
             Route::Embeddings => self.embeddings(),
             Route::Images => self.images(),
-            Route::Models => models(),
+            Route::Video => video::answer(self),
+            Route::Jobs => video::submitted(self),
+            Route::Models | Route::Job(_) => models(),
         }
     }
 
@@ -254,7 +285,7 @@ fn vector(text: &str, dimensions: usize) -> Vec<f32> {
 }
 
 /// Standard base64 with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

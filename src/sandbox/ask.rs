@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fault::{self, Case};
+use super::video::{Course, Ends};
 
 /// Bytes of content an answer may carry over all its choices.
 const CONTENT_MAX: usize = 64 * 1024 * 1024;
@@ -48,6 +49,8 @@ pub(super) struct Ask<'a> {
     pub(super) encoding_format: Cow<'a, str>,
     #[serde(default)]
     dimensions: Option<usize>,
+    #[serde(borrow, default)]
+    seconds: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +116,11 @@ impl<'a> Ask<'a> {
         self.dimensions.unwrap_or(16)
     }
 
+    /// The seconds of a video; four, as OpenAI has it, where none are asked for.
+    pub(super) fn seconds(&self) -> u64 {
+        self.seconds.and_then(|raw| raw.get().trim_matches('"').parse().ok()).unwrap_or(4)
+    }
+
     /// The name of the tool to call, when this request is one that gets a tool call.
     pub(super) fn tool(&self) -> Option<&str> {
         let name = self.tools.as_ref()?.first()?.function.as_ref()?.name.as_ref();
@@ -164,6 +172,8 @@ pub(super) struct Scene {
     pub(super) prompt: Option<u64>,
     /// Bytes of content of the answer, of each stream chunk, or of each image.
     pub(super) size: Option<usize>,
+    /// How a job for a video goes.
+    pub(super) job: Course,
 }
 
 impl Scene {
@@ -180,6 +190,7 @@ impl Scene {
             tokens: None,
             prompt: None,
             size: None,
+            job: Course::default(),
         };
         let mut parts = model.split('+');
         let base = parts.next().unwrap_or_default();
@@ -209,6 +220,9 @@ impl Scene {
             "tokens" => self.tokens = Some(within(u64::from(u32::MAX))?),
             "prompt" => self.prompt = Some(within(u64::from(u32::MAX))?),
             "size" => self.size = Some(bounded(within(CONTENT_MAX as u64)?)),
+            "job" => self.job.takes = Duration::from_millis(within(DELAY_MAX)?),
+            "ends" => self.job.ends = Ends::named(value)?,
+            "url" => self.job.has_url = within(1)? == 1,
             _ => return Err(format!("The sandbox has no knob named '{knob}'")),
         }
         Ok(())

@@ -21,6 +21,7 @@ mod stream;
 mod test_client;
 #[cfg(test)]
 mod tests;
+mod video;
 
 use std::io;
 use std::net::SocketAddr;
@@ -176,6 +177,9 @@ async fn answer(conn: &mut Conn, shared: &Shared, request: &Request) -> io::Resu
         let message =
             "You didn't provide an API key. You need to provide your API key in an Authorization header.";
         return refuse(conn, 401, message, "missing_api_key", keep).await;
+    }
+    if let Route::Job(step) = route {
+        return video::follow(conn, request, step).await;
     }
     let ask = match route {
         Route::Models => Ok(Ask::default()),

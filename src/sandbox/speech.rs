@@ -27,6 +27,14 @@ impl Answer<'_> {
         self.response_with("completed", "null", &self.output(&self.text()), &self.response_usage())
     }
 
+    /// The body of a compacted conversation: what the user said, and the rest of it in a form that only a provider reads.
+    pub(super) fn compaction(&self) -> String {
+        let (serial, created, usage) = (self.serial, now(), self.response_usage());
+        format!(
+            r#"{{"id":"resp_sandbox_{serial}","object":"response.compaction","created_at":{created},"output":[{{"id":"msg_{serial}","type":"message","status":"completed","role":"user","content":[{{"type":"input_text","text":"The tide"}}]}},{{"id":"cmp_{serial}","type":"compaction","encrypted_content":"gAAAAABsandbox\/{serial}=="}}],"usage":{usage}}}"#
+        )
+    }
+
     fn output(&self, text: &str) -> String {
         format!(
             r#"[{{"id":"msg_{}","type":"message","status":"completed","role":"assistant","content":[{{"type":"output_text","text":"{text}","annotations":[]}}]}}]"#,

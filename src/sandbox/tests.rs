@@ -265,3 +265,26 @@ proptest::proptest! {
         }
     }
 }
+
+/// A job goes through its states by the clock, has its file at the end, and can be cancelled; others are not there.
+#[tokio::test]
+async fn video_jobs() {
+    let (addr, _) = start().await;
+    let mut client = Client::new(addr).await;
+    let left =
+        client.ask("/v1/videos", json!({"model": "m+job=90", "prompt": "a", "seconds": "8"})).await.json();
+    assert_eq!((&left["status"], &left["seconds"]), (&json!("queued"), &json!("8")));
+    let path = format!("/v1/videos/{}", left["id"].as_str().unwrap());
+    let mut of = async |method: &str, path: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n");
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        client.read().await
+    };
+    assert_eq!(of("GET", &format!("{path}/content")).await.status, 404);
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    assert_eq!(of("GET", &path).await.json()["status"], "completed");
+    let file = of("GET", &format!("{path}/content")).await;
+    assert!(file.head.contains("video/mp4") && file.complete);
+    assert_eq!(of("DELETE", &path).await.json()["status"], "cancelled");
+    assert_eq!(of("GET", "/v1/videos/video_zz").await.status, 404);
+}

@@ -9,12 +9,15 @@ mod audit;
 mod bank;
 mod codec;
 mod embedded;
+pub mod handover;
 mod records;
+mod teller;
 
 pub use audit::{export, verify};
 pub use bank::{Bank, Counters, Health, Options, Unavailable};
 pub use embedded::Embedded;
 pub use records::RecordRow;
+pub use teller::{Refused, Teller};
 
 use crate::core::ledger::{Changes, Snapshot};
 use std::path::PathBuf;

@@ -26,6 +26,8 @@ pub(crate) struct Outline<'a> {
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    videos: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     success: Option<&'a RawValue>,
     #[serde(borrow, default)]
     base_resp: Option<&'a RawValue>,
@@ -39,6 +41,8 @@ pub(crate) struct Outline<'a> {
     output: Option<&'a RawValue>,
     #[serde(borrow, default)]
     status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input_tokens: Option<&'a RawValue>,
 }
 
 /// How one choice of an answer ended.
@@ -97,8 +101,16 @@ impl Outline<'_> {
         self.data.is_some_and(|data| data.get() == "[]")
     }
 
+    /// Whether it is what an answer to this call consists of.
+    pub(crate) fn answers(&self, call: Call) -> bool {
+        match call {
+            Call::CountTokens => self.input_tokens.is_some_and(|count| count.get().parse::<u64>().is_ok()),
+            call => self.has_content(call.api()),
+        }
+    }
+
     /// Whether it has what an answer of this API consists of.
-    pub(crate) fn has_content(&self, api: Api) -> bool {
+    fn has_content(&self, api: Api) -> bool {
         let items = match api {
             Api::Chat | Api::Completions => self.choices,
             Api::Embeddings | Api::Images => self.data,
@@ -108,7 +120,7 @@ impl Outline<'_> {
             }
             Api::Messages => self.content,
             Api::Responses => self.output,
-            Api::Video => return true,
+            Api::Video => self.videos.or(self.data),
         };
         items.is_some_and(|items| items.get().starts_with('[') && items.get() != "[]")
     }
@@ -161,7 +173,7 @@ impl<'de> Visitor<'de> for Prefix<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
             *self.0 = match &*name {
-                "choices" | "data" | "content" | "output" => Beginning::Content,
+                "choices" | "data" | "content" | "output" | "videos" => Beginning::Content,
                 "error" if map.next_value::<Option<IgnoredAny>>()?.is_some() => Beginning::Error,
                 "error" => continue,
                 _ => {
@@ -223,8 +235,8 @@ impl Identity {
     #[must_use]
     pub fn of(call: Call, unix_seconds: u64, random: &str, model: &str) -> Self {
         let id = match call {
-            Call::Responses => format!("resp-gate-{unix_seconds}-{random}"),
-            Call::Messages => format!("msg_gate_{unix_seconds}{random}"),
+            Call::Responses | Call::Compact => format!("resp-gate-{unix_seconds}-{random}"),
+            Call::Messages | Call::CountTokens => format!("msg_gate_{unix_seconds}{random}"),
             _ => format!("gate-{unix_seconds}-{random}"),
         };
         Self::new(&id, model)

@@ -6,7 +6,8 @@
 
 use super::caller::Caller;
 use super::custom::Custom;
-use super::reading::Reading;
+use super::endpoint::Call;
+use super::reading::{Form, Reading};
 use super::report::Report;
 use super::rule::{Evidence, Facts, Row, has_code, within};
 use super::rules::words::REQUEST;
@@ -14,7 +15,7 @@ use super::rules::{self, DEFAULTS, ERROR_IN_SUCCESS, REQUEST_SCOPED, UNKNOWN};
 use super::sanitize::sanitize;
 use super::{context, hint};
 use crate::core::api::Api;
-use crate::core::failure::{Class, Effect, Verdict};
+use crate::core::failure::{Accepted, Class, Effect, Verdict};
 use http::HeaderMap;
 use std::borrow::Cow;
 
@@ -61,6 +62,7 @@ impl Judge<'_> {
         let mut verdict = Verdict::new(found.row.class, found.row.name);
         (verdict.effect, verdict.next) = (found.effect, found.row.its_next());
         self.overrule(&mut verdict, &found, status, &reading);
+        verdict.accepted = accepted(sent, &reading, verdict.class);
         verdict.retry_after = hint::retry_after(answer.headers, &reading, self.now);
         match verdict.class {
             Class::CallerMistake => self.speak_to_caller(&mut verdict, found.row, &report),
@@ -180,7 +182,7 @@ impl Judge<'_> {
 
 /// Whether a complete 2xx answer to a call that is no stream is a failure all the same (spec 3.1); the reason is a row.
 #[must_use]
-pub fn looks_failed(body: &[u8], api: Api) -> Option<Row> {
+pub fn looks_failed(body: &[u8], call: Call) -> Option<Row> {
     let trimmed = body.trim_ascii();
     match trimmed {
         [] if body.is_empty() => return Some(rules::EMPTY),
@@ -194,10 +196,10 @@ pub fn looks_failed(body: &[u8], api: Api) -> Option<Row> {
     if view.is_error() || view.ended_badly(trimmed) {
         return Some(ERROR_IN_SUCCESS);
     }
-    if api == Api::Images && view.is_withheld() {
+    if call.api() == Api::Images && view.is_withheld() {
         return Some(rules::WITHHELD);
     }
-    (!view.has_content(api)).then_some(rules::NO_CONTENT)
+    (!view.answers(call)).then_some(rules::NO_CONTENT)
 }
 
 /// An error body without its compression, found by its magic bytes (spec 3.1); bounded by `max` bytes.
@@ -220,6 +222,25 @@ pub fn decoded(body: &[u8], max: usize) -> Cow<'_, [u8]> {
 
 fn default_row(facts: Facts<'_>) -> Option<&'static Row> {
     DEFAULTS.iter().find(|row| row.matches(facts).is_some())
+}
+
+/// Words of somebody who lost or gave up an exchange behind them.
+const DOUBTS: [&str; 5] = ["reset", "disconnect", "timeout", "timed out", "deadline"];
+
+/// Whether an answer leaves open that the request is being carried out all the same (spec 10.8). A 4xx is a refusal, unless
+/// it tells of time or of another request; a 5xx is one if its body gives a reason for it. What broke while it worked, what
+/// a proxy gave up waiting for, and whatever begins like a success may have been taken on.
+fn accepted(status: u16, reading: &Reading, class: Class) -> Accepted {
+    let unclear = within(&[(408, 409), (424, 425), (499, 499)], status);
+    let doubts = |report: &Report| {
+        let message = report.message.to_ascii_lowercase();
+        DOUBTS.iter().any(|word| message.contains(word))
+    };
+    let broken = matches!(class, Class::Broken | Class::Misconfigured | Class::NotUnderstood);
+    let says_why = matches!(reading.form, Form::Json | Form::Text) && !broken;
+    let reasoned = says_why && !reading.layers.iter().any(doubts);
+    let refused = within(&[(400, 499)], status) && !unclear || within(&[(500, 599)], status) && reasoned;
+    if refused { Accepted::No } else { Accepted::Perhaps }
 }
 
 /// A client error whose code or field says that the request is at fault; the model's name is the gateway's own.

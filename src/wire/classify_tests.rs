@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::failure::{Effect, Next};
 use crate::wire::custom::CustomRow;
+use crate::wire::endpoint::Call;
 use crate::wire::report::plain_code;
 use proptest::prelude::*;
 
@@ -280,10 +281,15 @@ fn successes_are_judged() {
         (r#"{"error":{"message":"x"}}"#, ERROR_IN_SUCCESS.name),
         (r#"{"success":false,"code":401}"#, ERROR_IN_SUCCESS.name),
     ] {
-        assert_eq!(looks_failed(body.as_bytes(), Api::Chat).map(|row| row.name), Some(row), "{body}");
+        assert_eq!(looks_failed(body.as_bytes(), Call::Chat).map(|row| row.name), Some(row), "{body}");
     }
-    assert!(looks_failed(br#"{"error":null,"choices":[{}]}"#, Api::Chat).is_none());
-    assert!(looks_failed(br#"{"data":[{}]}"#, Api::Embeddings).is_none());
+    assert!(looks_failed(br#"{"error":null,"choices":[{}]}"#, Call::Chat).is_none());
+    assert!(looks_failed(br#"{"data":[{}]}"#, Call::Embeddings).is_none());
+    assert!(looks_failed(br#"{"object":"response.compaction","output":[{}]}"#, Call::Compact).is_none());
+    assert!(looks_failed(br#"{"input_tokens":0}"#, Call::CountTokens).is_none());
+    for none in [r#"{"input_tokens":null}"#, r#"{"input_tokens":"7"}"#, r#"{"content":[{}]}"#] {
+        assert!(looks_failed(none.as_bytes(), Call::CountTokens).is_some(), "{none}");
+    }
 }
 
 /// Goal: compression is found by its magic bytes and bounded.
@@ -312,6 +318,46 @@ proptest! {
         let caller = Caller::new(b"{}", "p/m", "m");
         let judge = Judge { caller: &caller, custom: Custom::default(), now: 0 };
         let _ = judge.classify(Answer { status, headers: &HeaderMap::new(), body: &decoded(&body, 1000) });
-        let _ = looks_failed(&body, Api::Chat);
+        let _ = looks_failed(&body, Call::Chat);
     }
+}
+
+/// Goal: an answer lets a video be submitted elsewhere only if it is a refusal in so many words (spec 10.8).
+#[test]
+fn refusals_are_told_from_doubt() {
+    let coded = |code: &str| format!(r#"{{"error":{{"message":"no","code":"{code}"}}}}"#);
+    let refused = [
+        (400, coded("invalid_value")),
+        (401, String::new()),
+        (402, coded("x")),
+        (404, "404 page not found".into()),
+        (413, "<html></html>".into()),
+        (429, coded("x")),
+        (500, coded("insufficient_quota")),
+        (503, coded("x")),
+        (503, "The engine is currently overloaded".into()),
+        (529, coded("overloaded_error")),
+    ];
+    let doubtful = [
+        (200, coded("overloaded")),
+        (202, "{}".into()),
+        (303, String::new()),
+        (408, coded("timeout")),
+        (409, coded("in_progress")),
+        (499, coded("x")),
+        (500, coded("server_error")),
+        (502, "<html></html>".into()),
+        (503, String::new()),
+        (503, "<html></html>".into()),
+        (504, coded("timeout")),
+        (524, "error code: 524".into()),
+    ];
+    for (accepted, answers) in [(Accepted::No, &refused[..]), (Accepted::Perhaps, &doubtful)] {
+        for (status, body) in answers {
+            assert_eq!(verdict(*status, body).accepted, accepted, "{status} {body}");
+        }
+    }
+    let envoy =
+        "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
+    assert_eq!(verdict(503, envoy).accepted, Accepted::Perhaps, "it may have been reset at work");
 }

@@ -105,6 +105,36 @@ impl Call {
         matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
     }
 
+    /// Whether it may be sent a second time when nobody knows what became of the first (spec 10.8).
+    #[must_use]
+    pub fn is_repeatable(self) -> bool {
+        self != Self::Video
+    }
+
+    /// Whether it goes on from a stored response, and its answer has the id of one (spec 1.5).
+    #[must_use]
+    pub fn is_response(self) -> bool {
+        matches!(self, Self::Responses | Self::Compact)
+    }
+
+    /// Whether it makes nothing, so that no provider charges for it and it counts as no tokens.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self == Self::CountTokens
+    }
+
+    /// Whether its body can say how long an answer may be.
+    #[must_use]
+    pub fn can_be_bounded(self) -> bool {
+        !matches!(self, Self::Compact | Self::Video)
+    }
+
+    /// Whether many who speak the API do not know it: that an upstream does not says nothing about the rest of it.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Compact | Self::CountTokens)
+    }
+
     /// The path under an upstream's base URL.
     #[must_use]
     pub fn upstream_path(self) -> &'static str {
@@ -116,6 +146,42 @@ impl Call {
         }
     }
 }
+
+/// A line of the route table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// The path without its aliases; a part in braces stands for any text.
+    pub path: &'static str,
+    /// The methods that it answers to, as `Allow` has them.
+    pub methods: &'static str,
+    /// What is there.
+    pub endpoint: Endpoint<'static>,
+}
+
+const READ: &str = "GET, HEAD";
+const CALL: &str = "POST";
+
+const fn line(path: &'static str, methods: &'static str, endpoint: Endpoint<'static>) -> Line {
+    Line { path, methods, endpoint }
+}
+
+/// Every route (spec 1.1).
+pub const TABLE: [Line; 14] = [
+    line("/models", READ, Endpoint::Models),
+    line("/models/{id}", READ, Endpoint::Model("{id}")),
+    line("/balance", READ, Endpoint::Balance),
+    line("/chat/completions", CALL, Endpoint::Call(Call::Chat)),
+    line("/completions", CALL, Endpoint::Call(Call::Completions)),
+    line("/responses", CALL, Endpoint::Call(Call::Responses)),
+    line("/responses/compact", CALL, Endpoint::Call(Call::Compact)),
+    line("/messages", CALL, Endpoint::Call(Call::Messages)),
+    line("/messages/count_tokens", CALL, Endpoint::Call(Call::CountTokens)),
+    line("/embeddings", CALL, Endpoint::Call(Call::Embeddings)),
+    line("/images/generations", CALL, Endpoint::Call(Call::ImageGenerations)),
+    line("/images/edits", CALL, Endpoint::Call(Call::ImageEdits)),
+    line("/video/generations", CALL, Endpoint::Call(Call::Video)),
+    line("/videos", CALL, Endpoint::Call(Call::Video)),
+];
 
 /// Looks up method and path (without the query).
 #[must_use]
@@ -144,25 +210,11 @@ fn plain(path: &str) -> &str {
 
 fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
     let path = plain(path);
-    let call = |call| Some((Endpoint::Call(call), "POST"));
-    match path {
-        "/models" => Some((Endpoint::Models, "GET, HEAD")),
-        "/balance" => Some((Endpoint::Balance, "GET, HEAD")),
-        "/chat/completions" => call(Call::Chat),
-        "/completions" => call(Call::Completions),
-        "/responses" => call(Call::Responses),
-        "/responses/compact" => call(Call::Compact),
-        "/messages" => call(Call::Messages),
-        "/messages/count_tokens" => call(Call::CountTokens),
-        "/embeddings" => call(Call::Embeddings),
-        "/images/generations" => call(Call::ImageGenerations),
-        "/images/edits" => call(Call::ImageEdits),
-        "/video/generations" | "/videos" => call(Call::Video),
-        _ => {
-            let id = path.strip_prefix("/models/").filter(|id| !id.is_empty())?;
-            Some((Endpoint::Model(id), "GET, HEAD"))
-        }
+    if let Some(line) = TABLE.iter().find(|line| line.path == path) {
+        return Some((line.endpoint, line.methods));
     }
+    let id = path.strip_prefix("/models/").filter(|id| !id.is_empty())?;
+    Some((Endpoint::Model(id), READ))
 }
 
 #[cfg(test)]

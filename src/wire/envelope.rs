@@ -6,6 +6,7 @@
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
 use super::prompt::{self, Member};
+use super::video;
 use crate::core::estimate::Prompt;
 use crate::core::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -38,6 +39,10 @@ pub struct Envelope<'a> {
     pub prompt: Prompt,
     /// How many answers are asked for.
     pub choices: u64,
+    /// The member that asks for so many.
+    pub choices_param: &'static str,
+    /// The seconds of a video, the most that any of their names says.
+    pub seconds: Option<u64>,
     /// Where to edit.
     pub places: Places,
 }
@@ -53,8 +58,16 @@ pub struct Places {
     pub bounds: Vec<Bound>,
 }
 
-/// A bound of the answer in tokens: where its value stands, and what it is unless it is null.
-pub type Bound = (Range<usize>, Option<u64>);
+/// A bound of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The member's name.
+    pub param: &'static str,
+    /// Where its value stands.
+    pub span: Range<usize>,
+    /// What it is, in tokens, unless it is null.
+    pub tokens: Option<u64>,
+}
 
 impl Places {
     /// Whether the client itself asked for usage.
@@ -66,7 +79,7 @@ impl Places {
     /// The client's own bound of an answer, in tokens.
     #[must_use]
     pub fn output_bound(&self) -> Option<u64> {
-        self.bounds.iter().filter_map(|(_, bound)| *bound).min()
+        self.bounds.iter().filter_map(|bound| bound.tokens).min()
     }
 }
 
@@ -118,6 +131,7 @@ struct Governed<'a> {
     previous: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
     prompt: Prompt,
+    seconds: Option<u64>,
 }
 
 /// Names that the gateway governs. The order is the index into [`Governed::values`].
@@ -151,9 +165,11 @@ impl<'a> Governed<'a> {
         }
         let (model, place) = self.model(text)?;
         let stream = self.stream()?;
-        let mut choices = 1;
+        let (mut choices, mut choices_param) = (1, "n");
         for index in CHOICES {
-            choices = choices.max(self.count(index, CHOICES_MAX)?.unwrap_or(1));
+            if let Some(count) = self.count(index, CHOICES_MAX)?.filter(|count| *count > choices) {
+                (choices, choices_param) = (count, MEMBERS.get(index).copied().unwrap_or_default());
+            }
         }
         let bounds = self.bounds(text)?;
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
@@ -161,7 +177,19 @@ impl<'a> Governed<'a> {
         let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
-        Ok(Envelope { model, stream, affinity, opening, previous, prompt: self.prompt, choices, places })
+        let (prompt, seconds) = (self.prompt, self.seconds);
+        Ok(Envelope {
+            model,
+            stream,
+            affinity,
+            opening,
+            previous,
+            prompt,
+            choices,
+            choices_param,
+            seconds,
+            places,
+        })
     }
 
     fn value(&self, index: usize) -> Option<&'a RawValue> {
@@ -197,8 +225,9 @@ impl<'a> Governed<'a> {
     fn bounds(&self, text: &str) -> Result<Vec<Bound>, Refusal> {
         let mut bounds = Vec::new();
         for index in BOUNDS {
-            let bound = self.count(index, TOKENS_MAX)?;
-            bounds.extend(self.value(index).map(|raw| (span(raw, text), bound)));
+            let (tokens, param) = (self.count(index, TOKENS_MAX)?, MEMBERS.get(index).copied());
+            let param = param.unwrap_or_default();
+            bounds.extend(self.value(index).map(|raw| Bound { param, span: span(raw, text), tokens }));
         }
         Ok(bounds)
     }
@@ -232,6 +261,9 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 if name == "messages" || name == "input" {
                     self.conversation = Some(value);
                 }
+            } else if video::names_seconds(&name) {
+                let value: &RawValue = map.next_value()?;
+                self.seconds = self.seconds.max(video::seconds(value.get()));
             } else if name == "user" {
                 self.user = map.next_value()?;
             } else {

@@ -112,3 +112,16 @@ proptest! {
         let _ = Envelope::parse(&body);
     }
 }
+
+/// Goal: the seconds of a video are the most that any of their names says, in any spelling that a parser might take.
+#[test]
+fn seconds_are_found() {
+    let seconds = |members: &str| {
+        let body = format!(r#"{{"model":"m",{members}}}"#);
+        Envelope::parse(body.as_bytes()).unwrap().seconds
+    };
+    assert_eq!(seconds(r#""seconds":"4""#), Some(4));
+    assert_eq!(seconds(r#""seconds":4,"duration":7.5,"n":1"#), Some(8));
+    assert_eq!(seconds(r#""Seconds":9,"seconds":4"#), Some(9));
+    assert_eq!(seconds(r#""duration":"auto","x":{"seconds":3}"#), None);
+}

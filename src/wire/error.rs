@@ -4,18 +4,17 @@
 //! failure into one entry of it with its message; nothing else in the gateway writes an error. Two failures of one
 //! class give the same bytes (spec 2.9): the only words of an upstream that pass are the sanitised ones in a verdict.
 
+use super::echo::{echo, shortened};
 use crate::core::api::Api;
 use crate::core::failure::{Class, ContextFigures, Verdict};
 use crate::core::limits::{Dimension, Exceeded, Scope};
-use crate::core::refusal::{Failure, Refusal};
+use crate::core::refusal::{Failure, ParameterFault, Refusal};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// The longest message, in bytes (spec 2.4).
 const MESSAGE_MAX: usize = 500;
-/// The longest part of a model id that is echoed, in bytes (spec 2.4).
-const MODEL_ECHO_MAX: usize = 200;
 /// The longest wait that is put into `Retry-After`; beyond it the client is told not to retry (spec 2.7).
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// The words by which agents recognise an input that is too long (spec 2.11).
@@ -374,6 +373,7 @@ fn refused_envelope(refusal: &Refusal) -> PublicError {
             format!("Telegram verification required for model {}", echo(model)),
         ),
         Refusal::WrongEndpoint { model, home } => wrong_endpoint(model, *home),
+        Refusal::Parameter { param, fault } => parameter(param, *fault),
         Refusal::AddressDenied => {
             E::new(Code::IpNotAllowed, "This API key may not be used from this address.")
         }
@@ -391,6 +391,15 @@ fn wrong_endpoint(model: &str, home: Api) -> PublicError {
     let message =
         format!("The model {} is not served here. Use POST /v1{} for it.", echo(model), home.path());
     PublicError::new(Code::WrongEndpoint, message)
+}
+
+fn parameter(param: &str, fault: ParameterFault) -> PublicError {
+    let (code, why) = match fault {
+        ParameterFault::Unsupported => (Code::UnsupportedParameter, "is not supported by this model".into()),
+        ParameterFault::Over(max) => (Code::InvalidValue, format!("must be at most {max} for this model")),
+        ParameterFault::Repeated => (Code::InvalidValue, "must be given once".into()),
+    };
+    PublicError::new(code, format!("The parameter {param} {why}.")).with_param(param.to_owned())
 }
 
 fn limited(exceeded: Exceeded) -> PublicError {
@@ -451,36 +460,6 @@ fn judged(verdict: &Verdict) -> PublicError {
         Some(param) if verdict.class == Class::CallerMistake => error.with_param(param.clone()),
         _ => error,
     }
-}
-
-/// A model id as it may be echoed.
-fn echo(model: &str) -> Cow<'_, str> {
-    let escaped: Cow<'_, str> = if model.contains(char::is_control) {
-        model.chars().flat_map(escaped_control).collect::<String>().into()
-    } else {
-        model.into()
-    };
-    match escaped {
-        Cow::Borrowed(text) => prefix(text, MODEL_ECHO_MAX).into(),
-        Cow::Owned(text) => prefix(&text, MODEL_ECHO_MAX).to_owned().into(),
-    }
-}
-
-fn escaped_control(c: char) -> impl Iterator<Item = char> {
-    let escape = c.is_control().then(|| c.escape_default());
-    escape.into_iter().flatten().chain((!c.is_control()).then_some(c))
-}
-
-fn shortened(message: Cow<'static, str>, max: usize) -> Cow<'static, str> {
-    match message {
-        Cow::Owned(text) if text.len() > max => Cow::Owned(prefix(&text, max).to_owned()),
-        other => other,
-    }
-}
-
-/// The longest prefix of at most `max` bytes that ends between characters.
-fn prefix(text: &str, max: usize) -> &str {
-    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -203,7 +203,9 @@ impl<'a, S: FnMut(Piece<'_>)> Reader<'a, S> {
             "type" => part.kind = self.label(),
             "media_type" | "mime_type" | "mimeType" => part.media = self.label(),
             "detail" => part.low = self.label() == r#""low""#,
-            "image_url" => self.image(first, part, depth),
+            "image_url" | "image" | "input_image" | "input_image_url" | "input_image_b64" => {
+                self.image(first, part, depth);
+            }
             "file_id" | "file_url" | "b64_json" => {
                 self.skip();
                 part.images += 1;

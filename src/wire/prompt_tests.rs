@@ -247,3 +247,14 @@ fn json() -> impl Strategy<Value = String> {
         ]
     })
 }
+
+/// Goal: an image of a video's prompt is an image in every spelling, as an address, as data and as an object.
+#[test]
+fn source_images_are_images() {
+    for name in ["image", "input_image", "input_image_url", "input_image_b64", "image_url"] {
+        for image in [r#""https://x/a.png""#, r#""iVBORw0KGgoAAAANSUhEUg""#, r#"{"url":"https://x/a.png"}"#] {
+            let prompt = format!(r#"{{"text":"a tide","{name}":{image}}}"#);
+            assert_eq!(pieces("prompt", &prompt), "<a tide>image ", "{prompt}");
+        }
+    }
+}

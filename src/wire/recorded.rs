@@ -108,7 +108,7 @@ impl Recorded {
         if is_stream(&self.body) {
             return judge_stream([&*self.body], call, judge);
         }
-        match looks_failed(&body, call.api()) {
+        match looks_failed(&body, call) {
             Some(row) => Outcome::Failed(judge.failed_success(&row, answer)),
             None => Outcome::Passes,
         }

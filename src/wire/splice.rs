@@ -15,6 +15,9 @@ pub struct Spliced {
 }
 
 impl Spliced {
+    /// Nothing.
+    pub const EMPTY: Self = Self { parts: Vec::new(), len: 0 };
+
     /// The whole body in its parts, none of them empty.
     #[must_use]
     pub fn parts(&self) -> &[Bytes] {
@@ -93,9 +96,9 @@ fn usage_edit(places: &Places) -> Option<Edit> {
 #[must_use]
 pub fn bound_edits(places: &Places, call: Call, tokens: u64) -> Vec<Edit> {
     if !places.bounds.is_empty() {
-        let bounded = |(span, own): &Bound| {
-            let bound = own.map_or(tokens, |own| own.min(tokens));
-            (span.clone(), Bytes::from(bound.to_string()))
+        let bounded = |own: &Bound| {
+            let bound = own.tokens.map_or(tokens, |own| own.min(tokens));
+            (own.span.clone(), Bytes::from(bound.to_string()))
         };
         return places.bounds.iter().map(bounded).collect();
     }

@@ -48,6 +48,13 @@ assert.equal(events[0].message.model, "openai/gpt");
 assert.equal(events.at(-1).type, "message_stop");
 assert.ok(await client.messages.stream({ model: "openai/failover", messages, max_tokens: 64 }).finalText());
 
+// Counts, and the list of models, which has OpenAI's shape.
+assert.ok((await client.messages.countTokens({ model: "openai/gpt", messages })).input_tokens > 0);
+const ids = [];
+for await (const model of client.models.list()) ids.push(model.id);
+assert.ok(ids.includes("openai/gpt"));
+assert.equal((await client.models.retrieve("openai/gpt")).id, "openai/gpt");
+
 // Errors.
 const as = (key) => client.withOptions({ apiKey: key });
 await fails(Anthropic.BadRequestError, 1, () => message("fails/parameter"), 400, /temperature/);

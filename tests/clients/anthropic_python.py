@@ -58,6 +58,22 @@ def streams():
     assert list(message("openai/failover", stream=True))[-1].type == "message_stop"
 
 
+def counts():
+    assert client.messages.count_tokens(model="openai/gpt", messages=MESSAGES).input_tokens > 0
+    assert client.messages.count_tokens(model="openai/failover", messages=MESSAGES).input_tokens > 0
+    count = lambda model: client.messages.count_tokens(model=model, messages=MESSAGES)
+    fails(anthropic.BadRequestError, 1, lambda: count("openai/embed"), 400, "invalid_request_error")
+    fails(anthropic.InternalServerError, 3, lambda: count("fails/overload"), 502, "api_error")
+
+
+def models():
+    # The list has OpenAI's shape; this SDK finds the ids in it and sees that there is one page.
+    ids = [model.id for model in client.models.list()]
+    assert "openai/gpt" in ids and "openai/none" not in ids, ids
+    assert client.models.retrieve("openai/gpt").id == "openai/gpt"
+    assert {model.id.split("/")[0] for model in client.with_options(api_key=NARROW_KEY).models.list()} == {"fails"}
+
+
 def errors():
     wrong, narrow = client.with_options(api_key="wrong"), client.with_options(api_key=NARROW_KEY)
     bad = "invalid_request_error"
@@ -91,6 +107,8 @@ def limits():
 
 answers()
 streams()
+counts()
+models()
 errors()
 limits()
 print("ok", len(made))

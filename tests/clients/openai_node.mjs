@@ -108,6 +108,11 @@ for (const model of ["fails/cut", "fails/error-mid"]) {
   assert.match(String(error), /Service temporarily unavailable/);
 }
 
+// A compacted conversation.
+const compacted = await client.responses.compact({ model: "openai/gpt", previous_response_id: response.id });
+assert.match(compacted.id, /^resp-gate-/);
+assert.ok(compacted.output.at(-1).encrypted_content && compacted.usage.total_tokens > 0);
+
 // Limits.
 const limited = client.withOptions({ apiKey: limitedKey, maxRetries: 0 });
 await chat("openai/gpt", {}, limited);

@@ -134,6 +134,17 @@ def responses():
         assert "Service temporarily unavailable" in str(error), error
 
 
+def compaction():
+    compact = lambda model, **more: client.responses.compact(model=model, input="hello", **more)
+    answer = compact("openai/gpt")
+    assert answer.id.startswith("resp-gate-") and answer.object == "response.compaction", answer
+    assert answer.output[-1].type == "compaction" and answer.output[-1].encrypted_content
+    assert answer.usage.total_tokens > 0
+    assert compact("openai/gpt", previous_response_id=respond().id).output and compact("openai/failover").output
+    fails(openai.APIStatusError, 1, lambda: compact("fails/context"), 413, "context_length_exceeded")
+    fails(openai.BadRequestError, 1, lambda: compact("openai/embed"), 400, "wrong_endpoint")
+
+
 def limits():
     limited = client.with_options(api_key=LIMITED_KEY, max_retries=0)
     raw = limited.chat.completions.with_raw_response.create(model="openai/gpt", messages=MESSAGES)
@@ -146,5 +157,6 @@ answers()
 streams()
 errors()
 responses()
+compaction()
 limits()
 print("ok", len(made))

@@ -34,8 +34,8 @@ fn files_are_checked() {
         let told = text(&tidegate(arguments).assert().code(78).get_output().stderr);
         let expected = format!(
             "{bad}:1:10: version: must be between 1 and 1\n{bad}:3:11: channels: must be a list, not a number\n\
-             {bad}:4:1: unknown: is unknown (known: version, sandbox, defaults, store, limits, server, admin, errors, models, \
-             channels, classify, accounts, keys, cors)\n"
+             {bad}:4:1: unknown: is unknown (known: version, sandbox, defaults, store, limits, server, admin, errors, cors, \
+             models, channels, classify, accounts, keys)\n"
         );
         assert_eq!(told, expected);
     }

@@ -166,7 +166,7 @@ fn judge(entry: &Entry, judge: &Judge<'_>) -> Option<Verdict> {
     let body = decoded(&raw, 64 * 1024);
     let answer = Answer { status, headers: &headers, body: &body };
     if (200..300).contains(&status) {
-        let row = looks_failed(&body, entry.call().api())?;
+        let row = looks_failed(&body, entry.call())?;
         return Some(judge.failed_success(&row, answer));
     }
     Some(judge.classify(answer))
@@ -177,7 +177,7 @@ fn judge_stream(entry: &Entry, chunks: &[&str], judge: &Judge<'_>) -> Option<Ver
     let first = chunks.first().copied().unwrap_or_default();
     if first.starts_with('{') {
         let answer = Answer { status: 200, headers: &HeaderMap::new(), body: first.as_bytes() };
-        return Some(judge.failed_success(&looks_failed(first.as_bytes(), entry.call().api())?, answer));
+        return Some(judge.failed_success(&looks_failed(first.as_bytes(), entry.call())?, answer));
     }
     let options = StreamOptions {
         call: entry.call(),

@@ -229,10 +229,16 @@ fn tokens_at(delivered: &Delivered, moment: Instant) -> u64 {
 
 /// Goal: a stream that dies with the process costs at most what was delivered, and at least what had been delivered 2.5 s
 /// before: a checkpoint is written every 2 s, plus the time of a commit. Method: streams of several paces, some so fast
-/// that their reservation is extended, killed after more than 4 s; the reading clients count with the gateway's own
-/// estimator.
+/// that their reservation is extended, killed after more than 4 s, and again shortly before their third checkpoint; the
+/// reading clients count with the gateway's own estimator.
 #[test]
 fn a_killed_stream_is_settled_at_its_checkpoint() {
+    for millis in [4_600, 5_750] {
+        kill_streams_after(Duration::from_millis(millis + fastrand::u64(0..150)));
+    }
+}
+
+fn kill_streams_after(time: Duration) {
     let folder = tempfile::tempdir().unwrap();
     let models = [("m/5", "5"), ("m/30", "30"), ("m/70", "70"), ("m/150", "150")];
     let priced = |config: Config, (id, _): &(&str, &str)| {
@@ -244,7 +250,7 @@ fn a_killed_stream_is_settled_at_its_checkpoint() {
     let public = gateway.public;
     let (killed, streams) = std::thread::scope(|scope| {
         let readers = models.map(|(model, _)| scope.spawn(move || follow(public, model)));
-        std::thread::sleep(Duration::from_millis(fastrand::u64(4_200..6_500)));
+        std::thread::sleep(time);
         let killed = Instant::now();
         drop(gateway);
         (killed, readers.map(|reader| reader.join().unwrap()))

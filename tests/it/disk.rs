@@ -130,6 +130,7 @@ fn a_disk_that_refuses_loses_nothing() {
     let gateway = start(&config, folder.path());
     assert_eq!(gateway.chat("m/paid", false).status, 200);
     std::thread::scope(|scope| {
+        let _go = AtEnd(&go);
         let held = [true, true, true, false].map(|stream| {
             let gateway = &gateway;
             scope.spawn(move || gateway.chat("m/held", stream))
@@ -156,6 +157,15 @@ fn a_disk_that_refuses_loses_nothing() {
     assert_eq!(config.start_in(folder.path()).balance(), shown);
 }
 
+/// Sets a flag at the end of its scope, so that a test that fails in it ends, too.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Paid requests until the test says that it is enough; how many were served.
 fn load(gateway: &Gateway, enough: &AtomicBool) -> i64 {
     let mut served = 0;
@@ -179,6 +189,7 @@ fn a_disk_that_comes_and_goes() {
     let enough = AtomicBool::new(false);
     let served = AtomicI64::new(0);
     std::thread::scope(|scope| {
+        let _enough = AtEnd(&enough);
         for _ in 0..4 {
             scope.spawn(|| served.fetch_add(load(&gateway, &enough), Ordering::SeqCst));
         }
@@ -192,7 +203,6 @@ fn a_disk_that_comes_and_goes() {
                 gateway.wait_for("the store to heal", || gateway.sum("tidegate_store_well") == 1.0);
             }
         }
-        enough.store(true, Ordering::SeqCst);
     });
     wait_for_health(&gateway);
     let used = served.into_inner() * PRICE;

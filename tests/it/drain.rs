@@ -90,3 +90,38 @@ fn other_signals() {
     gateway.signal("TERM");
     assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
 }
+
+/// Goal: 200 streams under way at SIGTERM all come to their end, are settled once each, and the process ends with code 0
+/// within a second of the last.
+#[test]
+fn two_hundred_streams_finish() {
+    const STREAMS: usize = 200;
+    let upstream = Upstream::start();
+    let mut gateway = Config::default()
+        .model_with("m/paid", "chat", r#"price: { request: "0.01" }"#)
+        .channel("c", upstream.addr, &[("m/paid", "x+chunks=60+chunk-delay=50")], "")
+        .account("credit: \"100\"")
+        .server("  drain: 200ms\n  grace: 60s")
+        .start();
+    let last = std::thread::scope(|scope| {
+        let gateway = &gateway;
+        let streams: Vec<_> =
+            (0..STREAMS).map(|_| scope.spawn(|| (gateway.chat("m/paid", true), Instant::now()))).collect();
+        gateway.wait_for("all streams", || gateway.sum("tidegate_channel_in_flight") == STREAMS as f64);
+        gateway.signal("TERM");
+        let ended = streams.into_iter().map(|stream| {
+            let (reply, ended) = stream.join().unwrap();
+            assert!(reply.complete && reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+            ended
+        });
+        ended.max().unwrap()
+    });
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(5)), Some(0));
+    assert!(last.elapsed() < Duration::from_secs(1), "{:?}", last.elapsed());
+    let log = gateway.log();
+    assert!(log.len() == STREAMS && log.iter().all(|line| line["cost_usd"].as_f64() == Some(0.01)));
+    let mut ledger = Vec::new();
+    tidegate::store::export(&gateway.store(), &mut ledger).unwrap();
+    let ledger = String::from_utf8(ledger).unwrap();
+    assert!(ledger.contains("\"spent\":2000000000") && !ledger.contains("\"reservation\""), "{ledger}");
+}

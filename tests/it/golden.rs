@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use tidegate::core::api::Api;
 use tidegate::core::failure::{Class, ContextFigures, Verdict};
 use tidegate::core::limits::{Ask, Exceeded, Limited, Limits, Scope, try_admit};
-use tidegate::core::refusal::{Failure, Refusal};
+use tidegate::core::refusal::{Failure, ParameterFault, Refusal};
 use tidegate::wire::answer::Identity;
 use tidegate::wire::endpoint::Call;
 use tidegate::wire::error::{CATALOGUE, Code, Dialect, PublicError, Retry};
@@ -53,7 +53,10 @@ fn example(code: Code) -> PublicError {
         Code::UnexpectedProviderResponse => judged(Class::NotUnderstood),
         Code::ServiceUnavailable => judged(Class::Overloaded),
         Code::NoChannel => refused(Refusal::UnknownModel("openai/unknown-model".into())),
-        Code::UnsupportedParameter | Code::InvalidImageSize => {
+        Code::UnsupportedParameter => {
+            refused(Refusal::Parameter { param: "logprobs".into(), fault: ParameterFault::Unsupported })
+        }
+        Code::InvalidImageSize => {
             let (message, context) = ("(nothing causes this yet)".into(), ContextFigures::default());
             return PublicError { code, message, param: None, retry: Retry::Never, context };
         }

@@ -53,6 +53,8 @@ fn clients_cannot_make_series() {
     let gateway =
         Config::default().model("m/x", "chat").channel("c", upstream.addr, &[("m/x", "x")], "").start();
     gateway.chat("made/up", false);
+    // A request is counted a moment after its answer.
+    gateway.wait_for("the first to be counted", || gateway.sum("tidegate_requests_total") == 1.0);
     let before = gateway.metrics().len();
     std::thread::scope(|scope| {
         for thread in 0..4 {

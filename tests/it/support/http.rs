@@ -98,7 +98,9 @@ fn read_head(stream: &mut impl Read, bytes: &mut Vec<u8>) -> Option<Head> {
 
 fn read_body(stream: &mut impl Read, mut bytes: Vec<u8>, (status, headers): Head) -> Reply {
     let header = |name: &str| headers.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
-    let (body, complete) = if header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+    let (body, complete) = if status == 204 {
+        (Vec::new(), true)
+    } else if header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
         read_chunked(stream, &mut bytes)
     } else if let Some(length) = header("content-length").and_then(|length| length.parse::<usize>().ok()) {
         while bytes.len() < length && fill(stream, &mut bytes) > 0 {}

@@ -5,11 +5,12 @@
 
 pub(crate) mod browser;
 pub(crate) mod http;
+pub(crate) mod kernel;
 pub(crate) mod money;
 pub(crate) mod scripted;
 
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -63,9 +64,15 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("TIDEGATE_LONG").is_some()
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, and that no other test of this process was given.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// The configuration of a gateway, but for its listeners.
@@ -247,6 +254,26 @@ impl Gateway {
             http::get(self.admin, "/readyz").is_some_and(|reply| reply.status == 200)
         });
         self.wait_for("the listener", || std::net::TcpStream::connect(self.public).is_ok());
+    }
+
+    /// Starts another process that takes the place of this one, and waits until this one has ended.
+    pub(crate) fn upgrade(&mut self) {
+        let mut program = program();
+        let mut next = program.args(["run", "--upgrade", "--log-level", "info", "-c"]);
+        next = next.arg(self.folder.join("tidegate.yaml")).stdout(Stdio::piped());
+        let mut next = next.spawn().unwrap();
+        collect_log(&mut next, &self.log, &self.said);
+        self.wait_for("the new process", || self.store().join("listeners.sock").exists());
+        self.signal("QUIT");
+        let mut old = std::mem::replace(&mut self.child, next);
+        let ended = old.wait().unwrap();
+        assert!(ended.success(), "{ended}");
+        self.wait_until_ready();
+    }
+
+    /// The folder of the store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Puts another configuration into the file of this gateway.

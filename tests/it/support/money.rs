@@ -31,7 +31,6 @@ pub(crate) fn balance_of(reply: &http::Reply) -> Balance {
 
 /// An amount of dollars in nano-dollars. A double holds any that a test has, up to millions of dollars, to far less than
 /// half a nano-dollar.
-#[expect(clippy::cast_possible_truncation, reason = "rounded, and far below the largest")]
 pub(crate) fn nanos(dollars: &Value) -> i64 {
     (dollars.as_f64().unwrap_or_else(|| panic!("{dollars} is no amount")) * 1e9).round() as i64
 }

@@ -1,0 +1,123 @@
+//! The JSON schema of the configuration (spec 12.1), made by reading one.
+//!
+//! A file that has every member is read, and the reader notes what it asks for and as what. So the schema says what the code
+//! does, and no list of members has to be kept beside it; a member that the file lacks has no form, which a test finds.
+
+use super::reader::{Form, Item, Reader};
+use super::{root_section, tree};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// A configuration that has every member once.
+const COMPLETE: &str = include_str!("complete.yaml");
+
+type Forms = BTreeMap<String, BTreeSet<Form>>;
+
+/// The schema, in JSON Schema 2020-12.
+#[must_use]
+pub fn schema() -> Value {
+    let mut root = of("", &forms());
+    if let Some(members) = root.as_object_mut() {
+        members.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+        members.insert("title".into(), "Configuration of Tidegate".into());
+    }
+    root
+}
+
+/// What the reader asks for.
+fn forms() -> Forms {
+    // Secrets are read from wherever the file says, and there is no such place.
+    let secret = |_: &str| Some("secret".to_owned());
+    let reader = Reader::new(&secret, Path::new(""));
+    if let Ok(root) = tree::parse(COMPLETE) {
+        let root = Item { reader: &reader, path: String::new(), node: &root };
+        root.object().and_then(root_section);
+    }
+    reader.forms()
+}
+
+/// The schema of what stands at a path.
+fn of(path: &str, forms: &Forms) -> Value {
+    let read_as = forms.get(path).into_iter().flatten().filter(|form| **form != Form::Required);
+    let mut kinds: Vec<Value> = read_as.map(|form| kind(path, form, forms)).collect();
+    match (kinds.pop(), kinds.is_empty()) {
+        (None, _) => json!({}),
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            kinds.push(last);
+            json!({ "anyOf": kinds })
+        }
+    }
+}
+
+fn kind(path: &str, form: &Form, forms: &Forms) -> Value {
+    match form {
+        Form::Text => json!({ "type": "string" }),
+        Form::Flag => json!({ "type": "boolean" }),
+        Form::Number(least, most) => json!({
+            "type": "integer",
+            "minimum": i64::try_from(*least).unwrap_or(i64::MIN),
+            "maximum": i64::try_from(*most).unwrap_or(i64::MAX),
+        }),
+        Form::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 10 }),
+        Form::Duration => {
+            json!({ "type": "string", "description": "a duration with its unit, such as 500ms, 2s or 10m" })
+        }
+        Form::Size => {
+            json!({ "type": "string", "description": "a size with its unit, such as 64KiB or 32MiB" })
+        }
+        Form::OneOf(words) => json!({ "enum": words }),
+        Form::List => json!({ "type": "array", "items": of(&format!("{path}[]"), forms) }),
+        Form::Entries => {
+            json!({ "type": "object", "additionalProperties": of(&format!("{path}{{}}"), forms) })
+        }
+        Form::Object => object(path, forms),
+        Form::Required => Value::Null,
+    }
+}
+
+fn object(path: &str, forms: &Forms) -> Value {
+    let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
+    let members = forms.iter().filter_map(|(member, of_member)| {
+        let name = member.strip_prefix(&prefix)?;
+        let is_own = !name.is_empty() && !name.contains(['.', '[', '{']);
+        is_own.then_some((member, name, of_member.contains(&Form::Required)))
+    });
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for (member, name, is_required) in members {
+        properties.insert(name.to_owned(), of(member, forms));
+        required.extend(is_required.then(|| name.to_owned()));
+    }
+    let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    if let (Some(members), false) = (schema.as_object_mut(), required.is_empty()) {
+        members.insert("required".into(), required.into());
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: every member that the code asks for has a form, so that the schema is whole.
+    #[test]
+    fn every_member_has_a_form() {
+        let forms = forms();
+        let bare = |forms: &BTreeSet<Form>| forms.iter().all(|form| *form == Form::Required);
+        let formless: Vec<&String> = forms.iter().filter(|(_, of)| bare(of)).map(|(path, _)| path).collect();
+        assert!(formless.is_empty(), "not in complete.yaml: {formless:?}");
+        assert!(forms.len() > 100, "{}", forms.len());
+    }
+
+    /// Goal: the schema that is kept is the one that is made. `UPDATE_GOLDEN=1` writes it anew.
+    #[test]
+    fn the_kept_schema_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/tidegate.schema.json");
+        let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), made);
+    }
+}

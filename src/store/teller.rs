@@ -1,0 +1,236 @@
+//! Where requests set money aside and settle: at the ledger of this process, or at that of the process that took it over
+//! (spec 12.3).
+//!
+//! One process owns a ledger. While an upgrade hands it on, the old process still has requests under way; from then on each
+//! of their operations is one line to the new owner, and one line back once it is durable there.
+
+use super::bank::Bank;
+use super::handover::Line;
+use crate::core::ledger::{AccountFunds, Ask, KeyFunds, ReservationId, Settled};
+use crate::core::money::Money;
+use futures::executor::block_on;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+/// How long the last changes may take to be written before the ledger is handed on.
+const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Why nothing was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The balance or the quota does not cover it.
+    Insufficient,
+    /// It cannot be written down now.
+    Unavailable,
+}
+
+/// The ledger as requests meet it.
+#[derive(Debug)]
+pub struct Teller {
+    bank: Arc<Bank>,
+    /// The line to the process that owns the ledger now.
+    elsewhere: RwLock<Option<Mutex<Line>>>,
+}
+
+/// One operation; amounts are nano-dollars.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Operation {
+    Reserve { account: String, key: String, least: i64, most: i64, price_version: u64, process: u64 },
+    Extend { id: u64, more: i64 },
+    Checkpoint { id: u64, delivered: i64 },
+    Settle { id: u64, actual: i64 },
+    Funds { account: String, key: String },
+}
+
+/// What came of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Reserved { id: u64, amount: i64 },
+    Settled { charged: i64, uncollected: i64 },
+    Funds { account: Option<[i64; 4]>, key: Option<(Option<i64>, i64, i64)> },
+    Done,
+    Insufficient,
+    Unknown,
+    Unavailable,
+}
+
+impl Teller {
+    /// The teller of a ledger of this process.
+    #[must_use]
+    pub fn new(bank: Arc<Bank>) -> Arc<Self> {
+        Arc::new(Self { bank, elsewhere: RwLock::default() })
+    }
+
+    /// The ledger of this process.
+    #[must_use]
+    pub fn bank(&self) -> &Arc<Bank> {
+        &self.bank
+    }
+
+    /// Whether money can be set aside now; without it nothing may be begun that costs some.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.bank.is_well() || self.owner().is_some()
+    }
+
+    /// Sets money aside as [`crate::core::ledger::Ledger::reserve`] does. It counts from [`Bank::durable`] on.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]; nothing is taken then.
+    pub fn reserve(&self, ask: &Ask<'_>) -> Result<(ReservationId, Money), Refused> {
+        let operation = Operation::Reserve {
+            account: ask.account.to_owned(),
+            key: ask.key.to_owned(),
+            least: ask.least.nanos(),
+            most: ask.most.nanos(),
+            price_version: ask.price_version,
+            process: ask.process,
+        };
+        match &*self.owner() {
+            None => self.bank.with(|ledger| ledger.reserve(ask)).map_err(|_| Refused::Insufficient),
+            Some(line) => match ask_there(line, &operation) {
+                Answer::Reserved { id, amount } => Ok((ReservationId(id), Money::from_nanos(amount))),
+                Answer::Insufficient => Err(Refused::Insufficient),
+                _ => Err(Refused::Unavailable),
+            },
+        }
+    }
+
+    /// Sets more aside; whether there was enough.
+    #[must_use]
+    pub fn extend(&self, id: ReservationId, more: Money) -> bool {
+        match &*self.owner() {
+            None => self.bank.with(|ledger| ledger.extend(id, more)).is_ok(),
+            Some(line) => {
+                ask_there(line, &Operation::Extend { id: id.0, more: more.nanos() }) == Answer::Done
+            }
+        }
+    }
+
+    /// Notes what has been delivered by now.
+    pub fn checkpoint(&self, id: ReservationId, delivered: Money) {
+        match &*self.owner() {
+            None => self.bank.with(|ledger| ledger.checkpoint(id, delivered)),
+            Some(line) => {
+                ask_there(line, &Operation::Checkpoint { id: id.0, delivered: delivered.nanos() });
+            }
+        }
+    }
+
+    /// Ends a reservation at what the request cost; `None` if it was not open.
+    pub fn settle(&self, id: ReservationId, actual: Money) -> Option<Settled> {
+        match &*self.owner() {
+            None => self.bank.with(|ledger| ledger.settle(id, actual)),
+            Some(line) => match ask_there(line, &Operation::Settle { id: id.0, actual: actual.nanos() }) {
+                Answer::Settled { charged, uncollected } => Some(Settled {
+                    charged: Money::from_nanos(charged),
+                    uncollected: Money::from_nanos(uncollected),
+                }),
+                _ => None,
+            },
+        }
+    }
+
+    /// How an account and a key stand, as they are told to a client; `None` if the ledger cannot be asked.
+    #[must_use]
+    pub fn funds(&self, account: &str, key: &str) -> Option<(AccountFunds, KeyFunds)> {
+        let here = |ledger: &mut crate::core::ledger::Ledger| (ledger.account(account), ledger.key(key));
+        let (account, key) = match &*self.owner() {
+            None => self.bank.with(here),
+            Some(line) => {
+                let operation = Operation::Funds { account: account.to_owned(), key: key.to_owned() };
+                let Answer::Funds { account, key } = ask_there(line, &operation) else { return None };
+                (account.map(account_funds), key.map(key_funds))
+            }
+        };
+        Some((account.unwrap_or_default(), key.unwrap_or_default()))
+    }
+
+    /// Hands the ledger on: writes what is left, lets the store go, and asks over `line` from then on. Whoever has something
+    /// to do with the ledger meanwhile waits for it.
+    pub(super) fn hand_over(&self, line: Line) {
+        let mut elsewhere = self.elsewhere.write().unwrap_or_else(PoisonError::into_inner);
+        if elsewhere.is_some() {
+            return;
+        }
+        if self.bank.close(CLOSE_LIMIT).is_err() {
+            log::error!("the ledger was not handed over: its last changes cannot be written");
+            return;
+        }
+        log::info!("the ledger is handed over to process {}", line.peer());
+        match line.confirm() {
+            Ok(line) => *elsewhere = Some(Mutex::new(line)),
+            Err(e) => log::error!("the new owner of the ledger is gone: {e}"),
+        }
+    }
+
+    /// Carries out what the process before this one asks, durably.
+    pub(super) fn serve(&self, operation: Operation) -> Answer {
+        let answer = self.bank.with(|ledger| match operation {
+            Operation::Reserve { ref account, ref key, least, most, price_version, process } => {
+                let (least, most) = (Money::from_nanos(least), Money::from_nanos(most));
+                let reserved = ledger.reserve(&Ask { account, key, least, most, price_version, process });
+                reserved.map_or(Answer::Insufficient, |(id, amount)| Answer::Reserved {
+                    id: id.0,
+                    amount: amount.nanos(),
+                })
+            }
+            Operation::Extend { id, more } => {
+                let extended = ledger.extend(ReservationId(id), Money::from_nanos(more));
+                if extended.is_ok() { Answer::Done } else { Answer::Insufficient }
+            }
+            Operation::Checkpoint { id, delivered } => {
+                ledger.checkpoint(ReservationId(id), Money::from_nanos(delivered));
+                Answer::Done
+            }
+            Operation::Settle { id, actual } => {
+                let settled = ledger.settle(ReservationId(id), Money::from_nanos(actual));
+                settled.map_or(Answer::Unknown, |settled| Answer::Settled {
+                    charged: settled.charged.nanos(),
+                    uncollected: settled.uncollected.nanos(),
+                })
+            }
+            Operation::Funds { ref account, ref key } => Answer::Funds {
+                account: ledger.account(account).map(told_account),
+                key: ledger.key(key).map(told_key),
+            },
+        });
+        if block_on(self.bank.durable()).is_err() { Answer::Unavailable } else { answer }
+    }
+
+    fn owner(&self) -> RwLockReadGuard<'_, Option<Mutex<Line>>> {
+        self.elsewhere.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks the owner; a line that breaks is an owner that does not answer.
+fn ask_there(line: &Mutex<Line>, operation: &Operation) -> Answer {
+    let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+    line.ask(operation).unwrap_or_else(|e| {
+        log::error!("the owner of the ledger does not answer: {e}");
+        Answer::Unavailable
+    })
+}
+
+fn told_account(funds: AccountFunds) -> [i64; 4] {
+    [funds.credited, funds.available, funds.held, funds.spent].map(Money::nanos)
+}
+
+fn account_funds(told: [i64; 4]) -> AccountFunds {
+    let [credited, available, held, spent] = told.map(Money::from_nanos);
+    AccountFunds { credited, available, held, spent }
+}
+
+fn told_key(funds: KeyFunds) -> (Option<i64>, i64, i64) {
+    (funds.quota.map(Money::nanos), funds.held.nanos(), funds.spent.nanos())
+}
+
+fn key_funds((quota, held, spent): (Option<i64>, i64, i64)) -> KeyFunds {
+    KeyFunds {
+        quota: quota.map(Money::from_nanos),
+        held: Money::from_nanos(held),
+        spent: Money::from_nanos(spent),
+    }
+}
