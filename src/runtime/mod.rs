@@ -20,8 +20,7 @@ use crate::proxy::{Built, Gateway};
 use crate::sandbox;
 use crate::store::Bank;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::history::History;
-use crate::telemetry::metrics::{Metrics, OVERHEAD_BUCKETS};
+use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
@@ -34,7 +33,7 @@ use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long services may take to stop after the grace period.
@@ -91,8 +90,7 @@ impl Assembly {
         let reload = Arc::new(Reload::new(file.to_owned(), config, reloader, certificate.clone()));
         let readiness = Arc::new(Readiness::default());
         let wish = Arc::<DrainWish>::default();
-        let history = Arc::new(Mutex::new(History::new(&OVERHEAD_BUCKETS)));
-        let sampler = Sampler { inspector: inspector.clone(), history: Arc::clone(&history) };
+        let (sampler, history) = Sampler::new(inspector.clone());
 
         let mut public = public_service(&server, gateway.clone(), "public", false);
         for address in &listen {

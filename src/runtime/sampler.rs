@@ -4,6 +4,7 @@
 
 use crate::proxy::Inspector;
 use crate::telemetry::history::{History, STEP};
+use crate::telemetry::metrics::OVERHEAD_BUCKETS;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
@@ -12,8 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// The sampler, to be run as a background service.
 pub(super) struct Sampler {
-    pub(super) inspector: Inspector,
-    pub(super) history: Arc<Mutex<History>>,
+    inspector: Inspector,
+    history: Arc<Mutex<History>>,
 }
 
 #[async_trait]
@@ -31,6 +32,12 @@ impl BackgroundService for Sampler {
 }
 
 impl Sampler {
+    /// A sampler, and the history that it fills.
+    pub(super) fn new(inspector: Inspector) -> (Self, Arc<Mutex<History>>) {
+        let history = Arc::new(Mutex::new(History::new(&OVERHEAD_BUCKETS)));
+        (Self { inspector, history: Arc::clone(&history) }, history)
+    }
+
     fn sample(&self) {
         let (now, reading) = self.inspector.reading();
         self.history.lock().unwrap_or_else(PoisonError::into_inner).record(now, reading);
