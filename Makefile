@@ -50,6 +50,7 @@ build-needs:
 
 test-needs:
 	@command -v promtool >/dev/null || scripts/install prometheus
+	@command -v chromium >/dev/null || scripts/install chromium
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || scripts/install python3 python3-venv
 	@command -v node >/dev/null || scripts/install nodejs npm
 	@command -v prlimit >/dev/null || scripts/install util-linux

@@ -1,11 +1,11 @@
-//! What an operator changes over the admin listener: accounts, keys and credit (spec 13.1).
+//! What an operator changes over the admin listener: accounts, keys and credit, channels, the process (spec 13.1).
 //!
 //! A change is durable when it is answered. A key is in the answer to its creation and nowhere else.
 
 use super::{Admin, json, text};
 use crate::core::ledger::Credited;
 use crate::core::money::Money;
-use crate::proxy::Rejected;
+use crate::proxy::{Rejected, Steer};
 use http::Response;
 use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
@@ -40,6 +40,8 @@ impl Admin {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let changed = match parts.as_slice() {
             ["reload"] => return self.reload().await,
+            ["drain"] => return self.drain(),
+            ["channels", id, word] => self.steer(id, word),
             ["accounts"] => self.create_account(&body).await,
             ["accounts", id, "credit"] => self.credit(id, &body).await,
             ["keys"] => self.create_key(&body).await,
@@ -59,6 +61,20 @@ impl Admin {
             Ok(Err(problems)) => json(400, &object!({"error": problems.to_string()})),
             Err(_) => text(500, "the reload broke off\n"),
         }
+    }
+
+    /// Begins what SIGTERM begins.
+    fn drain(&self) -> Response<Vec<u8>> {
+        log::warn!("a drain was asked for over the admin listener");
+        self.wish.ask();
+        json(200, &object!({"draining": true}))
+    }
+
+    fn steer(&self, channel: &str, word: &str) -> Result<Response<Vec<u8>>, Rejected> {
+        let known = Steer::WORDS.iter().find(|(known, _)| *known == word);
+        let (_, steer) =
+            known.ok_or_else(|| Rejected::Unknown("enable, disable or readmit a channel".into()))?;
+        Ok(json(200, &self.helm.steer(channel, *steer)?))
     }
 
     async fn create_account(&self, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {

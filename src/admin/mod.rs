@@ -1,25 +1,29 @@
-//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, `/failures`, `/explain`,
-//! `/openapi.json`, `/accounts`, `/keys`.
+//! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, the status page `/`, `/status.json`, `/failures`,
+//! `/explain`, `/openapi.json`, `/accounts`, `/keys`.
 //!
 //! The first three say nothing secret and are open to all; for everything else [`guard`] decides. What changes something
-//! is in [`control`].
+//! is in [`control`], what is rendered for people in [`page`].
 
 mod control;
 pub mod guard;
+mod page;
 
 use crate::core::api::Api;
-use crate::proxy::{Directory, Inspector, Question};
+use crate::proxy::{Directory, Helm, Inspector, Question};
 use crate::runtime::reload::Reload;
+use crate::runtime::signals::DrainWish;
 use crate::store::{Bank, Health};
 use crate::telemetry::failures::Failures;
+use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::snapshot::Snapshot;
 use async_trait::async_trait;
 use guard::{Denied, Guard};
 use http::Response;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The description of the public surface, in OpenAPI 3.1.
 const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
@@ -53,10 +57,16 @@ pub struct Admin {
     pub failures: Arc<Failures>,
     /// What `/explain` asks, and what brings gauges up to date.
     pub inspector: Inspector,
+    /// What `POST /channels/…` asks.
+    pub helm: Helm,
+    /// What the status page shows of the last minutes.
+    pub history: Arc<Mutex<History>>,
     /// What `/accounts` and `/keys` show and change.
     pub directory: Arc<Directory>,
     /// What `POST /reload` asks.
     pub reload: Arc<Reload>,
+    /// What `POST /drain` asks.
+    pub wish: Arc<DrainWish>,
     /// Whether `/readyz` can say that what is paid for is written down.
     pub bank: Arc<Bank>,
     /// Who may see what is not open to all.
@@ -85,6 +95,8 @@ impl ServeHttp for Admin {
             "/readyz" => self.readyz(),
             path => match self.guard.may_read(&head.headers) {
                 Ok(()) => self.guarded(path, head.uri.query().unwrap_or_default()),
+                // It asks for the token, and says nothing else.
+                Err(Denied::NoToken) if path == "/" => page::locked(),
                 Err(denied) => refuse(denied),
             },
         }
@@ -113,6 +125,8 @@ impl Admin {
 
     fn guarded(&self, path: &str, query: &str) -> Response<Vec<u8>> {
         match path {
+            "/" => page::page(&self.snapshot()),
+            "/status.json" => json(200, &self.snapshot()),
             "/failures" => {
                 let limit = parameter(query, "limit").and_then(|limit| limit.parse().ok());
                 let found =
@@ -127,6 +141,11 @@ impl Admin {
         }
     }
 
+    fn snapshot(&self) -> Snapshot {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inspector.snapshot(&history, self.readiness.is_ready())
+    }
+
     fn explain(&self, query: &str) -> Response<Vec<u8>> {
         let Some(model) = parameter(query, "model") else {
             return text(400, "name a model: /explain?model=ID[&key=ID][&api=chat][&tokens=0]\n");
@@ -135,7 +154,8 @@ impl Admin {
         let Some((_, api)) = Api::WORDS.iter().find(|(word, _)| *word == named) else {
             return text(400, "there is no such api\n");
         };
-        let (key, api) = (parameter(query, "key"), *api);
+        // A form that is not filled in sends empty fields.
+        let (key, api) = (parameter(query, "key").filter(|key| !key.is_empty()), *api);
         let tokens = parameter(query, "tokens").map_or(Some(0), |tokens| tokens.parse().ok());
         let Some(tokens) = tokens else { return text(400, "tokens must be a number\n") };
         let explained = self.inspector.explain(Question { model: &model, key: key.as_deref(), api, tokens });
@@ -147,7 +167,9 @@ impl Admin {
 fn parameter(query: &str, name: &str) -> Option<String> {
     let (_, value) =
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
-    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+    // As forms write it; whoever means a plus sign says %2B.
+    let value = value.replace('+', " ");
+    Some(percent_encoding::percent_decode_str(&value).decode_utf8_lossy().into_owned())
 }
 
 fn json(status: u16, body: &impl serde::Serialize) -> Response<Vec<u8>> {

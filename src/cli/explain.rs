@@ -1,6 +1,6 @@
 //! `tidegate explain` (spec 12.2)
 
-use super::{EXIT_RUNTIME, Ended, admin, api, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, admin, api, complain, say};
 use crate::core::api::Api;
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -60,17 +60,20 @@ struct Told {
 }
 
 /// Tells which channels a request would see, and why not the others.
-pub(super) fn run(arguments: &Arguments) -> Ended {
+pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let key = arguments.key.as_deref().map(|key| format!("&key={}", encoded(key))).unwrap_or_default();
     let (model, api, tokens) = (encoded(&arguments.model), arguments.api.as_str(), arguments.tokens);
     let path = format!("/explain?model={model}&api={api}&tokens={tokens}{key}");
-    let explained = arguments.admin.get(&path).and_then(|body| {
-        serde_json::from_str::<Explanation>(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))
+    let explained = arguments.admin.get(&path).and_then(|body| match format {
+        Format::Json => Ok(body.trim_end().to_owned()),
+        Format::Text => serde_json::from_str::<Explanation>(&body)
+            .map(|explained| described(&explained))
+            .map_err(|e| format!("the gateway's answer is odd: {e}")),
     });
     match explained {
-        Ok(explained) => {
-            say(described(&explained));
+        Ok(text) => {
+            say(text);
             Ok(ExitCode::SUCCESS)
         }
         Err(why) => complain(EXIT_RUNTIME, why),

@@ -1,11 +1,15 @@
 //! `tidegate keys`: make one for the configuration, or list, make and revoke those of a running gateway (spec 5.2, 5.4).
 
 use super::admin::Listener;
-use super::{EXIT_RUNTIME, EXIT_USAGE, Ended, answered, complain, say};
+use super::{EXIT_RUNTIME, EXIT_USAGE, Ended, Format, answered, columns, complain, say};
 use crate::config::mint;
 use clap::Subcommand;
+use serde::Deserialize;
 use std::io;
 use std::process::ExitCode;
+
+/// The last second that has a date of four digits for its year.
+const YEAR_9999: u64 = 253_402_300_799;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -44,11 +48,11 @@ pub(super) enum Command {
 }
 
 /// Runs one of the commands.
-pub(super) fn run(command: &Command) -> Ended {
+pub(super) fn run(command: &Command, format: Format) -> Ended {
     match command {
         Command::New => new(),
         Command::Hash => hash(),
-        Command::List { admin } => answered(admin.get("/keys")),
+        Command::List { admin } => answered(admin.get("/keys").and_then(|keys| listed(keys, format))),
         Command::Create { id, account, models, quota, admin } => {
             let models = (!models.is_empty()).then_some(models);
             let key = serde_json::json!({ "id": id, "account": account, "models": models, "quota": quota });
@@ -58,6 +62,46 @@ pub(super) fn run(command: &Command) -> Ended {
             answered(admin.post(&format!("/keys/{id}/revoke"), &serde_json::Value::Null))
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+    account: String,
+    enabled: bool,
+    expires: Option<u64>,
+    quota: Option<String>,
+    spent: String,
+}
+
+fn listed(keys: String, format: Format) -> Result<String, String> {
+    if format == Format::Json {
+        return Ok(keys);
+    }
+    let keys: Vec<Listed> =
+        serde_json::from_str(&keys).map_err(|e| format!("the gateway's answer is odd: {e}"))?;
+    let row = |key: Listed| {
+        vec![
+            key.id,
+            key.account,
+            if key.enabled { "valid" } else { "not valid" }.to_owned(),
+            key.expires.map_or("never".to_owned(), moment),
+            key.quota.unwrap_or_else(|| "-".to_owned()),
+            key.spent,
+        ]
+    };
+    let rows: Vec<_> = keys.into_iter().map(row).collect();
+    let head = ["KEY", "ACCOUNT", "", "EXPIRES", "QUOTA USD", "SPENT USD"];
+    Ok(columns(&head, &rows, 0).trim_start().to_owned())
+}
+
+/// Unix seconds as a date, as long as there are dates.
+fn moment(seconds: u64) -> String {
+    if seconds > YEAR_9999 {
+        return seconds.to_string();
+    }
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// Makes a key; it is shown here and nowhere else.

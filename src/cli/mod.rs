@@ -1,6 +1,7 @@
 //! Ring 4: the command line: one file for each subcommand, exit codes in one place (spec 12.2).
 
 mod admin;
+mod channel;
 mod check;
 mod classify;
 mod credit;
@@ -12,11 +13,12 @@ mod reload;
 mod run;
 mod sandbox;
 mod schema;
+mod status;
 mod why;
 
 use crate::core::api::Api;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,8 +40,20 @@ pub struct Cli {
     /// The configuration file, with `-t`.
     #[arg(short = 'c', value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How answers of a running gateway are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// As the gateway gives it.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,6 +81,8 @@ enum Command {
     Classify(classify::Arguments),
     /// Tell which channels a request would see now, and why not the others.
     Explain(explain::Arguments),
+    /// Show how a running gateway stands: traffic, channels, models, limits, money.
+    Status(status::Arguments),
     /// Tell why a request failed: attempts, upstream answers, and what the client was told.
     Why {
         /// The id that the client was given in `x-request-id`.
@@ -76,6 +92,16 @@ enum Command {
     },
     /// Load the configuration of a running gateway again, and tell what has changed.
     Reload {
+        #[command(flatten)]
+        admin: admin::Listener,
+    },
+    /// Take a channel of a running gateway out of traffic, or bring it back.
+    Channel {
+        #[command(subcommand)]
+        command: channel::Command,
+    },
+    /// Let a running gateway end as after SIGTERM: not ready, then no longer accepting, then gone with its last request.
+    Drain {
         #[command(flatten)]
         admin: admin::Listener,
     },
@@ -96,6 +122,11 @@ enum Command {
         #[command(subcommand)]
         command: ledger::Command,
     },
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Print the JSON schema of the configuration.
     Schema,
     /// Run a scripted OpenAI-compatible upstream for trials and tests.
@@ -110,18 +141,23 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let format = cli.format;
     let ended = match (cli.command, cli.test) {
         (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
         (Some(Command::Check { config }), _) => check::check(&config),
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
-        (Some(Command::Explain(arguments)), false) => explain::run(&arguments),
-        (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin),
+        (Some(Command::Explain(arguments)), false) => explain::run(&arguments, format),
+        (Some(Command::Status(arguments)), false) => status::run(&arguments, format),
+        (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin, format),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
-        (Some(Command::Reload { admin }), false) => reload::run(&admin),
+        (Some(Command::Reload { admin }), false) => reload::run(&admin, format),
+        (Some(Command::Channel { command }), false) => channel::run(&command, format),
+        (Some(Command::Drain { admin }), false) => channel::drain(&admin, format),
         (Some(Command::Healthcheck { admin }), false) => healthcheck::run(&admin),
-        (Some(Command::Keys { command }), false) => keys::run(&command),
+        (Some(Command::Keys { command }), false) => keys::run(&command, format),
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
         (Some(Command::Ledger { command }), false) => ledger::run(&command),
+        (Some(Command::Completions { shell }), false) => completions(shell),
         (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
@@ -135,6 +171,33 @@ fn api() -> impl TypedValueParser<Value = Api> {
     let named = |word: String| Api::WORDS.into_iter().find(|(known, _)| *known == word);
     PossibleValuesParser::new(Api::WORDS.map(|(word, _)| word))
         .map(move |word| named(word).map_or(Api::Chat, |(_, api)| api))
+}
+
+/// Prints what a shell is to be told of the commands.
+fn completions(shell: clap_complete::Shell) -> Ended {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+    let _ = io::stdout().write_all(&script);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Rows under their heads, as wide as need be, without space at their ends.
+fn columns(head: &[&str], rows: &[Vec<String>], left_out: usize) -> String {
+    let width = |column: usize, name: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([name.chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = head.iter().enumerate().map(|(column, name)| width(column, name)).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<_> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![String::new(), line(&mut head.iter().copied())];
+    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    if left_out > 0 {
+        lines.push(format!("and {left_out} more"));
+    }
+    lines.join("\n")
 }
 
 /// How a command ended: well, or with an exit code after its message.
@@ -165,11 +228,17 @@ fn say(what: impl std::fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     /// Goal: no two arguments of a command are at odds, which clap would only find out when it is run.
     #[test]
     fn commands_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Goal: columns are as wide as their widest cell, and lines end where their text does.
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".to_owned(), "–".to_owned()], vec!["long".to_owned(), String::new()]];
+        assert_eq!(columns(&["X", "Y"], &rows, 3), "\nX     Y\na     –\nlong\nand 3 more");
     }
 }

@@ -1,6 +1,6 @@
 //! `tidegate reload`: load the configuration of a running gateway again (spec 12.2, 12.3).
 
-use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, admin, complain, say};
+use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, Format, admin, complain, say};
 use serde::Deserialize;
 use std::process::ExitCode;
 
@@ -14,8 +14,12 @@ struct Report {
 }
 
 /// Asks for it, and says what has changed.
-pub(super) fn run(admin: &admin::Listener) -> Ended {
+pub(super) fn run(admin: &admin::Listener, format: Format) -> Ended {
     match admin.post("/reload", &serde_json::Value::Null) {
+        Ok(answer) if format == Format::Json => {
+            say(answer.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Ok(answer) => match serde_json::from_str::<Report>(&answer) {
             Ok(report) => {
                 say(described(&report));

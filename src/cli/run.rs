@@ -28,8 +28,8 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
         Err(e) => return complain(EXIT_RUNTIME, e),
     };
     say(greeting);
-    let (readiness, reload) = (assembly.readiness(), assembly.reload());
-    assembly.run(Box::new(LameDuck { readiness, drain, reload }), || std::process::exit(0));
+    let (readiness, reload, wish) = (assembly.readiness(), assembly.reload(), assembly.wish());
+    assembly.run(Box::new(LameDuck { readiness, drain, reload, wish }), || std::process::exit(0));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -47,6 +47,7 @@ fn greeting(config: &Config, minted: &[config::Minted]) -> String {
     for address in &config.server.listen {
         text.push_str(&format!("\n  clients   http://{address}/v1"));
     }
+    text.push_str(&format!("\n  status    http://{}/", config.admin.listen));
     text.push_str(&format!("\n  metrics   http://{}/metrics", config.admin.listen));
     for key in minted {
         text.push_str(&format!(

@@ -1,22 +1,25 @@
 //! `tidegate why` (spec 2.12)
 
-use super::{EXIT_RUNTIME, Ended, admin, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, admin, complain, say};
 use serde::Deserialize;
 use std::process::ExitCode;
 
 /// Tells of one failed request what the client was not told.
-pub(super) fn run(request_id: &str, admin: &admin::Listener) -> Ended {
+pub(super) fn run(request_id: &str, admin: &admin::Listener, format: Format) -> Ended {
     let id = percent_encoding::utf8_percent_encode(request_id, percent_encoding::NON_ALPHANUMERIC);
     let found = match admin.get(&format!("/failures?id={id}")) {
         Ok(found) => found,
         Err(why) => return complain(EXIT_RUNTIME, why),
     };
-    let found = serde_json::from_str::<Found>(&found).unwrap_or_default();
-    let Some(failure) = found.failures.first() else {
+    let parsed = serde_json::from_str::<Found>(&found).unwrap_or_default();
+    let Some(failure) = parsed.failures.first() else {
         let hint = "is not among the last failures; the access log has every request";
         return complain(EXIT_RUNTIME, format_args!("{request_id} {hint}"));
     };
-    say(described(failure));
+    match format {
+        Format::Text => say(described(failure)),
+        Format::Json => say(found.trim_end()),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use super::limits::{Admission, Limits};
 use super::load::Load;
 use super::unit::{Entry, Standing, Unit};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The health of one channel. What every draw looks at is elsewhere, side by side with that of others.
@@ -22,6 +23,8 @@ pub struct ChannelHealth {
     pub credentials: Vec<Arc<Unit>>,
     /// Its own limits (spec 6.6).
     limits: Arc<Limits>,
+    /// Whether an operator has disabled it; one with the channels of its name in other generations.
+    disabled: Arc<AtomicBool>,
 }
 
 /// Which credential a request uses.
@@ -89,10 +92,35 @@ impl ChannelHealth {
         (models, credentials): (Vec<Arc<Unit>>, Vec<Arc<Unit>>),
         limits: Arc<Limits>,
     ) -> Self {
-        let health = Self { seat, unit, models, credentials, limits };
+        let health = Self { seat, unit, models, credentials, limits, disabled: Arc::default() };
         // Whether all is well is found out by the first look.
         health.trouble();
         health
+    }
+
+    /// Makes it disabled and enabled together with `other`, which has its name in another generation.
+    #[must_use]
+    pub fn switched_with(mut self, other: &Self) -> Self {
+        self.disabled = Arc::clone(&other.disabled);
+        self.trouble();
+        self
+    }
+
+    /// Takes it out of new traffic until it is enabled again, whatever its health.
+    pub fn disable(&self) {
+        self.disabled.store(true, Ordering::SeqCst);
+        self.trouble();
+    }
+
+    /// Undoes [`ChannelHealth::disable`].
+    pub fn enable(&self) {
+        self.disabled.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether an operator has disabled it.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::SeqCst)
     }
 
     /// How busy and quick it is.
@@ -104,6 +132,9 @@ impl ChannelHealth {
     /// The standing that keeps a model from this channel, or [`Standing::Up`].
     #[must_use]
     pub fn standing(&self, slot: usize, now: u64) -> Standing {
+        if self.is_disabled() {
+            return Standing::Disabled;
+        }
         let of_model = self.models.get(slot).map_or(Standing::Up, |unit| unit.standing(now));
         let of_channel = self.unit.standing(now);
         // Of several that rest, the one that does so longest says when the model is back.
@@ -140,7 +171,11 @@ impl ChannelHealth {
         self.seat.hot().calm();
         let mut units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
         // Whether tokens a minute leave room depends on the request, so that has to be looked at every time.
-        if !units.all(well) || self.limits.limited().tpm.is_some() || !self.has_room(1, now) {
+        if self.is_disabled()
+            || !units.all(well)
+            || self.limits.limited().tpm.is_some()
+            || !self.has_room(1, now)
+        {
             self.trouble();
         }
     }
@@ -160,6 +195,11 @@ impl ChannelHealth {
     /// credential.
     #[must_use]
     pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn, tokens: u64, now: u64) -> Option<Visit> {
+        if self.is_disabled() {
+            // Draws of an older generation may not know it yet.
+            self.trouble();
+            return None;
+        }
         // From here on the guard gives back what was claimed, wherever it ends.
         self.load().begin();
         let entries = [Entry::Plain; 3];
@@ -203,14 +243,12 @@ impl ChannelHealth {
         })
     }
 
-    /// Brings everything of the channel back.
-    pub fn readmit(&self, now: u64) {
+    /// Brings everything of the channel back that rests or was taken out; how many things that were.
+    pub fn readmit(&self, now: u64) -> usize {
         self.trouble();
-        [&self.unit]
-            .into_iter()
-            .chain(&self.models)
-            .chain(&self.credentials)
-            .for_each(|unit| unit.readmit(now));
+        let units = [&self.unit].into_iter().chain(&self.models).chain(&self.credentials);
+        let away = units.filter(|unit| unit.standing(now) != Standing::Up);
+        away.map(|unit| unit.readmit(now)).count()
     }
 }
 
@@ -248,6 +286,42 @@ mod tests {
         assert!(!health.is_calm());
         health.calm_down(MINUTE);
         assert!(health.is_calm());
+    }
+
+    /// Goal: a disabled channel takes nobody, whatever else says so, and is disabled with those of its name; enabled, it is
+    /// as it was.
+    #[test]
+    fn disabled_channels_take_nobody() {
+        let limits = || Limits::new(Scope::Channel, Limited::default());
+        let mut seats = Seat::row(2);
+        let health = Arc::new(ChannelHealth::new(seats.next().unwrap(), 1, 0, limits()));
+        let later = ChannelHealth::new(seats.next().unwrap(), 1, 0, limits()).switched_with(&health);
+        let later = Arc::new(later);
+        let under_way = health.try_enter(0, Turn::Next(0), 1, 0).unwrap();
+        later.disable();
+        for health in [&health, &later] {
+            assert_eq!(health.standing(0, 0), Standing::Disabled);
+            assert!(health.try_enter(0, Turn::Next(0), 1, 0).is_none());
+            health.calm_down(0);
+            assert!(!health.is_calm());
+        }
+        drop(under_way);
+        assert_eq!(health.load().in_flight(), 0);
+        later.enable();
+        health.calm_down(0);
+        assert!(health.is_calm() && health.try_enter(0, Turn::Next(0), 1, 0).is_some());
+    }
+
+    /// Goal: what rests comes back when an operator says so, and what is well does not begin slowly for it.
+    #[test]
+    fn operators_readmit() {
+        let limits = Limits::new(Scope::Channel, Limited::default());
+        let health = ChannelHealth::new(Seat::row(1).next().unwrap(), 1, 2, limits);
+        health.credentials[0].take_out(0, Duration::from_secs(3600), 0);
+        health.models[0].eject(0, Duration::from_secs(10), 0);
+        assert_eq!(health.readmit(1), 2);
+        assert_eq!((health.standing(0, 1), health.unit.share(1)), (Standing::Up, 1.0));
+        assert!(health.models[0].share(1) < 0.2);
     }
 
     /// Goal: of a channel, a model on it and its credentials the one that rests longest says when the model is back; of the

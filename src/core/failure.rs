@@ -140,7 +140,7 @@ impl Class {
 
     /// The word used in logs and as a metric label.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::CallerMistake => "caller_mistake",
             Self::ContentRefused => "content_refused",

@@ -84,6 +84,26 @@ pub struct Ask {
     pub now: u64,
 }
 
+/// How much of a bound is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// What is bounded.
+    pub dimension: Dimension,
+    /// How much of it is used now.
+    pub used: u64,
+    /// The bound.
+    pub limit: u64,
+}
+
+impl Used {
+    /// The part of the bound that is used.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    pub fn ratio(&self) -> f64 {
+        self.used as f64 / self.limit.max(1) as f64
+    }
+}
+
 /// The limit that refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exceeded {
@@ -188,6 +208,28 @@ impl Limits {
     #[must_use]
     pub fn would_refuse(&self, dimension: Dimension) -> u64 {
         self.lock().would_refuse.get(dimension as usize).copied().unwrap_or(0)
+    }
+
+    /// How much of each bound is used; of a minute's, what has not come back yet.
+    #[must_use]
+    pub fn usage(&self, now: u64) -> Vec<Used> {
+        if self.is_unbounded() {
+            return Vec::new();
+        }
+        let counters = self.lock();
+        let per_minute = |dimension, bucket: &Option<Bucket>| {
+            let Standing { limit, remaining, .. } = bucket.as_ref()?.standing(now);
+            Some(Used { dimension, used: limit.saturating_sub(remaining), limit })
+        };
+        let running = counters.running.into();
+        let at_a_time =
+            |limit: u32| Used { dimension: Dimension::Concurrency, used: running, limit: limit.into() };
+        let used = [
+            per_minute(Dimension::Requests, &counters.requests),
+            per_minute(Dimension::Tokens, &counters.tokens),
+            self.limited.concurrency.map(at_a_time),
+        ];
+        used.into_iter().flatten().collect()
     }
 
     /// Whether one more request would be admitted, with so many tokens in all (spec 6.6).

@@ -399,3 +399,18 @@ proptest! {
         prop_assert!(limits.iter().all(|limits| limits.running() == 0));
     }
 }
+
+/// Goal: what is used of each bound is shown, and comes back with time and with the request.
+#[test]
+fn usage_is_shown() {
+    let limited = Limited { rpm: Some(10), tpm: Some(1_000), concurrency: Some(2), shadow: false };
+    let limits = Limits::new(Scope::Key, limited);
+    let held = limits.try_enter(900, 0).unwrap();
+    let shown = |now| limits.usage(now).iter().map(|used| (used.used, used.limit)).collect::<Vec<_>>();
+    assert_eq!(shown(0), [(1, 10), (900, 1_000), (1, 2)]);
+    assert!((limits.usage(0)[1].ratio() - 0.9).abs() < 1e-9);
+    assert_eq!(shown(30 * SECOND), [(0, 10), (400, 1_000), (1, 2)]);
+    drop(held);
+    assert_eq!(shown(60 * SECOND), [(0, 10), (0, 1_000), (0, 2)]);
+    assert_eq!(Limits::new(Scope::Key, Limited::default()).usage(0), []);
+}

@@ -75,6 +75,8 @@ pub enum Standing {
     Due,
     /// A probe is under way.
     Probing,
+    /// An operator has disabled it.
+    Disabled,
 }
 
 impl Standing {
@@ -88,7 +90,7 @@ impl Standing {
     #[must_use]
     pub fn left(self) -> Option<Duration> {
         match self {
-            Self::Up | Self::Due | Self::Probing => None,
+            Self::Up | Self::Due | Self::Probing | Self::Disabled => None,
             Self::Cooling(left) | Self::Missing(left) | Self::Ejected(left) | Self::Out(left) => Some(left),
         }
     }
@@ -103,11 +105,13 @@ impl Standing {
             Self::Ejected(_) => "ejected",
             Self::Out(_) => "out",
             Self::Due | Self::Probing => "probing",
+            Self::Disabled => "disabled",
         }
     }
 
     /// Every word of [`Standing::as_str`].
-    pub const WORDS: [&'static str; 6] = ["up", "cooling", "missing", "ejected", "out", "probing"];
+    pub const WORDS: [&'static str; 7] =
+        ["up", "cooling", "missing", "ejected", "out", "probing", "disabled"];
 }
 
 /// How long a cooldown lasts for which nobody says how long: the first, and the longest after doubling.

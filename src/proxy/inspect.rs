@@ -3,6 +3,7 @@
 
 use super::charge::Need;
 use super::generation::Generation;
+use super::status::standing;
 use super::{Shared, admit, clock, quota};
 use crate::core::api::Api;
 use crate::core::catalog::{Candidate, Model};
@@ -90,7 +91,7 @@ impl Inspector {
             self.0.metrics.forget_all_but(&generation.labels);
         }
         for channel in &generation.channels {
-            self.0.metrics.health().set_state(&channel.id, channel.health.overall(now).as_str());
+            self.0.metrics.health().set_state(&channel.id, standing(channel, now).as_str());
         }
         self.0.metrics.health().set_budget(self.0.budget.left(), self.0.budget.spent());
         self.refresh_money(&generation);
@@ -195,31 +196,54 @@ fn explain(
 ) -> Explanation {
     let wanted = wanted(key, api, need.estimated);
     let view = Now { board: &generation.board, now, tokens: need.tokens_ahead() };
-    let usable = |candidate: &&Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
-    let first = model.candidates().find(usable).map(|candidate| candidate.priority);
-    let drawn = |candidate: &Candidate| f64::from(candidate.weight) * view.share(candidate);
-    let in_first = model.candidates().filter(usable).filter(|candidate| Some(candidate.priority) == first);
-    let total: f64 = in_first.map(drawn).sum();
-    let shown = |candidate: &Candidate| {
-        let share = if Some(candidate.priority) == first {
-            drawn(candidate) / total.max(f64::MIN_POSITIVE)
-        } else {
-            0.0
-        };
-        usable_channel(generation, candidate, share, now)
-    };
+    let usable = |candidate: &Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
+    let draws = Draws::of(model, &view, &usable);
+    let shown =
+        |candidate: &Candidate| usable_channel(generation, candidate, draws.share(candidate, &view), now);
     let excluded = model.candidates().filter(|candidate| !usable(candidate));
-    let (waits, error) = match first {
+    let (waits, error) = match draws.first {
         Some(_) => (None, None),
         None => nothing(generation, model, wanted, &view),
     };
     Explanation {
         model: model.id.to_string(),
-        candidates: model.candidates().filter(usable).map(shown).collect(),
+        candidates: model.candidates().filter(|candidate| usable(candidate)).map(shown).collect(),
         excluded: excluded.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
-        waits_ms: waits.map(millis),
+        waits_ms: waits.map(millis_of),
         error,
     }
+}
+
+/// The first tier of a model with a candidate that can be used, and the weight of all of these in it.
+pub(super) struct Draws {
+    first: Option<u32>,
+    total: f64,
+}
+
+impl Draws {
+    /// Of the candidates that can be used.
+    pub(super) fn of(model: &Model, view: &Now<'_>, usable: &impl Fn(&Candidate) -> bool) -> Self {
+        let can_be_used = || model.candidates().filter(|candidate| usable(candidate));
+        let first = can_be_used().next().map(|candidate| candidate.priority);
+        let in_first = can_be_used().filter(|candidate| Some(candidate.priority) == first);
+        Self { first, total: in_first.map(|candidate| drawn(candidate, view)).sum() }
+    }
+
+    /// The part of the first draws that a candidate gets, if it can be used; later tiers get none.
+    pub(super) fn share(&self, candidate: &Candidate, view: &Now<'_>) -> f64 {
+        let is_first = Some(candidate.priority) == self.first;
+        if is_first { drawn(candidate, view) / self.total.max(f64::MIN_POSITIVE) } else { 0.0 }
+    }
+}
+
+/// The weight of a candidate, as far as it has come back.
+fn drawn(candidate: &Candidate, view: &Now<'_>) -> f64 {
+    f64::from(candidate.weight) * view.share(candidate)
+}
+
+/// A time as milliseconds.
+pub(super) fn millis_of(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, now: u64) -> Usable {
@@ -252,7 +276,7 @@ fn excluded_channel(
     Excluded {
         channel: generation.labels.channel(candidate.channel).to_owned(),
         reason,
-        left_ms: standing.left().map(millis),
+        left_ms: standing.left().map(millis_of),
     }
 }
 
@@ -273,10 +297,6 @@ fn nothing(
         },
     };
     (None, Some(told(&failure, generation.unknown_model)))
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn told(failure: &Failure, unknown_model: u16) -> Told {

@@ -35,6 +35,8 @@ mod reply;
 mod resolver;
 mod search;
 mod settle;
+mod status;
+mod steer;
 mod upstream;
 
 use crate::config::{self, Config, Secret};
@@ -73,6 +75,7 @@ use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+pub use steer::{Helm, Steer, Steered};
 
 /// Connections to upstreams that are kept open, over all channels.
 const POOL_SIZE: usize = 1_024;
@@ -152,6 +155,8 @@ pub struct Built {
     pub reloader: Reloader,
     /// A look into it.
     pub inspector: Inspector,
+    /// What takes channels out of traffic and brings them back.
+    pub helm: Helm,
     /// The last failures behind the gateway.
     pub failures: Arc<Failures>,
     /// Accounts and keys, to be shown and changed.
@@ -227,6 +232,7 @@ impl Builder {
             gateway: Gateway { shared: Arc::clone(&shared) },
             reloader: Reloader(Arc::clone(&shared)),
             inspector: Inspector(Arc::clone(&shared)),
+            helm: Helm(Arc::clone(&shared)),
             resolver: Resolver(shared),
             metrics,
             failures,

@@ -23,6 +23,7 @@ impl Reloader {
         shared.budget.set_ratio(config.retry.budget_ratio);
         shared.generation.store(Arc::new(generation));
         shared.metrics.set_generation(number);
+        shared.failures.forget_all_but(&shared.generation.load().labels);
         number
     }
 

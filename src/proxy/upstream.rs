@@ -76,6 +76,11 @@ impl Channel {
             None => ChannelHealth::new(seat, settings.models.len(), settings.credentials.len(), limits),
             Some(before) => inherited(before, &settings, seat, limits),
         };
+        // An operator's word on a name holds for whatever the name stands for.
+        let health = match before {
+            Some(before) => health.switched_with(&before.health),
+            None => health,
+        };
         let channel = Self {
             health: Arc::new(health),
             id: settings.id.as_str().into(),

@@ -6,10 +6,13 @@
 mod certificate;
 mod drain;
 pub mod reload;
+mod sampler;
 pub mod signals;
 
 use self::certificate::Certificate;
 use self::reload::Reload;
+use self::sampler::Sampler;
+use self::signals::DrainWish;
 use crate::admin::guard::Guard;
 use crate::admin::{Admin, Readiness};
 use crate::config::{Config, Tls};
@@ -50,6 +53,7 @@ pub struct Assembly {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     reload: Arc<Reload>,
+    wish: Arc<DrainWish>,
     bank: Arc<Bank>,
     log: Option<AccessLog>,
 }
@@ -81,10 +85,12 @@ impl Assembly {
         server.bootstrap();
         let guard = Guard::new(&config.admin);
         let certificate = tls.as_ref().map(Certificate::of).transpose()?;
-        let Built { gateway, resolver, reloader, inspector, metrics, failures, directory, bank, log } =
+        let Built { gateway, resolver, reloader, inspector, helm, metrics, failures, directory, bank, log } =
             Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
         let reload = Arc::new(Reload::new(file.to_owned(), config, reloader, certificate.clone()));
         let readiness = Arc::new(Readiness::default());
+        let wish = Arc::<DrainWish>::default();
+        let (sampler, history) = Sampler::new(inspector.clone());
 
         let mut public = public_service(&server, gateway.clone(), "public", false);
         for address in &listen {
@@ -109,9 +115,12 @@ impl Assembly {
             readiness: Arc::clone(&readiness),
             failures,
             inspector,
+            helm,
+            history,
             directory,
             bank: Arc::clone(&bank),
             reload: Arc::clone(&reload),
+            wish: Arc::clone(&wish),
             guard,
         };
         let mut admin_service = Service::new("admin".into(), app);
@@ -120,10 +129,11 @@ impl Assembly {
         server.add_service(admin_service);
 
         server.add_service(background_service("resolver", resolver));
+        server.add_service(background_service("sampler", sampler));
         if let Some(sandbox) = sandbox {
             server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
         }
-        Ok(Self { server, metrics, readiness, reload, bank, log })
+        Ok(Self { server, metrics, readiness, reload, wish, bank, log })
     }
 
     /// The metrics of this gateway.
@@ -142,6 +152,12 @@ impl Assembly {
     #[must_use]
     pub fn reload(&self) -> Arc<Reload> {
         Arc::clone(&self.reload)
+    }
+
+    /// What `POST /drain` asks.
+    #[must_use]
+    pub fn wish(&self) -> Arc<DrainWish> {
+        Arc::clone(&self.wish)
     }
 
     /// Runs until `signal` says to stop and the requests under way are finished or out of time; `then` is called as

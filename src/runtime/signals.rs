@@ -3,7 +3,7 @@
 //! SIGTERM drains: not ready but still accepting for `drain`, so that load balancers turn away first; then the
 //! listeners close and what is under way may finish within `grace`. SIGQUIT hands the listeners over to a process that was
 //! started with `--upgrade`, and drains. A second SIGTERM, or SIGINT at any time, ends at
-//! once. SIGHUP loads the configuration again.
+//! once. SIGHUP loads the configuration again. `POST /drain` is as SIGTERM, but asking twice is as asking once.
 
 use super::reload::Reload;
 use crate::admin::Readiness;
@@ -12,6 +12,7 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 /// Waits for the signals of the process, with a lame duck's time before it lets the listeners close.
 pub struct LameDuck {
@@ -21,6 +22,19 @@ pub struct LameDuck {
     pub drain: Duration,
     /// What SIGHUP asks.
     pub reload: Arc<Reload>,
+    /// What begins a drain besides signals.
+    pub wish: Arc<DrainWish>,
+}
+
+/// An operator's wish that the process drains, as SIGTERM would say it.
+#[derive(Debug, Default)]
+pub struct DrainWish(Notify);
+
+impl DrainWish {
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.notify_one();
+    }
 }
 
 #[async_trait]
@@ -36,7 +50,11 @@ impl ShutdownSignalWatch for LameDuck {
                 return std::future::pending().await;
             }
         };
-        match signals.next(&self.reload).await {
+        let wish = tokio::select! {
+            wish = signals.next(&self.reload) => wish,
+            () = self.wish.0.notified() => Wish::Drain,
+        };
+        match wish {
             Wish::End => return ShutdownSignal::FastShutdown,
             Wish::HandOver => {
                 self.readiness.set(false);

@@ -18,28 +18,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The label of everything that is not configured.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Seconds that a stream is held back.
 const GATE_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 /// Seconds of the gateway's own work.
-const OVERHEAD_BUCKETS: [f64; 11] =
+pub const OVERHEAD_BUCKETS: [f64; 11] =
     [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
 
 /// All metrics of one process.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    attempts: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) attempts: IntCounterVec,
     health: HealthMetrics,
     money: MoneyMetrics,
     rewrites: IntCounterVec,
     rejections: IntCounterVec,
     in_flight: IntGaugeVec,
     channel_in_flight: IntGaugeVec,
-    tokens: IntCounterVec,
+    pub(super) tokens: IntCounterVec,
     gen_ai: GenAi,
-    overhead: Histogram,
+    pub(super) overhead: Histogram,
     commit_gate: Histogram,
     stream_end: IntCounterVec,
     client_retries: IntCounter,
@@ -321,7 +321,7 @@ impl Metrics {
 
 /// What a counter has counted, which is whole numbers.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, up to 2^53")]
-fn counted(metric: &prometheus::proto::Metric) -> u64 {
+pub(super) fn counted(metric: &prometheus::proto::Metric) -> u64 {
     metric.get_counter().get_value() as u64
 }
 
@@ -389,6 +389,11 @@ impl Labels {
     #[must_use]
     pub fn channel(&self, channel: ChannelId) -> &str {
         self.channels.get(channel.index()).map_or(OTHER, |name| name)
+    }
+
+    /// The names of the channels.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().map(|channel| &**channel)
     }
 
     /// Counts an admitted request of a model until the guard is dropped.

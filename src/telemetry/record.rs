@@ -127,7 +127,7 @@ impl Attempt {
 impl Outcome {
     /// The label of `tidegate_attempts_total`.
     #[must_use]
-    pub fn as_str(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failed(class, _) => class.as_str(),

@@ -137,7 +137,11 @@ fn commands() {
     assert_eq!((code, call(&gateway, &key, "m/each"), call(&gateway, &key, "m/each")), (Some(0), 200, 402));
     assert_eq!(run(&["credit", "acme", "2.50", "--once", "i-1"]).1, "{\"booked\":true}\n");
     assert_eq!(run(&["credit", "acme", "2.50", "--once", "i-1"]).1, "{\"booked\":false}\n");
-    assert!(run(&["keys", "list"]).1.contains(r#""id":"k1""#));
+    assert!(run(&["keys", "list", "--format", "json"]).1.contains(r#""id":"k1""#));
+    let listed = run(&["keys", "list"]).1;
+    let row: Vec<_> =
+        listed.lines().find(|line| line.starts_with("k1")).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["k1", "acme", "valid", "never", "0.01", "0.01"]);
     assert_eq!(run(&["keys", "revoke", "k1"]).0, Some(0));
     assert_eq!(call(&gateway, &key, "m/free"), 401);
     let (code, _, told) = run(&["keys", "revoke", "k1"]);

@@ -1,0 +1,223 @@
+//! `tidegate status` (spec 12.2): how a running gateway stands, in a terminal.
+
+use super::{EXIT_RUNTIME, Ended, Format, admin, columns, complain, say};
+use clap::Args;
+use serde::Deserialize;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(2);
+/// Moves to the upper left corner and clears what follows.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Look again every two seconds, until interrupted.
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    admin: admin::Listener,
+}
+
+#[derive(Deserialize)]
+struct Snapshot {
+    version: String,
+    generation: u64,
+    ready: bool,
+    uptime_seconds: u64,
+    traffic: Traffic,
+    channels: Vec<Channel>,
+    channels_left_out: usize,
+    models: Vec<Model>,
+    models_left_out: usize,
+    limits: Vec<Limit>,
+    money: Money,
+    store: Store,
+}
+
+#[derive(Deserialize)]
+struct Traffic {
+    requests_per_second: f64,
+    errors_per_second: f64,
+    tokens_per_second: f64,
+    in_flight: u64,
+    overhead_p50_ms: Option<f64>,
+    overhead_p99_ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Channel {
+    id: String,
+    state: String,
+    reason: Option<String>,
+    left_ms: Option<u64>,
+    in_flight: u32,
+    limit: Option<u32>,
+    success_1m: Option<f64>,
+    success_5m: Option<f64>,
+    first_token_ms: Option<f64>,
+    tokens_per_second: f64,
+    resting: Vec<Resting>,
+}
+
+#[derive(Deserialize)]
+struct Resting {
+    model: String,
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
+    requests_per_second: f64,
+    candidates: Vec<Share>,
+}
+
+#[derive(Deserialize)]
+struct Share {
+    channel: String,
+    share: f64,
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    scope: String,
+    id: String,
+    dimension: String,
+    used: u64,
+    limit: u64,
+}
+
+#[derive(Deserialize)]
+struct Money {
+    settled: String,
+    outstanding: String,
+}
+
+#[derive(Deserialize)]
+struct Store {
+    well: bool,
+    error: Option<String>,
+}
+
+/// Shows it once, or again and again.
+pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
+    if arguments.watch {
+        return watch(&arguments.admin, format);
+    }
+    match look(&arguments.admin, format) {
+        Ok(text) => {
+            say(text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => complain(EXIT_RUNTIME, why),
+    }
+}
+
+/// Goes on until it is interrupted, or until nobody reads any more.
+fn watch(admin: &admin::Listener, format: Format) -> Ended {
+    let mut out = std::io::stdout();
+    let begin = if format == Format::Text && out.is_terminal() { CLEAR } else { "" };
+    loop {
+        match look(admin, format) {
+            Ok(text) => {
+                if writeln!(out, "{begin}{text}").is_err() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            // It may answer the next time.
+            Err(why) => drop(complain(EXIT_RUNTIME, why)),
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+fn look(admin: &admin::Listener, format: Format) -> Result<String, String> {
+    let body = admin.get("/status.json")?;
+    if format == Format::Json {
+        return Ok(body.trim_end().to_owned());
+    }
+    let snapshot = serde_json::from_str(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))?;
+    Ok(described(&snapshot))
+}
+
+fn described(snapshot: &Snapshot) -> String {
+    let Snapshot { version, generation, traffic, money, store, .. } = snapshot;
+    let ready = if snapshot.ready { "ready" } else { "NOT READY" };
+    let uptime = humantime::format_duration(Duration::from_secs(snapshot.uptime_seconds));
+    let mut lines = vec![
+        format!("Tidegate {version}, {ready}, generation {generation}, up for {uptime}"),
+        format!(
+            "{:.1} requests/s, {:.1} errors/s, {} in flight, {:.0} output tokens/s, overhead {} (p99 {})",
+            traffic.requests_per_second,
+            traffic.errors_per_second,
+            traffic.in_flight,
+            traffic.tokens_per_second,
+            millis(traffic.overhead_p50_ms),
+            millis(traffic.overhead_p99_ms),
+        ),
+        format!("{} USD settled, {} USD outstanding", money.settled, money.outstanding),
+    ];
+    if !store.well {
+        lines.push(format!("THE STORE FAILS: {}", store.error.as_deref().unwrap_or("-")));
+    }
+    lines.push(channels(&snapshot.channels, snapshot.channels_left_out));
+    lines.push(models(&snapshot.models, snapshot.models_left_out));
+    if !snapshot.limits.is_empty() {
+        lines.push(limits(&snapshot.limits));
+    }
+    lines.join("\n")
+}
+
+fn channels(channels: &[Channel], left_out: usize) -> String {
+    let row = |channel: &Channel| {
+        let limit = channel.limit.map(|limit| format!("/{limit}")).unwrap_or_default();
+        let left = channel.left_ms.map(|left| {
+            let left = Duration::from_secs(left.div_ceil(1_000));
+            format!("{} left", humantime::format_duration(left))
+        });
+        let resting = channel.resting.iter().map(|resting| format!("{} {}", resting.model, resting.state));
+        let why: Vec<String> = channel.reason.clone().into_iter().chain(left).chain(resting).collect();
+        vec![
+            channel.id.clone(),
+            channel.state.clone(),
+            format!("{}{limit}", channel.in_flight),
+            percent(channel.success_1m),
+            percent(channel.success_5m),
+            millis(channel.first_token_ms),
+            format!("{:.0}", channel.tokens_per_second),
+            why.join(", "),
+        ]
+    };
+    let head = ["CHANNEL", "STATE", "IN FLIGHT", "1 MIN", "5 MIN", "FIRST TOKEN", "TOKENS/S", ""];
+    columns(&head, &channels.iter().map(row).collect::<Vec<_>>(), left_out)
+}
+
+fn models(models: &[Model], left_out: usize) -> String {
+    let row = |model: &Model| {
+        let shares = model.candidates.iter().filter(|candidate| candidate.share > 0.0);
+        let shares: Vec<_> = shares
+            .map(|candidate| format!("{} {}", candidate.channel, percent(Some(candidate.share))))
+            .collect();
+        let shares = if shares.is_empty() { "none".to_owned() } else { shares.join(", ") };
+        vec![model.id.clone(), format!("{:.1}", model.requests_per_second), shares]
+    };
+    columns(&["MODEL", "REQUESTS/S", "CHANNELS"], &models.iter().map(row).collect::<Vec<_>>(), left_out)
+}
+
+fn limits(limits: &[Limit]) -> String {
+    let row = |Limit { scope, id, dimension, used, limit }: &Limit| {
+        vec![format!("{scope} {id}"), dimension.replace('_', " "), format!("{used} of {limit}")]
+    };
+    columns(&["NEAR ITS LIMIT", "", "USED"], &limits.iter().map(row).collect::<Vec<_>>(), 0)
+}
+
+fn percent(part: Option<f64>) -> String {
+    part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}%", part * 100.0))
+}
+
+fn millis(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2} ms"))
+}
