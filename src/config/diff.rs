@@ -1,9 +1,10 @@
 //! What has changed between two configurations, in an operator's words (spec 12.3).
 //!
-//! Secrets are compared and never shown.
+//! Secrets are compared and never shown. Whoever adds a member to the configuration has to say here how its change is told:
+//! without that nothing compiles.
 
-use super::types::{Account, Channel, Config, Key, Model, Server};
-use std::fmt::{Debug, Display};
+use super::types::{Account, Channel, Config, Key, Model, Provider, Server};
+use std::fmt::Display;
 
 /// The differences between two configurations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,17 +18,34 @@ pub struct Changes {
 /// Compares `new` with `old`.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> Changes {
+    // Listed whole; what is left out here takes a restart, and is told there.
+    let Config {
+        server,
+        errors,
+        cors,
+        models,
+        channels,
+        accounts,
+        keys,
+        classify,
+        retry,
+        limits,
+        admin: _,
+        store: _,
+        sandbox: _,
+    } = new;
     let mut made = Vec::new();
-    things("model", (&old.models, &new.models), |model| &model.id, of_model, &mut made);
-    things("channel", (&old.channels, &new.channels), |channel| &channel.id, of_channel, &mut made);
-    things("account", (&old.accounts, &new.accounts), |account| &account.id, of_account, &mut made);
-    things("key", (&old.keys, &new.keys), |key| &key.id, of_key, &mut made);
+    things("model", (&old.models, models), |model| &model.id, of_model, &mut made);
+    things("channel", (&old.channels, channels), |channel| &channel.id, of_channel, &mut made);
+    things("account", (&old.accounts, accounts), |account| &account.id, of_account, &mut made);
+    things("key", (&old.keys, keys), |key| &key.id, of_key, &mut made);
     for (what, same) in [
-        ("limits", old.limits == new.limits),
-        ("defaults", old.retry == new.retry),
-        ("errors", old.errors == new.errors),
-        ("classify", old.classify == new.classify),
-        ("server", in_place(&old.server) == in_place(&new.server)),
+        ("limits", old.limits == *limits),
+        ("defaults", old.retry == *retry),
+        ("errors", old.errors == *errors),
+        ("cors", old.cors == *cors),
+        ("classify", old.classify == *classify),
+        ("server", in_place(&old.server) == in_place(server)),
     ] {
         if !same {
             made.push(format!("{what}: changed"));
@@ -56,11 +74,26 @@ fn after_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 
 /// The part of a server that can be changed while it runs.
 fn in_place(server: &Server) -> impl PartialEq {
-    (
-        (server.health_path.clone(), server.body_max, server.body_timeout, server.header_max),
-        (server.max_connections, server.keepalive, server.write_timeout, server.trusted_proxies.clone()),
-        server.tls.clone(),
-    )
+    // Listed whole, as above.
+    let Server {
+        health_path,
+        body_max,
+        body_timeout,
+        header_max,
+        max_connections,
+        keepalive,
+        write_timeout,
+        trusted_proxies,
+        tls,
+        listen: _,
+        listen_h2c: _,
+        threads: _,
+        seal_key: _,
+        drain: _,
+        grace: _,
+    } = server;
+    let bounds = (*body_max, *body_timeout, *header_max, *max_connections, *keepalive, *write_timeout);
+    (bounds, health_path.clone(), trusted_proxies.clone(), tls.clone())
 }
 
 /// Says of each thing whether it came, went or changed.
@@ -78,77 +111,114 @@ fn things<T: PartialEq>(
         match old.iter().find(|other| name(other) == name(thing)) {
             None => made.push(format!("{kind} {}: added", name(thing))),
             Some(before) if before == thing => {}
-            Some(before) => {
-                let told = of(before, thing);
-                let told = if told.is_empty() { "changed".to_owned() } else { told.join(", ") };
-                made.push(format!("{kind} {}: {told}", name(thing)));
-            }
+            Some(before) => made.push(format!("{kind} {}: {}", name(thing), of(before, thing).join(", "))),
         }
     }
 }
 
+/// What is told of each member of a thing that has changed; all of its members have to be there.
+macro_rules! told {
+    ($thing:ident, $old:ident, $new:ident, { $($member:ident: $tell:ident $name:literal),* $(,)? }) => {{
+        let $thing { $($member: _),* } = $new;
+        let told: [Option<String>; _] = [$($tell($name, &$old.$member, &$new.$member)),*];
+        told.into_iter().flatten().collect()
+    }};
+}
+
 fn of_model(old: &Model, new: &Model) -> Vec<String> {
-    let mut told = Vec::new();
-    note("price", old.tariff != new.tariff, &mut told);
-    note("limits", old.limits != new.limits, &mut told);
-    note("rules of images", old.images != new.images, &mut told);
-    shown("context_window", &old.context_window, &new.context_window, &mut told);
-    shown("output_max", &old.output_max, &new.output_max, &mut told);
-    told
+    told!(Model, old, new, {
+        id: named "id",
+        kind: named "kind",
+        tariff: named "price",
+        limits: named "limits",
+        images: named "rules of images",
+        unsupported: named "unsupported",
+        context_window: optional "context_window",
+        output_max: optional "output_max",
+        choices_max: optional "choices_max",
+        seconds_default: shown "seconds_default",
+        seconds_max: optional "seconds_max",
+        hedge: shown "hedge",
+        verification: shown "verification",
+        created: named "created",
+        tokenizer: named "tokenizer",
+        image_tokens: named "image_tokens",
+    })
 }
 
 fn of_channel(old: &Channel, new: &Channel) -> Vec<String> {
-    let mut told = Vec::new();
-    told_if("enabled", &old.enabled, &new.enabled, &mut told);
-    told_if("weight", &old.weight, &new.weight, &mut told);
-    told_if("priority", &old.priority, &new.priority, &mut told);
-    told_if("provider", &old.provider.as_str(), &new.provider.as_str(), &mut told);
-    note("base_url", old.base_url != new.base_url, &mut told);
-    shown("api_version", &old.api_version, &new.api_version, &mut told);
-    note("credentials", old.credentials != new.credentials, &mut told);
-    note("models", old.models != new.models, &mut told);
-    note("limits", old.limits != new.limits, &mut told);
-    note("timeouts", old.timeouts != new.timeouts, &mut told);
-    told
+    told!(Channel, old, new, {
+        id: named "id",
+        enabled: shown "enabled",
+        weight: shown "weight",
+        priority: shown "priority",
+        provider: provider "provider",
+        base_url: named "base_url",
+        api_version: optional "api_version",
+        credentials: named "credentials",
+        models: named "models",
+        apis: named "apis",
+        groups: named "groups",
+        unsupported: named "unsupported",
+        limits: named "limits",
+        timeouts: named "timeouts",
+        attempts: shown "attempts",
+        context_window: optional "context_window",
+        stream_usage: shown "stream_usage",
+        status_map: named "status_map",
+        trusted: shown "trusted",
+        pass_headers: named "pass_headers",
+        http2: shown "http2",
+        ca: named "ca",
+        sni: optional "sni",
+        video: named "video",
+    })
 }
 
 fn of_account(old: &Account, new: &Account) -> Vec<String> {
-    let mut told = Vec::new();
-    told_if("verified", &old.verified, &new.verified, &mut told);
-    note("limits", old.limits != new.limits, &mut told);
-    note("billing", old.billing != new.billing, &mut told);
-    note("credit (which is booked once, and has no effect)", old.credit != new.credit, &mut told);
-    told
+    told!(Account, old, new, {
+        id: named "id",
+        verified: shown "verified",
+        group: optional "group",
+        limits: named "limits",
+        billing: named "billing",
+        credit: named "credit (which is booked once, and has no effect)",
+    })
 }
 
 fn of_key(old: &Key, new: &Key) -> Vec<String> {
-    let mut told = Vec::new();
-    told_if("enabled", &old.enabled, &new.enabled, &mut told);
-    note("digest", old.digest != new.digest, &mut told);
-    note("models", old.models != new.models, &mut told);
-    note("limits", old.limits != new.limits, &mut told);
-    note("quota", old.quota != new.quota, &mut told);
-    told
+    told!(Key, old, new, {
+        id: named "id",
+        account: shown "account",
+        name: named "name",
+        enabled: shown "enabled",
+        expires: named "expires",
+        digest: named "digest",
+        minted: named "how it is made",
+        models: named "models",
+        group: optional "group",
+        quota: optional "quota",
+        ips: named "ips",
+        limits: named "limits",
+    })
 }
 
-fn told_if<T: PartialEq + Display>(name: &str, old: &T, new: &T, told: &mut Vec<String>) {
-    if old != new {
-        told.push(format!("{name} {old} → {new}"));
-    }
+/// A change of which the values are not shown.
+fn named<T: PartialEq>(name: &str, old: &T, new: &T) -> Option<String> {
+    (old != new).then(|| name.to_owned())
 }
 
-fn shown<T: PartialEq + Debug>(name: &str, old: &Option<T>, new: &Option<T>, told: &mut Vec<String>) {
-    let text =
-        |value: &Option<T>| value.as_ref().map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
-    if old != new {
-        told.push(format!("{name} {} → {}", text(old), text(new)));
-    }
+fn shown<T: PartialEq + Display>(name: &str, old: &T, new: &T) -> Option<String> {
+    (old != new).then(|| format!("{name} {old} → {new}"))
 }
 
-fn note(name: &str, changed: bool, told: &mut Vec<String>) {
-    if changed {
-        told.push(name.to_owned());
-    }
+fn optional<T: PartialEq + Display>(name: &str, old: &Option<T>, new: &Option<T>) -> Option<String> {
+    let text = |value: &Option<T>| value.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    (old != new).then(|| format!("{name} {} → {}", text(old), text(new)))
+}
+
+fn provider(name: &str, old: &Provider, new: &Provider) -> Option<String> {
+    shown(name, &old.as_str(), &new.as_str())
 }
 
 #[cfg(test)]
@@ -172,14 +242,15 @@ mod tests {
         let old = config("models: [{ id: m/x, free: true }, { id: m/old, free: true }]");
         assert_eq!(changes(&old, &old), Changes::default());
         let new = config(
-            "# heavy\nserver: { threads: 63, body_max: 1MiB }\nmodels: [{ id: m/x, price: { input: \"1\", output: \"2\" } }, { id: m/new, free: true }]",
+            "# heavy\nserver: { threads: 63, body_max: 1MiB }\ncors: { origins: [\"https://a.example\"] }\nmodels: [{ id: m/x, price: { input: \"1\", output: \"2\" }, output_max: 9, hedge: true }, { id: m/new, free: true }]",
         );
         let Changes { made, after_restart } = changes(&old, &new);
         let expected = [
             "model m/old: removed",
-            "model m/x: price",
+            "model m/x: price, output_max none → 9, hedge false → true",
             "model m/new: added",
             "channel c: weight 1 → 7",
+            "cors: changed",
             "server: changed",
         ];
         assert_eq!((made, after_restart), (expected.map(str::to_owned).to_vec(), vec!["server.threads"]));
