@@ -171,17 +171,12 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
     let parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
-    if !call.is_free() {
-        quota::check_context(entry, &asked, &body).await?;
-    }
+    quota::check_context(entry, call, &asked, &body).await?;
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
     let ask = Ask { input: need.input, output: need.output_ahead(), now: ctx.shared.clock.nanos() };
     ctx.admission = Some(limits::try_admit(&limits, ask).map_err(Refusal::Limited)?);
     ctx.need = Some(need).filter(|_| !call.is_free());
-    let bound = if call.is_free() { None } else { quota::reserve(ctx, &key, entry, need).await? };
-    if bound.is_some() && !call.can_be_bounded() {
-        return Err(Refusal::InsufficientQuota.into());
-    }
+    let bound = quota::reserve(ctx, &key, entry, call, need).await?;
     ctx.in_flight = generation.labels.begin(model);
     Ok(Admitted::Call(Box::new(AdmittedCall {
         call,

@@ -4,7 +4,7 @@
 //! before there was content.
 
 use crate::core::estimate::Family;
-use crate::core::ledger::{AccountFunds, Ask, Insufficient, KeyFunds, ReservationId, Settled};
+use crate::core::ledger::{AccountFunds, Ask, KeyFunds, ReservationId, Settled};
 use crate::core::money::Money;
 use crate::core::price::Price;
 use crate::core::usage::Usage;
@@ -94,17 +94,21 @@ pub(super) struct Charge {
     settled: bool,
 }
 
+/// The balance does not cover how a stream goes on.
+pub(super) struct Exhausted;
+
 /// What is set aside for a call.
 pub(super) struct Reserved {
     /// The guard.
     pub(super) charge: Charge,
-    /// The bound of each answer that the money covers, where it is less than the call's own.
+    /// The bound of each answer that the money covers, where it is less than the call's own; a call that cannot be bounded
+    /// has none, for it is covered whole or refused.
     pub(super) bound: Option<u64>,
 }
 
 impl Charge {
     /// Sets aside what a call needs at most, or as much as there is if that is enough for a sensible answer. It counts
-    /// from [`Bank::durable`] on.
+    /// from [`crate::store::Bank::durable`] on.
     ///
     /// # Errors
     ///
@@ -155,8 +159,8 @@ impl Charge {
     ///
     /// # Errors
     ///
-    /// [`Insufficient`] if the balance does not cover how the stream goes on.
-    pub(super) fn progress(&mut self, delivered: &Usage) -> Result<(), Insufficient> {
+    /// [`Exhausted`], only once all that is set aside has been delivered.
+    pub(super) fn progress(&mut self, delivered: &Usage) -> Result<(), Exhausted> {
         self.delivered = self.price.cost(delivered);
         if self.checkpoint.elapsed() >= CHECKPOINT_EVERY {
             self.checkpoint = Instant::now();
@@ -169,7 +173,7 @@ impl Charge {
             let more = self.price.output_cost(self.input, block);
             let extended = self.teller.extend(self.id, more);
             if !extended && delivered.output >= self.covered {
-                return Err(Insufficient::Account);
+                return Err(Exhausted);
             }
             if !extended {
                 break;

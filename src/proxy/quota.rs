@@ -74,7 +74,8 @@ pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) ->
     }
 }
 
-/// Refuses what is surely longer than the model's context (spec 2.11).
+/// Refuses what is surely longer than the model's context (spec 2.11); a count of tokens costs nobody anything, so its
+/// upstream may say it.
 ///
 /// # Errors
 ///
@@ -83,8 +84,13 @@ pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) ->
 /// # Cancel safety
 ///
 /// May be dropped; a count under way is finished for nobody.
-pub(super) async fn check_context(model: &Model, asked: &Asked, body: &Bytes) -> Result<(), Stop> {
-    let Some(max) = model.context_window else { return Ok(()) };
+pub(super) async fn check_context(
+    model: &Model,
+    call: Call,
+    asked: &Asked,
+    body: &Bytes,
+) -> Result<(), Stop> {
+    let Some(max) = model.context_window.filter(|_| !call.is_free()) else { return Ok(()) };
     let family = model.tokenizer;
     let fit = match exact::quick(&asked.prompt, family, max) {
         Fit::Undecided => {
@@ -118,9 +124,10 @@ pub(super) async fn reserve(
     ctx: &mut Ctx,
     key: &Key,
     model: &Model,
+    call: Call,
     need: Need,
 ) -> Result<Option<u64>, Stop> {
-    let Some(price) = charged(key, model) else { return Ok(None) };
+    let Some(price) = charged(key, model).filter(|_| !call.is_free()) else { return Ok(None) };
     let teller = &ctx.shared.teller;
     if !teller.is_well() {
         return Err(Refusal::StoreUnavailable.into());

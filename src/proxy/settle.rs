@@ -5,8 +5,7 @@
 //! without it, what was delivered is counted. A call that delivered nothing never comes here, and costs nothing.
 
 use super::Ctx;
-use super::charge::Need;
-use crate::core::ledger::Insufficient;
+use super::charge::{Exhausted, Need};
 use crate::core::usage::{Usage, UsageSource};
 use crate::wire::delivered;
 use crate::wire::stream::EventStream;
@@ -71,8 +70,8 @@ pub(super) fn stream(ctx: &mut Ctx, stream: &EventStream) {
 ///
 /// # Errors
 ///
-/// [`Insufficient`] if the balance does not cover how it goes on.
-pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Insufficient> {
+/// [`Exhausted`]
+pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Exhausted> {
     match &mut ctx.charge {
         Some(charge) => charge.progress(&stream.usage().0),
         None => Ok(()),

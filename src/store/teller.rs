@@ -55,6 +55,19 @@ pub(super) enum Answer {
     Unavailable,
 }
 
+impl Operation {
+    fn reserve(ask: &Ask<'_>) -> Self {
+        Self::Reserve {
+            account: ask.account.to_owned(),
+            key: ask.key.to_owned(),
+            least: ask.least.nanos(),
+            most: ask.most.nanos(),
+            price_version: ask.price_version,
+            process: ask.process,
+        }
+    }
+}
+
 impl Teller {
     /// The teller of a ledger of this process.
     #[must_use]
@@ -80,17 +93,9 @@ impl Teller {
     ///
     /// [`Refused`]; nothing is taken then.
     pub fn reserve(&self, ask: &Ask<'_>) -> Result<(ReservationId, Money), Refused> {
-        let operation = Operation::Reserve {
-            account: ask.account.to_owned(),
-            key: ask.key.to_owned(),
-            least: ask.least.nanos(),
-            most: ask.most.nanos(),
-            price_version: ask.price_version,
-            process: ask.process,
-        };
         match &*self.owner() {
             None => self.bank.with(|ledger| ledger.reserve(ask)).map_err(|_| Refused::Insufficient),
-            Some(line) => match ask_there(line, &operation) {
+            Some(line) => match ask_there(line, &Operation::reserve(ask)) {
                 Answer::Reserved { id, amount } => Ok((ReservationId(id), Money::from_nanos(amount))),
                 Answer::Insufficient => Err(Refused::Insufficient),
                 _ => Err(Refused::Unavailable),
