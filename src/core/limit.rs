@@ -1,16 +1,15 @@
 //! Rate limits, for requests and for tokens: a bucket that refills evenly (spec 6.1, 6.2, 6.4).
 //!
-//! A limit of L per minute admits a burst of L and refills L a minute. A [`Bucket`] is the plain value, a [`RateLimit`]
-//! one that many requests share. Time is an argument: nanoseconds since an origin the caller chose; a time before one
-//! that was seen already counts as that one, so threads that read the clock in another order than they come are fine.
+//! A limit of L per minute admits a burst of L and refills L a minute. A [`Bucket`] is a plain value; who shares one
+//! keeps it behind a lock, as [`Limits`](super::limits::Limits) do. Time is an argument: nanoseconds since an origin the
+//! caller chose; a time before one that was seen already counts as that one, so threads that read the clock in another
+//! order than they come are fine.
 //!
 //! Nothing is rounded, so nothing drifts. What is missing from a bucket is counted in parts: one unit is as many parts as
 //! a minute has nanoseconds, so that a nanosecond refills exactly L parts, whatever the limit is. An interval per unit
 //! would fit into one atomic word, but in whole nanoseconds it is off by more than a hundredth for limits near a billion.
 //! Only what is shown is rounded: units down, times up.
 
-use super::sync::{Mutex, MutexGuard};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Nanoseconds of a minute, and so the parts of one unit.
@@ -27,10 +26,6 @@ pub struct Bucket {
     /// The latest time at which anything was taken.
     seen: u64,
 }
-
-/// A bucket that many requests share.
-#[derive(Debug)]
-pub struct RateLimit(Mutex<Bucket>);
 
 /// How a limit stands after an admission or a refusal; the numbers of the `x-ratelimit-*` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,44 +113,6 @@ impl Bucket {
     fn refill_time(&self, parts: u128) -> Duration {
         let nanos = parts.div_ceil(u128::from(self.limit.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-}
-
-impl RateLimit {
-    /// A full bucket of `limit` units a minute; zero admits nothing.
-    #[must_use]
-    pub fn per_minute(limit: u32) -> Self {
-        Self(Mutex::new(Bucket::per_minute(limit.into())))
-    }
-
-    /// Takes `units`, or refuses and takes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Denied`] when fewer than `units` are left at `now`.
-    pub fn try_take(&self, units: u64, now: u64) -> Result<Standing, Denied> {
-        self.bucket().try_take(units, now)
-    }
-
-    /// Takes `units` whether there are as many or not, into a debt of at most ten minutes.
-    pub fn charge(&self, units: u64, now: u64) {
-        self.bucket().charge(units, now);
-    }
-
-    /// Gives `units` back that were taken before and not used.
-    pub fn refund(&self, units: u64) {
-        self.bucket().refund(units);
-    }
-
-    /// How the limit stands at `now`.
-    #[must_use]
-    pub fn standing(&self, now: u64) -> Standing {
-        self.bucket().standing(now)
-    }
-
-    fn bucket(&self) -> MutexGuard<'_, Bucket> {
-        // A bucket is whole between any two statements, so one that a panic left behind is as good as any.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::images::ImageFault;
-use crate::core::limit::RateLimit;
+use crate::core::limit::Bucket;
 
 /// Goal: the seed example of spec 2.1, byte for byte.
 #[test]
@@ -33,7 +33,7 @@ fn waits_are_told_exactly() {
     assert_eq!(headers(Retry::After(RETRY_AFTER_MAX))[0].1, "60");
     assert_eq!(headers(Retry::After(RETRY_AFTER_MAX + Duration::from_nanos(1)))[0].0, "x-should-retry");
     assert_eq!(headers(Retry::Soon), [("retry-after", "3".to_owned())]);
-    let rate = RateLimit::per_minute(0);
+    let mut rate = Bucket::per_minute(0);
     let denied = Some(rate.try_take(1, 0).unwrap_err());
     let never = limited(Exceeded { scope: Scope::Key, dimension: Dimension::Requests, limit: 0, denied });
     assert_eq!(never.retry_headers(0), [("x-should-retry", "false".to_owned())]);

@@ -2,7 +2,6 @@
 //! which a thread could be interrupted, not only where a machine happens to.
 
 use schedules::core::ledger::{Ask as Wish, Ledger};
-use schedules::core::limit::RateLimit;
 use schedules::core::limits::{Admission, Ask, Dimension, Limited, Limits, Scope, try_admit};
 use schedules::core::money::Money;
 use schedules::core::permit::Permits;
@@ -68,27 +67,29 @@ fn permits_are_bounded_and_come_back() {
     });
 }
 
-/// Goal: a shared bucket admits exactly its limit, and takes and refunds leave no trace.
+/// Goal: a limit that many share admits exactly that much, and what is taken and given back leaves no trace.
 #[test]
 fn a_rate_limit_is_exact() {
     schedules(|| {
-        let rate = Arc::new(RateLimit::per_minute(5));
-        let shared = Arc::clone(&rate);
+        let limits = Limits::new(Scope::Key, one(Dimension::Tokens, 5));
+        let shared = Arc::clone(&limits);
         let admitted: u64 = threads(4, move |number| {
             let mut kept = 0;
             for _ in 0..2 {
-                let taken = shared.try_take(1, SECOND).is_ok();
-                if taken && number == 0 {
-                    shared.refund(1);
-                } else {
-                    kept += u64::from(taken);
+                let taken = shared.try_enter(1, SECOND);
+                if number > 0
+                    && let Some(mut admission) = taken
+                {
+                    admission.correct(1, SECOND);
+                    kept += 1;
                 }
             }
             kept
         })
         .iter()
         .sum();
-        assert_eq!(rate.standing(SECOND).remaining, 5 - admitted);
+        let rest = 5 - admitted;
+        assert!((rest == 0 || limits.has_room(rest, SECOND)) && !limits.has_room(rest + 1, SECOND));
         assert!(admitted >= 4, "whoever gives back takes at most one at a time");
     });
 }
