@@ -276,11 +276,13 @@ impl Directory {
     }
 }
 
-/// What an operator changes while the gateway runs. Each change is durable when its method has returned.
+/// What an operator changes while the gateway runs. Each change is durable when its method has returned. What cannot be
+/// written down is taken back where asking again would be refused, above all a key that nobody has been told; a revocation
+/// and a credit stay, for asked again they are the same.
 ///
 /// # Cancel safety
 ///
-/// A method that is dropped half-way may have made its change or not; asked again, it makes it once.
+/// A method that is dropped half-way may have made its change or not.
 impl Directory {
     /// Makes an account.
     ///
@@ -300,7 +302,7 @@ impl Directory {
             self.put(ACCOUNT, &account.id, &account)?;
             self.rebuild();
         }
-        self.durable().await
+        self.made(ACCOUNT, &account.id).await
     }
 
     /// Makes a key and gives it, this once.
@@ -314,6 +316,7 @@ impl Directory {
             return Err(Rejected::Invalid("quota must be a decimal number of dollars in quotes".into()));
         }
         let secret = mint::mint().map_err(|e| Rejected::Invalid(format!("no key could be made: {e}")))?;
+        let id = key.id.clone();
         {
             let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let current = self.current.load();
@@ -326,11 +329,10 @@ impl Directory {
                 return Err(Rejected::Conflict(format!("the key {} is there already", key.id)));
             }
             let digest = mint::digest_text(&mint::digest(&secret));
-            let id = key.id.clone();
             self.put(KEY, &id, &StoredKey { digest, key })?;
             self.rebuild();
         }
-        self.durable().await.map(|()| secret)
+        self.made(KEY, &id).await.map(|()| secret)
     }
 
     /// Revokes a key for good, wherever it came from; the next request with it is refused.
@@ -421,6 +423,17 @@ impl Directory {
         let bytes = serde_json::to_vec(record).map_err(|e| Rejected::Invalid(e.to_string()))?;
         self.bank.put_record(kind, id, &bytes);
         Ok(())
+    }
+
+    /// Waits for what was made to be durable, or takes it back.
+    async fn made(&self, kind: &str, id: &str) -> Result<(), Rejected> {
+        let durable = self.durable().await;
+        if durable.is_err() {
+            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.bank.remove_record(kind, id);
+            self.rebuild();
+        }
+        durable
     }
 
     async fn durable(&self) -> Result<(), Rejected> {

@@ -1,6 +1,6 @@
 //! Accounts and keys that are made, credited and revoked while the gateway runs (spec 5.3, 5.4, 13.1).
 
-use crate::support::{Config, Gateway, KEY, Upstream, chat_body, http};
+use crate::support::{Config, Gateway, KEY, Upstream, chat_body};
 use assert_cmd::Command;
 use serde_json::Value;
 
@@ -14,18 +14,8 @@ fn config(upstream: &Upstream) -> Config {
         .account("credit: \"1.00\"")
 }
 
-/// Asks the admin listener.
-fn admin(gateway: &Gateway, method: &str, path: &str, token: &str, body: &str) -> http::Reply {
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
-        gateway.admin,
-        body.len()
-    );
-    http::exchange(gateway.admin, request.as_bytes()).unwrap()
-}
-
 fn post(gateway: &Gateway, path: &str, body: &str) -> (u16, Value) {
-    let reply = admin(gateway, "POST", path, TOKEN, body);
+    let reply = gateway.operate("POST", path, TOKEN, body);
     (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
 }
 
@@ -67,12 +57,12 @@ fn made_at_run_time() {
     assert_eq!(post(&gateway, "/accounts/new/credit", r#"{"amount":"-99","idempotency_key":"back"}"#).0, 409);
     let statuses: Vec<u16> = (0..3).map(|_| call(&gateway, &key, "m/each")).collect();
     assert_eq!(statuses, [200, 200, 402], "the quota of the key");
-    let accounts: Value = admin(&gateway, "GET", "/accounts", TOKEN, "").json();
+    let accounts: Value = gateway.operate("GET", "/accounts", TOKEN, "").json();
     assert_eq!(
         (&accounts[1]["id"], &accounts[1]["available"], &accounts[1]["spent"]),
         (&"new".into(), &"4.98".into(), &"0.02".into())
     );
-    let keys = admin(&gateway, "GET", "/keys", TOKEN, "").text();
+    let keys = gateway.operate("GET", "/keys", TOKEN, "").text();
     assert!(keys.contains(r#""id":"k1""#) && !keys.contains(&key), "{keys}");
 
     gateway.restart();
@@ -110,7 +100,7 @@ fn changes_are_checked() {
         assert_eq!(post(&gateway, path, body).0, status, "{path} {body}");
     }
     for token in ["", "token-of-the-operatox"] {
-        assert_eq!(admin(&gateway, "POST", "/accounts", token, r#"{"id":"a"}"#).status, 401);
+        assert_eq!(gateway.operate("POST", "/accounts", token, r#"{"id":"a"}"#).status, 401);
     }
     assert_eq!(call(&gateway, KEY, "m/each"), 200);
     gateway.finish();

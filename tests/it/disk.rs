@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+const TOKEN: &str = "token-of-the-operator";
 /// What a paid request costs.
 const PRICE: i64 = 10_000_000;
 const CREDIT: i64 = 1_000_000_000_000;
@@ -54,7 +55,7 @@ fn json_answer() -> Vec<Act> {
 }
 
 fn config(upstream: SocketAddr) -> Config {
-    Config::default()
+    Config { admin: format!(", token: {{ value: {TOKEN} }}"), ..Config::default() }
         .model_with("m/paid", "chat", PRICED)
         .model_with("m/held", "chat", PRICED)
         .model("m/free", "chat")
@@ -155,6 +156,40 @@ fn a_disk_that_refuses_loses_nothing() {
     stop(gateway);
     verify_ledger(folder.path());
     assert_eq!(config.start_in(folder.path()).balance(), shown);
+}
+
+/// Goal: what an operator makes while the disk refuses is told as not made, and is not; asked again when the disk works, it
+/// is made once. A credit that was told as not booked is booked once, too.
+#[test]
+fn what_cannot_be_written_is_not_made() {
+    let (asked, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(upstream(&asked, &go));
+    let gateway = start(&config, folder.path());
+    let post = |path: &str, body: &str| gateway.operate("POST", path, TOKEN, body).status;
+    let changes = [
+        ("/accounts", r#"{"id":"made"}"#, 201),
+        ("/accounts/made/credit", r#"{"amount":"1","idempotency_key":"once"}"#, 200),
+        ("/keys", r#"{"id":"made","account":"made"}"#, 201),
+    ];
+    limit_files(&gateway, "0");
+    let refused = changes.map(|(path, body, _)| post(path, body));
+    assert_eq!(refused, [503, 404, 404], "without the account there is nothing to credit, and no key of it");
+    assert_eq!(post("/keys", r#"{"id":"other","account":"acme"}"#), 503);
+    assert_eq!(post("/accounts/acme/credit", changes[1].1), 503);
+    limit_files(&gateway, "unlimited");
+    wait_for_health(&gateway);
+    assert_eq!(changes.map(|(path, body, _)| post(path, body)), changes.map(|(_, _, status)| status));
+    assert_eq!(post("/keys", r#"{"id":"other","account":"acme"}"#), 201);
+    assert_eq!(post("/accounts/acme/credit", changes[1].1), 200);
+    assert_eq!(gateway.balance().total, CREDIT + 1_000_000_000);
+    stop(gateway);
+    verify_ledger(folder.path());
+    let gateway = start(&config, folder.path());
+    let post = |path: &str, body: &str| gateway.operate("POST", path, TOKEN, body).status;
+    assert_eq!(post("/keys", r#"{"id":"other","account":"acme"}"#), 409);
+    assert_eq!(post("/accounts", changes[0].1), 409);
+    stop(gateway);
 }
 
 /// Sets a flag at the end of its scope, so that a test that fails in it ends, too.

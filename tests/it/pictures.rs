@@ -2,7 +2,7 @@
 
 use crate::support::browser::Browser;
 use crate::support::scripted;
-use crate::support::{Config, Gateway, Upstream, chat_body, http};
+use crate::support::{Config, Gateway, Upstream, chat_body};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,11 +58,7 @@ fn gateway(upstream: &Upstream) -> Gateway {
         .limits("concurrency: 60")
         .key("search", SEARCH, ", limits: { rpm: 600 }")
         .start();
-    let disable = format!(
-        "POST /channels/former/disable HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 0\r\n\r\n",
-        gateway.admin
-    );
-    assert_eq!(http::exchange(gateway.admin, disable.as_bytes()).unwrap().status, 200);
+    assert_eq!(gateway.operate("POST", "/channels/former/disable", TOKEN, "").status, 200);
     gateway
 }
 

@@ -1,6 +1,6 @@
 //! New configurations while requests run (spec 12.3).
 
-use crate::support::{Config, Gateway, Upstream, http};
+use crate::support::{Config, Gateway, Upstream};
 use assert_cmd::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -132,11 +132,7 @@ fn many_reloads_under_load() {
                 2 => gateway.rewrite_text("version: 2"),
                 odd => gateway.rewrite(&config(&upstream, 1 + odd as u32)),
             }
-            let body = format!(
-                "POST /reload HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {TOKEN}\r\n\r\n",
-                gateway.admin
-            );
-            let reply = http::exchange(gateway.admin, body.as_bytes()).unwrap();
+            let reply = gateway.operate("POST", "/reload", TOKEN, "");
             assert_eq!(reply.status, if round % 3 == 2 { 400 } else { 200 }, "{}", reply.text());
             if round == rounds / 3 {
                 resident = gateway.resident_bytes();

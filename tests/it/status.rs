@@ -18,16 +18,8 @@ fn config() -> Config {
     Config { admin: format!(", token: {{ value: {TOKEN} }}"), ..Config::default() }
 }
 
-fn asked(gateway: &Gateway, method: &str, path: &str, token: &str) -> http::Reply {
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\n\r\n",
-        gateway.admin
-    );
-    http::exchange(gateway.admin, request.as_bytes()).unwrap()
-}
-
 fn post(gateway: &Gateway, path: &str) -> (u16, Value) {
-    let reply = asked(gateway, "POST", path, TOKEN);
+    let reply = gateway.operate("POST", path, TOKEN, "");
     (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
 }
 
@@ -260,8 +252,8 @@ fn channels_are_disabled_and_enabled() {
     let (first, second) = ((200, Some("first".to_owned())), (200, Some("second".to_owned())));
     assert_eq!(served_by(&gateway), first);
     for path in ["/channels/first/disable", "/channels/first/readmit", "/drain"] {
-        assert_eq!(asked(&gateway, "POST", path, "").status, 401, "{path}");
-        assert_eq!(asked(&gateway, "GET", path, TOKEN).status, 404, "{path}");
+        assert_eq!(gateway.operate("POST", path, "", "").status, 401, "{path}");
+        assert_eq!(gateway.operate("GET", path, TOKEN, "").status, 404, "{path}");
     }
     assert_eq!(served_by(&gateway), first);
     let (status, told) = post(&gateway, "/channels/first/disable");

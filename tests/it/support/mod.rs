@@ -310,6 +310,16 @@ impl Gateway {
         self.wait_until_ready();
     }
 
+    /// Asks the admin listener as an operator.
+    pub(crate) fn operate(&self, method: &str, path: &str, token: &str, body: &str) -> http::Reply {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
+            self.admin,
+            body.len()
+        );
+        http::exchange(self.admin, request.as_bytes()).unwrap()
+    }
+
     /// Sends a call with the tests' key and reads the whole answer.
     pub(crate) fn post(&self, path: &str, body: &str) -> http::Reply {
         self.post_with(path, body, "")
