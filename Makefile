@@ -23,6 +23,7 @@ test-long: test-needs build-needs
 lint: build-needs
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo doc --no-deps --quiet
 
 # CPU per request and per streamed chunk, as ratios to the smallest possible Pingora proxy.
 bench: build-needs

@@ -292,6 +292,7 @@ fn members_that_are_not_taken() {
     for (list, problem) in [
         ("{ seed: ignore }", "reject, drop"),
         ("{ max_tokens: drop }", "cannot be dropped"),
+        ("{ durationSeconds: drop }", "cannot be dropped"),
         ("{ stream_options.x: drop }", "needs or sets itself"),
         ("{ model: reject }", "needs or sets itself"),
         ("{ a.b.c: drop }", "is no member of a request"),

@@ -2,21 +2,19 @@
 
 use super::reader::Item;
 use crate::core::parameters::{Treatment, Unsupported};
+use crate::wire::video;
 
 const TREATMENTS: [(&str, Treatment); 2] = [("reject", Treatment::Reject), ("drop", Treatment::Drop)];
 /// Members without which there is no request, or that the gateway sets itself.
 const NEVER: [&str; 3] = ["model", "stream", "stream_options"];
-/// Members that decide what a request costs or where it goes, so that they cannot be left out behind the client's back.
-const NOT_DROPPED: [&str; 13] = [
+/// Members that decide what a request costs or where it goes, so that they cannot be left out behind the client's back; the
+/// length of a video is another.
+const NOT_DROPPED: [&str; 9] = [
     "n",
     "best_of",
     "max_tokens",
     "max_completion_tokens",
     "max_output_tokens",
-    "seconds",
-    "duration",
-    "duration_seconds",
-    "durationSeconds",
     "previous_response_id",
     "messages",
     "input",
@@ -47,7 +45,7 @@ fn treatment(name: &str, item: &Item<'_>) -> Option<Treatment> {
         return None;
     }
     let treatment = item.one_of(&TREATMENTS)?;
-    if treatment == Treatment::Drop && NOT_DROPPED.contains(&name) {
+    if treatment == Treatment::Drop && (NOT_DROPPED.contains(&name) || video::names_seconds(name)) {
         item.refuse_with("cannot be dropped, because it decides what a request costs or means", "reject");
         return None;
     }

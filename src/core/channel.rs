@@ -17,7 +17,7 @@ pub struct ChannelHealth {
     pub(super) seat: Seat,
     /// The channel itself.
     pub unit: Arc<Unit>,
-    /// The models on it, by [`Candidate::slot`].
+    /// The models on it, by [`Candidate::slot`](super::catalog::Candidate::slot).
     pub models: Vec<Arc<Unit>>,
     /// Its credentials, in the order of the configuration.
     pub credentials: Vec<Arc<Unit>>,

@@ -74,7 +74,7 @@ const fn wide(lead: u8, next: u8) -> usize {
 }
 
 impl Features {
-    /// What is counted, in the order of a [`Family`]'s weights.
+    /// What is counted, in the order of a [`Family`](super::family::Family)'s weights.
     pub const NAMES: [&'static str; 22] = [
         "word",
         "word_gt6",

@@ -4,6 +4,10 @@
 //! optional. Nothing is decoded or normalised, so two spellings of a path can never mean two different policies.
 
 use crate::core::api::Api;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What is escaped in a segment of a path: everything but the unreserved characters (RFC 3986, 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,6 +246,11 @@ fn lookup(path: &str) -> Option<(Endpoint<'_>, &'static str)> {
     }
     let id = path.strip_prefix("/models/").filter(|id| !id.is_empty())?;
     Some((Endpoint::Model(id), READ))
+}
+
+/// A text as one segment of an upstream's path, whatever is in it.
+pub(super) fn path_segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
 }
 
 #[cfg(test)]

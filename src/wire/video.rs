@@ -4,6 +4,7 @@
 //! done, and give the video as an address, as base64, or as the bytes of a file. Providers agree on the idea and on no
 //! name, so a job is read by all of the usual ones. Nothing here waits or speaks to anyone.
 
+use super::endpoint::path_segment;
 use super::envelope::Members;
 use super::splice::json_string;
 use base64::Engine;
@@ -19,9 +20,6 @@ const SECONDS_MAX: f64 = 86_400.0;
 const MEDIA_TYPE: &str = "video/mp4";
 /// The longest name of a job that is sent back to its upstream, in bytes.
 const ID_MAX: usize = 512;
-/// What stays as it is in the path of a job.
-const UNRESERVED: &percent_encoding::AsciiSet =
-    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Whether a member of a request says how long a video is to be, in a spelling that some parser takes for one.
 #[must_use]
@@ -128,7 +126,7 @@ impl Job {
         let id = self.id.as_deref().filter(|id| (1..=ID_MAX).contains(&id.len()))?;
         // A dot alone, or two, would be another path.
         let plain = id.chars().all(|c| c == '.');
-        (!plain).then(|| percent_encoding::utf8_percent_encode(id, UNRESERVED).to_string())
+        (!plain).then(|| path_segment(id))
     }
 
     /// The answer to the client, of videos at these addresses. Its names are the upstream's, as in every answer that has

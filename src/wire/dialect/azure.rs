@@ -6,8 +6,7 @@
 //! version is a word, and may be left out.
 
 use crate::core::api::Api;
-use crate::wire::endpoint::Call;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use crate::wire::endpoint::{Call, path_segment};
 
 /// The first version that streams report usage in, is generally available, and is not about to be retired.
 const OLDEST: &str = "2024-10-21";
@@ -15,8 +14,6 @@ const OLDEST: &str = "2024-10-21";
 const RESPONSES_SINCE: &str = "2025-03-01";
 /// Versions of the newer surface.
 const WORDS: [&str; 3] = ["v1", "preview", "latest"];
-/// What is escaped in a path segment: everything but the unreserved characters (RFC 3986, 2.3).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where calls go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +35,7 @@ pub(super) fn target(base: &str, version: Option<&str>, call: Call, deployment: 
     let place = match surface(base, version) {
         Surface::V1 => "/v1".to_owned(),
         Surface::Deployments if call.api() == Api::Responses => String::new(),
-        Surface::Deployments => format!("/deployments/{}", utf8_percent_encode(deployment, SEGMENT)),
+        Surface::Deployments => format!("/deployments/{}", path_segment(deployment)),
     };
     let query = version.map(|version| format!("?api-version={version}")).unwrap_or_default();
     format!("{root}/openai{place}{path}{query}")
