@@ -9,7 +9,7 @@ pub mod guard;
 mod page;
 
 use crate::core::api::Api;
-use crate::proxy::{Directory, Helm, Inspector, Question};
+use crate::proxy::{Directory, Helm, Inspector, Question, Readiness};
 use crate::runtime::reload::Reload;
 use crate::runtime::signals::DrainWish;
 use crate::store::{Bank, Health};
@@ -22,30 +22,12 @@ use guard::{Denied, Guard};
 use http::Response;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The description of the public surface, in OpenAPI 3.1.
 const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
 /// How many failures are shown where nobody says how many.
 const FAILURES_SHOWN: usize = 50;
-
-/// Whether the gateway wants new traffic (spec 12.3).
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
-
-impl Readiness {
-    /// Says from now on whether new traffic is wanted.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// Whether new traffic is wanted.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// The application behind the admin listener.
 pub struct Admin {

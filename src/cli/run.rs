@@ -28,8 +28,14 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
         Err(e) => return complain(EXIT_RUNTIME, e),
     };
     say(greeting);
-    let (readiness, reload, wish) = (assembly.readiness(), assembly.reload(), assembly.wish());
-    assembly.run(Box::new(LameDuck { readiness, drain, reload, wish }), || std::process::exit(0));
+    let signals = LameDuck {
+        readiness: assembly.readiness(),
+        drain,
+        reload: assembly.reload(),
+        wish: assembly.wish(),
+        impatience: assembly.impatience(),
+    };
+    assembly.run(Box::new(signals), || std::process::exit(0));
     Ok(ExitCode::SUCCESS)
 }
 

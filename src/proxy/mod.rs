@@ -29,6 +29,7 @@ mod parameters;
 mod polling;
 mod quota;
 mod race;
+mod readiness;
 mod relay;
 mod reload;
 mod reply;
@@ -69,6 +70,7 @@ use pingora::protocols::http::ServerSession as Downstream;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+pub use readiness::Readiness;
 pub use reload::Reloader;
 pub use resolver::Resolver;
 use std::io::{self, Write};
@@ -95,6 +97,7 @@ pub(crate) struct Shared {
     teller: Arc<Teller>,
     directory: Arc<Directory>,
     pool: Arc<LimitPool>,
+    readiness: Arc<Readiness>,
     clock: Clock,
 }
 
@@ -163,6 +166,8 @@ pub struct Built {
     pub directory: Arc<Directory>,
     /// The ledger and its store, to be closed before the process ends.
     pub bank: Arc<Bank>,
+    /// Whether clients are sent away; a new gateway's are not.
+    pub readiness: Arc<Readiness>,
     /// To be flushed before the process ends; `None` if there is no log.
     pub log: Option<AccessLog>,
 }
@@ -215,6 +220,7 @@ impl Builder {
         let generation = Generation::new(&self.config, &metrics, &pool, None);
         metrics.set_generation(generation.number);
         let failures = Arc::<Failures>::default();
+        let readiness = Arc::<Readiness>::default();
         let shared = Arc::new(Shared {
             generation: ArcSwap::from_pointee(generation),
             metrics: Arc::clone(&metrics),
@@ -226,6 +232,7 @@ impl Builder {
             teller: Arc::clone(&teller),
             directory: Arc::clone(&directory),
             pool,
+            readiness: Arc::clone(&readiness),
             clock: Clock::start(),
         });
         Ok(Built {
@@ -238,6 +245,7 @@ impl Builder {
             failures,
             directory,
             bank,
+            readiness,
             log,
         })
     }
@@ -302,11 +310,13 @@ impl ProxyHttp for Gateway {
     /// Pingora's own filters (compression) are not wanted.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    /// Bounds in time for everything that the client has to do.
+    /// Bounds in time for everything that the client has to do; and where the process is going to end, the end of the
+    /// connection with this answer.
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<()> {
         let (session, server) = (&mut session.downstream_session, &ctx.generation.server);
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(server.keepalive.as_secs()));
+            let leaving = self.shared.readiness.is_leaving();
+            session.set_keepalive((!leaving).then_some(server.keepalive.as_secs()));
         }
         session.set_read_timeout(Some(server.body_timeout));
         session.set_write_timeout(Some(server.write_timeout));

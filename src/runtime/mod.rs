@@ -5,18 +5,21 @@
 
 mod certificate;
 mod drain;
+mod listener;
 pub mod reload;
 mod sampler;
 pub mod signals;
 
 use self::certificate::Certificate;
+use self::drain::Drain;
+use self::listener::{Connections, Public, Steady};
 use self::reload::Reload;
 use self::sampler::Sampler;
-use self::signals::DrainWish;
+use self::signals::{DrainWish, Impatience};
+use crate::admin::Admin;
 use crate::admin::guard::Guard;
-use crate::admin::{Admin, Readiness};
 use crate::config::{Config, Tls};
-use crate::proxy::{Built, Gateway};
+use crate::proxy::{Built, Gateway, Readiness};
 use crate::sandbox;
 use crate::store::Bank;
 use crate::telemetry::access_log::AccessLog;
@@ -24,7 +27,7 @@ use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
-use pingora::proxy::{HttpProxy, ProxyServiceBuilder};
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
@@ -54,6 +57,8 @@ pub struct Assembly {
     readiness: Arc<Readiness>,
     reload: Arc<Reload>,
     wish: Arc<DrainWish>,
+    connections: Arc<Connections>,
+    impatience: Arc<Impatience>,
     bank: Arc<Bank>,
     log: Option<AccessLog>,
 }
@@ -66,74 +71,56 @@ impl Assembly {
     ///
     /// An address cannot be listened at, or the log cannot be started.
     pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>, upgrade: bool) -> io::Result<Self> {
-        let (listen, admin, sandbox) =
-            (config.server.listen.clone(), config.admin.listen, config.sandbox.clone());
-        let (listen_h2c, tls) = (config.server.listen_h2c.clone(), config.server.tls.clone());
-        for address in listen
-            .iter()
-            .chain(&listen_h2c)
-            .chain([&admin])
-            .chain(sandbox.iter().map(|sandbox| &sandbox.listen))
-        {
-            if !upgrade {
-                check_address(*address)?;
-            }
+        if !upgrade {
+            check_addresses(&config)?;
         }
+        let (settings, admin, sandbox) =
+            (config.server.clone(), config.admin.clone(), config.sandbox.clone());
         let options = Opt { upgrade, ..Opt::default() };
         let mut server = Server::new_with_opt_and_conf(Some(options), server_conf(&config));
         // With `upgrade` it waits here until the old process hands its listeners over.
         server.bootstrap();
-        let guard = Guard::new(&config.admin);
-        let certificate = tls.as_ref().map(Certificate::of).transpose()?;
-        let Built { gateway, resolver, reloader, inspector, helm, metrics, failures, directory, bank, log } =
-            Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
-        let reload = Arc::new(Reload::new(file.to_owned(), config, reloader, certificate.clone()));
-        let readiness = Arc::new(Readiness::default());
-        let wish = Arc::<DrainWish>::default();
-        let (sampler, history) = Sampler::new(inspector.clone());
+        let certificate = settings.tls.as_ref().map(Certificate::of).transpose()?;
+        let built = Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
+        let reload = Arc::new(Reload::new(file.to_owned(), config, built.reloader, certificate.clone()));
+        let (wish, impatience, connections) = (Arc::default(), Arc::default(), Arc::default());
+        let (sampler, history) = Sampler::new(built.inspector.clone());
 
-        let mut public = public_service(&server, gateway.clone(), "public", false);
-        for address in &listen {
-            match (&tls, &certificate) {
-                (Some(tls), Some(shown)) => {
-                    let settings = tls_settings(tls, Arc::clone(shown))?;
-                    public.add_tls_with_settings(&address.to_string(), None, settings);
-                }
-                _ => public.add_tcp(&address.to_string()),
-            }
-        }
+        let mut public = public_service(&server, built.gateway.clone(), &connections, false);
+        listen_at(&mut public, &settings.listen, settings.tls.as_ref().zip(certificate.as_ref()))?;
         server.add_service(public);
-        if !listen_h2c.is_empty() {
+        if !settings.listen_h2c.is_empty() {
             // A port of its own: a server that may be asked either way waits for bytes that HTTP/1 need not send.
-            let mut public = public_service(&server, gateway, "public-h2c", true);
-            listen_h2c.iter().for_each(|address| public.add_tcp(&address.to_string()));
+            let mut public = public_service(&server, built.gateway, &connections, true);
+            listen_at(&mut public, &settings.listen_h2c, None)?;
             server.add_service(public);
         }
 
         let app = Admin {
-            metrics: Arc::clone(&metrics),
-            readiness: Arc::clone(&readiness),
-            failures,
-            inspector,
-            helm,
+            metrics: Arc::clone(&built.metrics),
+            readiness: Arc::clone(&built.readiness),
+            failures: built.failures,
+            inspector: built.inspector,
+            helm: built.helm,
             history,
-            directory,
-            bank: Arc::clone(&bank),
+            directory: built.directory,
+            bank: Arc::clone(&built.bank),
             reload: Arc::clone(&reload),
             wish: Arc::clone(&wish),
-            guard,
+            guard: Guard::new(&admin),
         };
-        let mut admin_service = Service::new("admin".into(), app);
-        admin_service.threads = Some(1);
-        admin_service.add_tcp(&admin.to_string());
-        server.add_service(admin_service);
+        let mut service = Service::new("admin".into(), app);
+        service.threads = Some(1);
+        service.add_tcp(&admin.listen.to_string());
+        server.add_service(Steady { service, readiness: Arc::clone(&built.readiness) });
 
-        server.add_service(background_service("resolver", resolver));
+        server.add_service(background_service("resolver", built.resolver));
         server.add_service(background_service("sampler", sampler));
         if let Some(sandbox) = sandbox {
             server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
         }
-        Ok(Self { server, metrics, readiness, reload, wish, bank, log })
+        let Built { metrics, readiness, bank, log, .. } = built;
+        Ok(Self { server, metrics, readiness, reload, wish, connections, impatience, bank, log })
     }
 
     /// The metrics of this gateway.
@@ -160,6 +147,12 @@ impl Assembly {
         Arc::clone(&self.wish)
     }
 
+    /// What ends a drain before its time.
+    #[must_use]
+    pub fn impatience(&self) -> Arc<Impatience> {
+        Arc::clone(&self.impatience)
+    }
+
     /// Runs until `signal` says to stop and the requests under way are finished or out of time; `then` is called as
     /// soon as the last of them is (the framework itself would wait out the whole grace period).
     pub fn run(
@@ -167,7 +160,7 @@ impl Assembly {
         signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
         then: impl FnOnce() + Send + 'static,
     ) {
-        let Self { server, metrics, readiness, bank, log, .. } = self;
+        let Self { server, metrics, readiness, connections, impatience, bank, log, .. } = self;
         let flush = move || {
             if let Err(e) = bank.close(STORE_PATIENCE) {
                 log::error!("{e}; what is set aside is settled at the next start");
@@ -177,11 +170,12 @@ impl Assembly {
             }
         };
         let at_end = flush.clone();
-        drain::watch(server.watch_execution_phase(), metrics, move || {
+        let drain = Drain { metrics, readiness: Arc::clone(&readiness), connections, impatience };
+        drain.watch(server.watch_execution_phase(), move || {
             flush();
             then();
         });
-        readiness.set(true);
+        readiness.start();
         // Without a service manager that listens there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         server.run(RunArgs { shutdown_signal: signal });
@@ -190,12 +184,38 @@ impl Assembly {
 }
 
 /// The public listener's service, for HTTP/2 without TLS or for the rest.
-fn public_service(server: &Server, gateway: Gateway, name: &str, h2c: bool) -> Service<HttpProxy<Gateway>> {
+fn public_service(
+    server: &Server,
+    gateway: Gateway,
+    connections: &Arc<Connections>,
+    h2c: bool,
+) -> Service<Public> {
     let mut options = HttpServerOptions::default();
     // So that CONNECT gets the gateway's own 404 and not the framework's 405 (spec 1.2).
     options.allow_connect_method_proxying = true;
     options.h2c = h2c;
-    ProxyServiceBuilder::new(&server.configuration, gateway).name(name).server_options(options).build()
+    let mut proxy = http_proxy(&server.configuration, gateway);
+    proxy.server_options = Some(options);
+    let public = Public { proxy: Arc::new(proxy), connections: Arc::clone(connections) };
+    Service::new(if h2c { "public-h2c" } else { "public" }.into(), public)
+}
+
+/// Names the addresses of a public listener, with HTTPS where there is a certificate.
+fn listen_at(
+    public: &mut Service<Public>,
+    addresses: &[SocketAddr],
+    tls: Option<(&Tls, &Arc<Certificate>)>,
+) -> io::Result<()> {
+    for address in addresses {
+        match tls {
+            Some((tls, shown)) => {
+                let settings = tls_settings(tls, Arc::clone(shown))?;
+                public.add_tls_with_settings(&address.to_string(), None, settings);
+            }
+            None => public.add_tcp(&address.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// HTTPS with HTTP/2 for those who can.
@@ -237,8 +257,12 @@ fn server_conf(config: &Config) -> ServerConf {
 }
 
 /// Tells a taken or foreign address in one line, instead of the panic that it would be in a service's thread.
-fn check_address(address: SocketAddr) -> io::Result<()> {
-    TcpListener::bind(address)
-        .map(drop)
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot listen at {address}: {e}")))
+fn check_addresses(config: &Config) -> io::Result<()> {
+    let public = config.server.listen.iter().chain(&config.server.listen_h2c);
+    let sandbox = config.sandbox.iter().map(|sandbox| &sandbox.listen);
+    for address in public.chain([&config.admin.listen]).chain(sandbox) {
+        TcpListener::bind(address)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen at {address}: {e}")))?;
+    }
+    Ok(())
 }

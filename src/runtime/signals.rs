@@ -2,14 +2,15 @@
 //!
 //! SIGTERM drains: not ready but still accepting for `drain`, so that load balancers turn away first; then the
 //! listeners close and what is under way may finish within `grace`. SIGQUIT hands the listeners over to a process that was
-//! started with `--upgrade`, and drains. A second SIGTERM, or SIGINT at any time, ends at
-//! once. SIGHUP loads the configuration again. `POST /drain` is as SIGTERM, but asking twice is as asking once.
+//! started with `--upgrade`, and drains. A second SIGTERM, or SIGINT at any time, ends at once, also while the last streams
+//! finish. SIGHUP loads the configuration again. `POST /drain` is as SIGTERM, but asking twice is as asking once.
 
 use super::reload::Reload;
-use crate::admin::Readiness;
+use crate::proxy::Readiness;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -24,6 +25,20 @@ pub struct LameDuck {
     pub reload: Arc<Reload>,
     /// What begins a drain besides signals.
     pub wish: Arc<DrainWish>,
+    /// What hears of the second signal.
+    pub impatience: Arc<Impatience>,
+}
+
+/// That nobody waits any more for the requests under way.
+#[derive(Debug, Default)]
+pub struct Impatience(AtomicBool);
+
+impl Impatience {
+    /// Whether it is so.
+    #[must_use]
+    pub fn is_felt(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// An operator's wish that the process drains, as SIGTERM would say it.
@@ -57,18 +72,32 @@ impl ShutdownSignalWatch for LameDuck {
         match wish {
             Wish::End => return ShutdownSignal::FastShutdown,
             Wish::HandOver => {
-                self.readiness.set(false);
+                self.readiness.hand_over();
+                self.listen_on(signals);
                 log::info!("handing the listeners over to the process that takes this one's place");
                 return ShutdownSignal::GracefulUpgrade;
             }
             Wish::Drain => {}
         }
-        self.readiness.set(false);
+        self.readiness.drain();
         log::info!("draining: not ready, accepting for {} more", humantime::format_duration(self.drain));
         tokio::select! {
-            () = tokio::time::sleep(self.drain) => ShutdownSignal::GracefulTerminate,
-            _again = signals.next(&self.reload) => ShutdownSignal::FastShutdown,
+            () = tokio::time::sleep(self.drain) => {}
+            _again = signals.next(&self.reload) => return ShutdownSignal::FastShutdown,
         }
+        self.listen_on(signals);
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl LameDuck {
+    /// Waits beside the requests under way for somebody who does not.
+    fn listen_on(&self, mut signals: Signals) {
+        let (reload, impatience) = (Arc::clone(&self.reload), Arc::clone(&self.impatience));
+        tokio::spawn(async move {
+            signals.next(&reload).await;
+            impatience.0.store(true, Ordering::Release);
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the process ends (spec 12.3).
 
-use crate::support::{Config, Gateway, Upstream, http};
+use crate::support::{Config, Gateway, KEY, Upstream, chat_body, http};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 fn gateway(upstream: &Upstream, server: &str) -> Gateway {
@@ -88,6 +89,58 @@ fn other_signals() {
         http::get(gateway.admin, "/readyz").is_some_and(|reply| reply.status == 503)
     });
     gateway.signal("TERM");
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
+}
+
+/// Goal: while the last streams finish, the admin listener answers; a second SIGTERM then cuts them and ends the process, and
+/// they stand in the log.
+#[test]
+fn a_second_signal_ends_the_grace_period() {
+    let upstream = Upstream::start();
+    let mut gateway = gateway(&upstream, "  drain: 0s\n  grace: 60s");
+    let (mut connection, body) = (http::connect(gateway.public).unwrap(), chat_body("m/long", true));
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    connection.read_exact(&mut [0; 400]).expect("the head and a first event");
+    gateway.signal("TERM");
+    gateway.wait_for("the listener to close", || std::net::TcpStream::connect(gateway.public).is_err());
+    let ready = http::get(gateway.admin, "/readyz").expect("the admin listener stays");
+    assert_eq!((ready.status, gateway.sum("tidegate_channel_in_flight")), (503, 1.0));
+    gateway.signal("TERM");
+    let (mut rest, began) = (Vec::new(), Instant::now());
+    let _ = connection.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("[DONE]") && began.elapsed() < Duration::from_secs(1));
+    assert_eq!(exit_code(&mut gateway, Duration::from_secs(2)), Some(0));
+    gateway.wait_for("the log", || !gateway.log().is_empty());
+    assert_eq!(gateway.log()[0]["end"], "killed");
+}
+
+/// Goal: a client whose connection was accepted before the listener closes, and which speaks a moment later, is answered; and
+/// every answer of a process that drains ends its connection.
+#[test]
+fn nobody_is_left_on_a_dead_connection() {
+    let upstream = Upstream::start();
+    let mut gateway = gateway(&upstream, "  drain: 300ms\n  grace: 60s");
+    let request = b"GET /v1/models HTTP/1.1\r\nhost: g\r\n\r\n";
+    let ask = |connection: &mut std::net::TcpStream| {
+        connection.write_all(request).unwrap();
+        let reply = http::read_reply(connection).expect("an answer");
+        (reply.status, reply.header("connection").map(str::to_owned))
+    };
+    let (mut early, mut late) =
+        (http::connect(gateway.public).unwrap(), http::connect(gateway.public).unwrap());
+    assert_eq!(ask(&mut early), (200, Some("keep-alive".into())));
+    gateway.signal("TERM");
+    gateway.wait_for("unreadiness", || {
+        http::get(gateway.admin, "/readyz").is_some_and(|reply| reply.status == 503)
+    });
+    assert_eq!(ask(&mut early), (200, Some("close".into())));
+    gateway.wait_for("the listener to close", || std::net::TcpStream::connect(gateway.public).is_err());
+    assert_eq!(ask(&mut late), (200, Some("close".into())));
     assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
 }
 

@@ -1,6 +1,6 @@
 //! The metrics as Prometheus reads them (spec 13.2).
 
-use crate::support::{Config, Upstream, chat_body, http};
+use crate::support::{Config, KEY, Upstream, chat_body, http};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -46,38 +46,64 @@ fn promtool_accepts_them() {
     gateway.finish();
 }
 
-/// Goal: 10,000 model names that clients make up do not add a single series.
+/// Goal: model names, keys, paths, methods and ids that clients make up do not add a single series to those of the kinds of
+/// refusal, and all series stay within the stated bound. Four clients send 100,000 requests drawn from seeds.
 #[test]
 fn clients_cannot_make_series() {
+    /// Enough for each kind of refusal on each route.
+    const WARM: u64 = 5_000;
+    const REQUESTS: u64 = 100_000;
     let upstream = Upstream::start();
     let gateway =
         Config::default().model("m/x", "chat").channel("c", upstream.addr, &[("m/x", "x")], "").start();
-    gateway.chat("made/up", false);
+    let send = |seeds: std::ops::Range<u64>| {
+        let mut stream = http::connect(gateway.public).unwrap();
+        for seed in seeds {
+            gateway.count(1);
+            stream.write_all(&made_up(seed)).unwrap();
+            let reply = http::read_reply(&mut stream).expect("an answer");
+            assert!([200, 400, 401, 404, 503].contains(&reply.status), "{seed}: {}", reply.text());
+            if reply.header("connection") == Some("close") {
+                stream = http::connect(gateway.public).unwrap();
+            }
+        }
+    };
+    send(0..WARM);
     // A request is counted a moment after its answer.
-    gateway.wait_for("the first to be counted", || gateway.sum("tidegate_requests_total") == 1.0);
+    gateway.wait_for("the first to be counted", || gateway.sum("tidegate_requests_total") == WARM as f64);
     let before = gateway.metrics().len();
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let gateway = &gateway;
-            scope.spawn(move || {
-                let mut stream = http::connect(gateway.public).unwrap();
-                for index in 0..2_500 {
-                    let body = chat_body(&format!("made/up-{thread}-{index}"), false);
-                    let head = format!(
-                        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
-                         content-type: application/json\r\nx-request-id: {thread}-{index}\r\ncontent-length: {}\r\n\r\n{body}",
-                        crate::support::KEY,
-                        body.len()
-                    );
-                    stream.write_all(head.as_bytes()).unwrap();
-                    assert_eq!(http::read_reply(&mut stream).unwrap().status, 503);
-                }
-            });
+            let send = &send;
+            scope.spawn(move || send(WARM + thread * REQUESTS / 4..WARM + (thread + 1) * REQUESTS / 4));
         }
     });
-    gateway.count(10_000);
-    assert_eq!(gateway.metrics().len(), before);
+    gateway.wait_for("all", || gateway.sum("tidegate_requests_total") == (WARM + REQUESTS) as f64);
+    let after = gateway.metrics().len();
+    assert_eq!(after, before);
+    assert!(after <= tidegate::telemetry::metrics::series_max(1, 1), "{after}");
     gateway.finish();
+}
+
+/// A request of which nearly everything is made up.
+fn made_up(seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let word: String = (0..random.usize(1..40)).map(|_| random.alphanumeric()).collect();
+    let routes = ["/v1/chat/completions", "/v1/messages", "/responses", "/v1/embeddings/", "/v1/models"];
+    let path = match random.u8(..4) {
+        0 => format!("/{word}?{word}"),
+        1 => format!("/v1/models/{word}"),
+        _ => routes[random.usize(..routes.len())].to_owned(),
+    };
+    let method = ["POST", "POST", "GET", "PUT", &word.to_uppercase()][random.usize(..5)].to_owned();
+    let key = if random.bool() { KEY } else { &word };
+    let body = chat_body(if random.u8(..8) == 0 { "m/x" } else { &word }, random.bool());
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: {word}\r\nauthorization: Bearer {key}\r\nx-{word}: {word}\r\n\
+         content-type: application/json\r\nx-request-id: {word}\r\nuser-agent: {word}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// Goal: the admin listener has its pages and nothing else.

@@ -2,10 +2,12 @@
 
 use crate::support::scripted::{self, Act, Asked, chunk, chunked, whole};
 use crate::support::{Config, KEY, http};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Goal: upgrades under paid load fail no request and cut no stream; every request is settled once, by whichever process
+/// Goal: upgrades under paid load fail no connection, neither fresh nor kept alive, and cut no stream; every request is settled once, by whichever process
 /// owns the ledger; the ledger is consistent at the end, and has charged exactly what was served.
 #[test]
 fn upgrades_under_paid_load() {
@@ -48,6 +50,14 @@ fn upgrades_under_paid_load() {
                 }
             });
         }
+        for pause in [0, 50, 300] {
+            let (done, served) = (&done, &served);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    served.fetch_add(hold_on(public, Duration::from_millis(pause), done), Ordering::Relaxed);
+                }
+            });
+        }
         for _ in 0..rounds {
             gateway.upgrade();
         }
@@ -64,15 +74,32 @@ fn upgrades_under_paid_load() {
     assert_eq!(tidegate::store::verify(&gateway.store()), Ok(Vec::new()));
 }
 
-fn ask(public: std::net::SocketAddr, stream: bool) -> http::Reply {
+/// One request on a connection of its own.
+fn ask(public: SocketAddr, stream: bool) -> http::Reply {
+    http::exchange(public, request(stream).as_bytes()).expect("an answer")
+}
+
+/// As many requests on one connection as the gateway wants there; before each the client takes its time, on the first
+/// with a connection that is open and on which nothing was said.
+fn hold_on(public: SocketAddr, pause: Duration, done: &AtomicBool) -> u64 {
+    let mut connection = http::connect(public).unwrap();
+    for served in 1.. {
+        std::thread::sleep(pause);
+        connection.write_all(request(false).as_bytes()).unwrap();
+        let reply = http::read_reply(&mut connection).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        if reply.header("connection") == Some("close") || done.load(Ordering::Relaxed) {
+            return served;
+        }
+    }
+    unreachable!("the gateway ends each connection")
+}
+
+fn request(stream: bool) -> String {
     let body = crate::support::chat_body("m/each", stream);
-    let request = format!(
+    format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
-    );
-    // What the old process has accepted and not begun to read when it stops is closed without a byte, and every client makes
-    // that connection anew.
-    let again = || http::exchange(public, request.as_bytes());
-    again().or_else(again).expect("an answer")
+    )
 }

@@ -1,0 +1,122 @@
+//! The listeners as services of the framework, and how their connections end (spec 12.3).
+//!
+//! When its listeners close, the framework drops each connection that has no request at that instant, also one whose request
+//! is on its way: the client has connected, perhaps is still shaking hands, and reads a closed connection. So [`Public`] waits
+//! [`LINGER`] before it lets go of them, and knows when there are none. [`Steady`] keeps the admin listener open while a
+//! drain lasts: that is when an operator looks.
+
+use crate::proxy::{Gateway, Readiness};
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::protocols::Stream;
+use pingora::proxy::HttpProxy;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::listening::Service;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How long a connection without a request may stay after its listener has closed: as long as a client on the other side of
+/// the world takes for a handshake and a header.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// The clients' connections of all public listeners.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: AtomicUsize,
+    cut: Notify,
+}
+
+impl Connections {
+    /// How many there are, idle ones too.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Ends them all, with the requests on them.
+    pub(super) fn cut(&self) {
+        self.cut.notify_waiters();
+    }
+}
+
+/// One client's connection, until it is dropped.
+struct Open<'a>(&'a Connections);
+
+impl<'a> Open<'a> {
+    fn on(connections: &'a Connections) -> Self {
+        connections.open.fetch_add(1, Ordering::AcqRel);
+        Self(connections)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What serves a public listener: the framework's proxy, with an end for its connections.
+pub(super) struct Public {
+    pub(super) proxy: Arc<HttpProxy<Gateway>>,
+    pub(super) connections: Arc<Connections>,
+}
+
+#[async_trait]
+impl ServerApp for Public {
+    /// # Cancel safety
+    ///
+    /// May be dropped; the requests on the connection are settled as killed then.
+    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _open = Open::on(&self.connections);
+        tokio::select! {
+            reusable = self.proxy.process_new(session, shutdown) => reusable,
+            () = self.connections.cut.notified() => None,
+        }
+    }
+
+    async fn cleanup(&self) {
+        tokio::time::sleep(LINGER).await;
+        self.proxy.http_cleanup().await;
+    }
+}
+
+/// A service whose listeners stay open while the process drains, until its end. When another process takes its place they
+/// close with the others, so that no scrape is answered by the old one.
+pub(super) struct Steady<A> {
+    pub(super) service: Service<A>,
+    pub(super) readiness: Arc<Readiness>,
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Steady<A> {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        let (close, closing) = watch::channel(false);
+        let readiness = Arc::clone(&self.readiness);
+        let told = async move {
+            // The sender is gone only with the server itself.
+            let _ = shutdown.wait_for(|shutdown| *shutdown).await;
+            if readiness.is_handing_over() {
+                let _ = close.send(true);
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = self.service.start_service(fds, closing, listeners_per_fd) => {}
+            () = told => {}
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.service.threads()
+    }
+}
