@@ -14,11 +14,11 @@ test: test-needs lint clients
 	cargo test --manifest-path tests/schedules/Cargo.toml --target-dir target/schedules
 
 # What takes too long for every change: about a quarter of an hour on two cores, half of it for the release build. The
-# store with its disk failing at every operation, 300 kills under load, 100,000 requests against a reference ledger, every
-# kind of limit a hundred times, 1,000 reloads.
+# store with its disk failing at every operation, 300 kills under load, 100,000 requests against a reference ledger and every
+# kind of limit a hundred times.
 test-long: test-needs build-needs
 	TIDEGATE_LONG=1 cargo test --release --lib -- --ignored store::
-	TIDEGATE_LONG=1 cargo test --release --test it -- --nocapture --test-threads 1 crash:: disk:: reference:: limits:: reload:: hang_up_phases::
+	TIDEGATE_LONG=1 cargo test --release --test it -- --nocapture --test-threads 1 crash:: disk:: reference:: limits:: upgrade:: hang_up_phases::
 
 lint: build-needs
 	cargo fmt --check
