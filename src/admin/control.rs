@@ -10,6 +10,7 @@ use http::Response;
 use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
 use serde_json::json as object;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ struct Credit {
     idempotency_key: String,
 }
 
+fn unescaped(part: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(part).decode_utf8_lossy()
+}
+
 impl Admin {
     /// Makes the change that a POST asks for.
     ///
@@ -37,7 +42,9 @@ impl Admin {
     pub(super) async fn change(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let path = session.req_header().uri.path().to_owned();
         let Some(body) = read(session).await else { return text(413, "the body is too large or too slow\n") };
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        // Split first: an id may contain a slash, which its sender has escaped.
+        let parts: Vec<_> = path.trim_matches('/').split('/').map(unescaped).collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
         let changed = match parts.as_slice() {
             ["reload"] => return self.reload().await,
             ["drain"] => return self.drain(),

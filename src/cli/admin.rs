@@ -1,6 +1,7 @@
 //! The admin listener of a running gateway, asked from the command line.
 
 use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 
 /// How long an answer may take.
@@ -15,6 +16,11 @@ pub(super) struct Listener {
     /// A file with the admin token; without it the variable TIDEGATE_ADMIN_TOKEN counts.
     #[arg(long, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+}
+
+/// An id as a part of a path or query.
+pub(super) fn escaped(id: &str) -> String {
+    utf8_percent_encode(id, NON_ALPHANUMERIC).to_string()
 }
 
 impl Listener {

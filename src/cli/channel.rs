@@ -1,6 +1,6 @@
 //! `tidegate channel` and `tidegate drain`: what an operator does by hand to a running gateway (spec 12.2, 13.1).
 
-use super::admin::Listener;
+use super::admin::{Listener, escaped};
 use super::{EXIT_RUNTIME, Ended, Format, complain, say};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -38,7 +38,7 @@ pub(super) fn run(command: &Command, format: Format) -> Ended {
         Command::Enable(named) => ("enable", named),
         Command::Readmit(named) => ("readmit", named),
     };
-    let answer = match admin.post(&format!("/channels/{id}/{word}"), &serde_json::Value::Null) {
+    let answer = match admin.post(&format!("/channels/{}/{word}", escaped(id)), &serde_json::Value::Null) {
         Ok(answer) => answer,
         Err(why) => return complain(EXIT_RUNTIME, why),
     };

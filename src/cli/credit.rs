@@ -1,6 +1,6 @@
 //! `tidegate credit`: book an amount to an account (spec 5.4, 13.1).
 
-use super::admin::Listener;
+use super::admin::{Listener, escaped};
 use super::{Ended, answered};
 use clap::Args;
 
@@ -22,5 +22,5 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Ended {
     let Arguments { account, amount, once, admin } = arguments;
     let credit = serde_json::json!({ "amount": amount, "idempotency_key": once });
-    answered(admin.post(&format!("/accounts/{account}/credit"), &credit))
+    answered(admin.post(&format!("/accounts/{}/credit", escaped(account)), &credit))
 }

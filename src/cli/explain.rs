@@ -1,9 +1,9 @@
 //! `tidegate explain` (spec 12.2)
 
+use super::admin::escaped;
 use super::{EXIT_RUNTIME, Ended, Format, admin, api, complain, say};
 use crate::core::api::Api;
 use clap::Args;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,9 +61,8 @@ struct Told {
 
 /// Tells which channels a request would see, and why not the others.
 pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let key = arguments.key.as_deref().map(|key| format!("&key={}", encoded(key))).unwrap_or_default();
-    let (model, api, tokens) = (encoded(&arguments.model), arguments.api.as_str(), arguments.tokens);
+    let key = arguments.key.as_deref().map(|key| format!("&key={}", escaped(key))).unwrap_or_default();
+    let (model, api, tokens) = (escaped(&arguments.model), arguments.api.as_str(), arguments.tokens);
     let path = format!("/explain?model={model}&api={api}&tokens={tokens}{key}");
     let explained = arguments.admin.get(&path).and_then(|body| match format {
         Format::Json => Ok(body.trim_end().to_owned()),

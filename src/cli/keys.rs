@@ -1,6 +1,6 @@
 //! `tidegate keys`: make one for the configuration, or list, make and revoke those of a running gateway (spec 5.2, 5.4).
 
-use super::admin::Listener;
+use super::admin::{Listener, escaped};
 use super::{EXIT_RUNTIME, EXIT_USAGE, Ended, Format, answered, columns, complain, say};
 use crate::config::mint;
 use clap::Subcommand;
@@ -59,7 +59,7 @@ pub(super) fn run(command: &Command, format: Format) -> Ended {
             answered(admin.post("/keys", &key))
         }
         Command::Revoke { id, admin } => {
-            answered(admin.post(&format!("/keys/{id}/revoke"), &serde_json::Value::Null))
+            answered(admin.post(&format!("/keys/{}/revoke", escaped(id)), &serde_json::Value::Null))
         }
     }
 }

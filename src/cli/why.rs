@@ -1,13 +1,13 @@
 //! `tidegate why` (spec 2.12)
 
+use super::admin::escaped;
 use super::{EXIT_RUNTIME, Ended, Format, admin, complain, say};
 use serde::Deserialize;
 use std::process::ExitCode;
 
 /// Tells of one failed request what the client was not told.
 pub(super) fn run(request_id: &str, admin: &admin::Listener, format: Format) -> Ended {
-    let id = percent_encoding::utf8_percent_encode(request_id, percent_encoding::NON_ALPHANUMERIC);
-    let found = match admin.get(&format!("/failures?id={id}")) {
+    let found = match admin.get(&format!("/failures?id={}", escaped(request_id))) {
         Ok(found) => found,
         Err(why) => return complain(EXIT_RUNTIME, why),
     };

@@ -106,7 +106,7 @@ fn changes_are_checked() {
     gateway.finish();
 }
 
-/// Goal: the commands do what the routes do.
+/// Goal: the commands do what the routes do, also with what a path cannot hold as it is.
 #[test]
 fn commands() {
     let upstream = Upstream::start();
@@ -136,6 +136,8 @@ fn commands() {
     assert_eq!(call(&gateway, &key, "m/free"), 401);
     let (code, _, told) = run(&["keys", "revoke", "k1"]);
     assert!(code == Some(1) && told.contains("there is no key k1"), "{told}");
+    let (code, _, told) = run(&["keys", "revoke", "no/such key?"]);
+    assert!(code == Some(1) && told.contains("there is no key no/such key?"), "{told}");
     gateway.finish();
 }
 
