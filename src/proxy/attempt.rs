@@ -6,6 +6,7 @@
 use super::admit::AdmittedCall;
 use super::exchange::{self, Deadlines, ERROR_BODY_MAX, Exchange, Sending, Trouble};
 use super::polling;
+use super::pool::ConnectionPool;
 use super::upstream::Channel;
 use crate::core::failure::{Class, Verdict};
 use crate::wire::answer::{self, Beginning, Identity};
@@ -22,7 +23,6 @@ use crate::wire::stream::{EventStream, Fault, Step};
 use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
 
 /// Everything an attempt needs.
 pub(super) struct Plan<'a> {
-    pub(super) connector: &'a Arc<Connector>,
+    pub(super) pool: &'a Arc<ConnectionPool>,
     pub(super) channel: &'a Arc<Channel>,
     pub(super) call: &'a AdmittedCall,
     pub(super) upstream_model: &'a str,
@@ -88,16 +88,16 @@ impl Plan<'_> {
     /// May be dropped; the upstream is cancelled then (spec 10.5).
     pub(super) async fn run(
         &self,
-        stream: Option<EventStream>,
+        stream: Option<Box<EventStream>>,
     ) -> Result<(Answer, Option<Duration>), Failed> {
         if let Some(settings) = self.channel.settings.video.as_ref().filter(|_| self.call.call == Call::Video)
         {
-            return polling::run(self, settings).await;
+            return Box::pin(polling::run(self, settings)).await;
         }
         let exchange = self.send(&self.head).await?;
         let status = exchange.header()?.status.as_u16();
         if !(200..300).contains(&status) {
-            return Err(self.refused(exchange, status, BytesMut::new()).await);
+            return Err(Box::pin(self.refused(exchange, status, BytesMut::new())).await);
         }
         let used_up = exchange.header().ok().and_then(|header| hint::used_up(&header.headers, self.now));
         let answered = async {
@@ -115,9 +115,9 @@ impl Plan<'_> {
     }
 
     /// Sends the body under this head.
-    pub(super) async fn send(&self, head: &RequestHeader) -> Result<Exchange, Trouble> {
+    pub(super) async fn send(&self, head: &RequestHeader) -> Result<Box<Exchange>, Trouble> {
         let sending = Sending { head, body: &self.body, repeatable: self.call.call.is_repeatable() };
-        exchange::begin(self.connector, self.channel, sending, self.deadlines).await
+        exchange::begin(self.pool, self.channel, sending, self.deadlines).await
     }
 
     /// Asks the classifier.
@@ -129,7 +129,7 @@ impl Plan<'_> {
     }
 
     /// Judges an answer that is a failure by its status.
-    pub(super) async fn refused(&self, mut exchange: Exchange, status: u16, begun: BytesMut) -> Failed {
+    pub(super) async fn refused(&self, mut exchange: Box<Exchange>, status: u16, begun: BytesMut) -> Failed {
         let body = exchange.read_error_body(begun).await;
         let headers = exchange.header().map(|header| header.headers.clone()).unwrap_or_default();
         exchange.close().await;
@@ -144,7 +144,7 @@ impl Plan<'_> {
     }
 
     /// Holds a JSON answer until it is complete, or large and plainly an answer.
-    async fn hold(&self, mut exchange: Exchange) -> Result<Answer, Failed> {
+    async fn hold(&self, mut exchange: Box<Exchange>) -> Result<Answer, Failed> {
         let mut held = BytesMut::new();
         let mut look_at = HELD_MAX;
         while let Some(piece) = exchange.read().await? {
@@ -155,7 +155,7 @@ impl Plan<'_> {
             if held.len() >= look_at && !exchange.is_done() {
                 match answer::beginning(&held) {
                     Beginning::Content => return Ok(begun(exchange, held.freeze())),
-                    Beginning::Error => return Err(self.refused(exchange, 200, held).await),
+                    Beginning::Error => return Err(Box::pin(self.refused(exchange, 200, held)).await),
                     Beginning::Undecided => look_at = held.len() * 2,
                 }
             }
@@ -166,7 +166,7 @@ impl Plan<'_> {
         self.whole(exchange, held.freeze()).await
     }
 
-    async fn whole(&self, exchange: Exchange, body: Bytes) -> Result<Answer, Failed> {
+    async fn whole(&self, exchange: Box<Exchange>, body: Bytes) -> Result<Answer, Failed> {
         let Some(row) = classify::looks_failed(&body, self.call.call) else {
             exchange.close().await;
             return Ok(Answer::Whole { body });
@@ -180,13 +180,17 @@ impl Plan<'_> {
     }
 
     /// Holds a stream back until there is content.
-    async fn gate(&self, mut exchange: Exchange, mut stream: EventStream) -> Result<Answer, Failed> {
+    async fn gate(
+        &self,
+        mut exchange: Box<Exchange>,
+        mut stream: Box<EventStream>,
+    ) -> Result<Answer, Failed> {
         let mut opened: Option<Instant> = None;
         loop {
             let piece = exchange.read().await?;
             let step = match &piece {
                 Some(piece) if opened.is_none() && is_no_stream(piece) => {
-                    return Err(self.not_a_stream(exchange, piece).await);
+                    return Err(Box::pin(self.not_a_stream(exchange, piece)).await);
                 }
                 Some(piece) => stream.push(piece),
                 None => stream.finish(),
@@ -197,19 +201,14 @@ impl Plan<'_> {
                 Step::Failed(fault) => return Err(self.broken(&fault)),
                 step => {
                     let (done, held) = (step == Step::Done, opened.elapsed());
-                    return Ok(Answer::Stream {
-                        exchange: exchange.into(),
-                        stream: stream.into(),
-                        done,
-                        held,
-                    });
+                    return Ok(Answer::Stream { exchange, stream, done, held });
                 }
             }
         }
     }
 
     /// Judges a 2xx to a stream request that is no stream, such as an error object or a page.
-    async fn not_a_stream(&self, mut exchange: Exchange, begun: &[u8]) -> Failed {
+    async fn not_a_stream(&self, mut exchange: Box<Exchange>, begun: &[u8]) -> Failed {
         let body = exchange.read_error_body(BytesMut::from(begun)).await;
         exchange.close().await;
         let body = classify::decoded(&body, ERROR_BODY_MAX);
@@ -238,8 +237,8 @@ impl From<Verdict> for Failed {
     }
 }
 
-fn begun(exchange: Exchange, beginning: Bytes) -> Answer {
-    Answer::Begun { exchange: exchange.into(), beginning, film: None }
+fn begun(exchange: Box<Exchange>, beginning: Bytes) -> Answer {
+    Answer::Begun { exchange, beginning, film: None }
 }
 
 /// Whether the first bytes are JSON, a page or compressed: nothing that an event stream begins with.

@@ -3,11 +3,11 @@
 //! Everything that can go wrong on the way becomes a verdict here; what an answer *means* is judged elsewhere. The
 //! exchange owns its connection: it goes back to the pool only after the answer was read to its end.
 
+use super::pool::{Begun, ConnectionPool};
 use super::upstream::Channel;
 use crate::core::failure::{Accepted, Class, Verdict};
 use crate::wire::splice::Spliced;
 use bytes::{Bytes, BytesMut};
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
@@ -18,8 +18,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Stale pooled connections that are replaced without counting as an attempt (spec 10.3).
 const STALE_MAX: usize = 3;
-/// Bodies up to this size are sent in one piece, in bytes.
-const JOINED_MAX: usize = 16 * 1024;
 /// How long an upstream that stopped reading may take to say why.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much of an error body is read, and for how long (spec 3.1).
@@ -52,7 +50,7 @@ pub(super) struct Sending<'a> {
 /// An upstream that has begun to answer.
 pub(super) struct Exchange {
     session: HttpSession,
-    connector: Arc<Connector>,
+    pool: Arc<ConnectionPool>,
     peer: Arc<HttpPeer>,
 }
 
@@ -128,13 +126,13 @@ struct Stumble {
 ///
 /// May be dropped; the connection is closed then, which is how an upstream is cancelled (spec 10.5).
 pub(super) async fn begin(
-    connector: &Arc<Connector>,
+    pool: &Arc<ConnectionPool>,
     channel: &Channel,
     sending: Sending<'_>,
     deadlines: Deadlines,
-) -> Result<Exchange, Trouble> {
+) -> Result<Box<Exchange>, Trouble> {
     for _ in 0..STALE_MAX {
-        match timeout_at(deadlines.commit, once(connector, channel, sending, deadlines)).await {
+        match timeout_at(deadlines.commit, once(pool, channel, sending, deadlines)).await {
             Err(_) => return Err(Trouble::TotalTimeout),
             Ok(Err(stumble)) if stumble.stale && sending.repeatable => {}
             Ok(begun) => return begun.map_err(|stumble| stumble.trouble),
@@ -144,17 +142,16 @@ pub(super) async fn begin(
 }
 
 async fn once(
-    connector: &Arc<Connector>,
+    pool: &Arc<ConnectionPool>,
     channel: &Channel,
     sending: Sending<'_>,
     deadlines: Deadlines,
-) -> Result<Exchange, Stumble> {
+) -> Result<Box<Exchange>, Stumble> {
     let fresh = |trouble| Stumble { trouble, stale: false };
     let peer = channel.peer().await.ok_or(fresh(Trouble::NoAddress))?;
-    let connected = connector.get_http_session(&*peer).await;
-    let (mut session, reused) = connected.map_err(|e| fresh(Trouble::of_connect(&e)))?;
+    let begun = pool.begin(&peer, sending.head, sending.body).await;
+    let Begun { mut session, reused, sent } = begun.map_err(|e| fresh(Trouble::of_connect(&e)))?;
     session.set_read_timeout(Some(deadlines.first_byte));
-    let sent = send(&mut session, sending.head, sending.body).await;
     if sent.is_err() {
         // The upstream may have answered before it stopped reading; that answer says more than the broken pipe.
         let early = timeout(EARLY_ANSWER_TIMEOUT, read_header(&mut session)).await;
@@ -167,20 +164,7 @@ async fn once(
         return Err(Stumble { trouble: Trouble::of_read(&e, Trouble::FirstByteTimeout), stale });
     }
     session.set_read_timeout(Some(deadlines.idle));
-    Ok(Exchange { session, connector: Arc::clone(connector), peer })
-}
-
-async fn send(session: &mut HttpSession, head: &RequestHeader, body: &Spliced) -> pingora::Result<()> {
-    session.write_request_header(Box::new(head.clone())).await?;
-    if (1..=JOINED_MAX).contains(&body.len()) {
-        // One write instead of one for each part is worth a copy of a small body.
-        session.write_request_body(body.parts().concat().into(), false).await?;
-    } else {
-        for part in body.parts() {
-            session.write_request_body(part.clone(), false).await?;
-        }
-    }
-    session.finish_request_body().await
+    Ok(Box::new(Exchange { session, pool: Arc::clone(pool), peer }))
 }
 
 /// Reads the header of the final answer.
@@ -256,10 +240,10 @@ impl Exchange {
     /// # Cancel safety
     ///
     /// May be dropped; the connection is closed then.
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close(mut self: Box<Self>) {
         if self.session.response_done() {
-            let idle = self.peer.options.idle_timeout;
-            self.connector.release_http_session(self.session, &*self.peer, idle).await;
+            let Self { session, pool, peer } = *self;
+            pool.keep(session, &peer).await;
         } else {
             self.session.shutdown().await;
         }

@@ -49,13 +49,13 @@ pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forwa
     match answer {
         Answer::Whole { body } => whole(session, ctx, &body, identity).await,
         Answer::Begun { exchange, beginning, film } => {
-            let flow = Flow { exchange: *exchange, idle, total: Box::pin(sleep_until(total)) };
-            large(session, ctx, flow, (beginning, film), identity).await
+            let flow = Flow { exchange, idle, total: Box::pin(sleep_until(total)) };
+            Box::pin(large(session, ctx, flow, (beginning, film), identity)).await
         }
         Answer::Stream { exchange, stream, done, held } => {
             ctx.record.commit_gate = Some(held);
-            let flow = Flow { exchange: *exchange, idle, total: Box::pin(sleep_until(total)) };
-            events(session, ctx, flow, *stream, done).await
+            let flow = Flow { exchange, idle, total: Box::pin(sleep_until(total)) };
+            Box::pin(events(session, ctx, flow, stream, done)).await
         }
     }
 }
@@ -71,7 +71,7 @@ async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: I
 
 /// An upstream's answer under way, with the time by which it has to be over.
 struct Flow {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     idle: Duration,
     total: std::pin::Pin<Box<Sleep>>,
 }
@@ -184,7 +184,7 @@ async fn events(
     session: &mut Downstream,
     ctx: &mut Ctx,
     mut flow: Flow,
-    mut stream: EventStream,
+    mut stream: Box<EventStream>,
     mut done: bool,
 ) -> Result<(), Cut> {
     let idle = flow.idle;

@@ -33,7 +33,8 @@ pub(super) fn build(
     client: &HeaderMap,
     credential: Option<usize>,
 ) -> pingora::Result<RequestHeader> {
-    let mut head = RequestHeader::build("POST", channel.target(call, upstream_model).as_bytes(), Some(12))?;
+    let mut head =
+        RequestHeader::build_no_case("POST", channel.target(call, upstream_model).as_bytes(), Some(12))?;
     head.insert_header(http::header::HOST, channel.host.clone())?;
     head.insert_header(http::header::USER_AGENT, USER_AGENT)?;
     head.insert_header(http::header::CONTENT_TYPE, JSON)?;

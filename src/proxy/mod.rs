@@ -27,6 +27,7 @@ mod models;
 mod origin;
 mod parameters;
 mod polling;
+mod pool;
 mod quota;
 mod race;
 mod readiness;
@@ -62,14 +63,13 @@ use futures::FutureExt;
 use generation::Generation;
 pub use inspect::{Explanation, Inspector, Question};
 use limit_pool::LimitPool;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::modules::http::HttpModules;
 use pingora::protocols::http::ServerSession as Downstream;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+use pool::ConnectionPool;
 pub use readiness::Readiness;
 pub use reload::Reloader;
 pub use resolver::Resolver;
@@ -78,9 +78,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 pub use steer::{Helm, Steer, Steered};
-
-/// Connections to upstreams that are kept open, over all channels.
-const POOL_SIZE: usize = 1_024;
 
 /// A longer timeout of a client bounds nothing, in seconds.
 const CLIENT_TIMEOUT_MAX: f64 = 86_400.0;
@@ -91,7 +88,7 @@ pub(crate) struct Shared {
     metrics: Arc<Metrics>,
     failures: Arc<Failures>,
     log: Option<AccessLog>,
-    connector: Arc<Connector>,
+    upstreams: Arc<ConnectionPool>,
     budget: Budget,
     sealer: Arc<Sealer>,
     teller: Arc<Teller>,
@@ -226,7 +223,7 @@ impl Builder {
             metrics: Arc::clone(&metrics),
             failures: Arc::clone(&failures),
             log: log.clone(),
-            connector: Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_SIZE)))),
+            upstreams: Arc::new(ConnectionPool::new()),
             sealer: Arc::new(sealer(self.config.server.seal_key.as_ref())?),
             budget: Budget::new(self.config.retry.budget_ratio),
             teller: Arc::clone(&teller),
@@ -301,10 +298,11 @@ fn sealer(key: Option<&Secret>) -> io::Result<Sealer> {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Ctx;
+    /// In a box: the framework keeps it in several places of a request's future, which is allocated for each request.
+    type CTX = Box<Ctx>;
 
-    fn new_ctx(&self) -> Ctx {
-        Ctx::new(&self.shared)
+    fn new_ctx(&self) -> Box<Ctx> {
+        Box::new(Ctx::new(&self.shared))
     }
 
     /// Pingora's own filters (compression) are not wanted.
@@ -312,7 +310,7 @@ impl ProxyHttp for Gateway {
 
     /// Bounds in time for everything that the client has to do; and where the process is going to end, the end of the
     /// connection with this answer.
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> pingora::Result<()> {
         let (session, server) = (&mut session.downstream_session, &ctx.generation.server);
         if session.get_keepalive().is_some() {
             let leaving = self.shared.readiness.is_leaving();
@@ -325,7 +323,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// The whole request: admission, relay, answer.
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> pingora::Result<bool> {
         let downstream = &mut *session.downstream_session;
         begin(downstream.req_header(), ctx);
         let served = AssertUnwindSafe(serve(downstream, ctx)).catch_unwind().await;
@@ -338,21 +336,25 @@ impl ProxyHttp for Gateway {
     }
 
     /// Never reached: every request is answered in `request_filter`.
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Box<Ctx>,
+    ) -> pingora::Result<Box<HttpPeer>> {
         Error::e_explain(ErrorType::InternalError, "requests are relayed before this phase")
     }
 
     /// What is left after [`Cut`]: nothing can be said to the client any more, so the connection ends.
-    async fn fail_to_proxy(&self, _session: &mut Session, _e: &Error, _ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(&self, _session: &mut Session, _e: &Error, _ctx: &mut Box<Ctx>) -> FailToProxy {
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, _session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
+    async fn logging(&self, _session: &mut Session, _e: Option<&Error>, ctx: &mut Box<Ctx>) {
         ctx.settle();
     }
 
     /// The access log says it all, and a client that hangs up is no error.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Box<Ctx>, _error: &Error) -> bool {
         true
     }
 }

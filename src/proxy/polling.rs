@@ -8,6 +8,7 @@
 
 use super::attempt::{Answer, Failed, Plan};
 use super::exchange::{self, Deadlines, Exchange, Sending, Trouble};
+use super::pool::ConnectionPool;
 use super::upstream::Channel;
 use crate::config::Polling;
 use crate::core::failure::{Accepted, Class, Verdict};
@@ -16,7 +17,6 @@ use crate::wire::splice::Spliced;
 use crate::wire::video::{self, Film, Job, State};
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn follow(plan: &Plan<'_>, settings: &Polling, submitted: &[u8]) -> Ran<An
     };
     let state = settings.status.replace("{id}", &id);
     let mut guard = Abandoned {
-        connector: Arc::clone(plan.connector),
+        pool: Arc::clone(plan.pool),
         channel: Arc::clone(plan.channel),
         head: Some(head(plan, Method::DELETE, &state)?),
     };
@@ -147,7 +147,7 @@ async fn fetch(plan: &Plan<'_>, path: &str, job: &Job) -> Ran<Answer> {
     let mut film = Film::default();
     let mut beginning = Film::opening(job, plan.upstream_model, plan.now, field("content-type"));
     beginning.push_str(&film.push(&first));
-    Ok(Answer::Begun { exchange: exchange.into(), beginning: beginning.into(), film: Some(film) })
+    Ok(Answer::Begun { exchange, beginning: beginning.into(), film: Some(film) })
 }
 
 /// Asks for the state of a job.
@@ -164,11 +164,11 @@ async fn ask(plan: &Plan<'_>, path: &str) -> Ran<(Job, Bytes)> {
     Ok((job, body))
 }
 
-async fn get(plan: &Plan<'_>, path: &str) -> Ran<Exchange> {
+async fn get(plan: &Plan<'_>, path: &str) -> Ran<Box<Exchange>> {
     let head = head(plan, Method::GET, path)?;
     let (sending, deadlines) = bare(&head, STATE_TIMEOUT, plan.deadlines.commit);
     let idle = plan.channel.settings.timeouts.idle;
-    Ok(exchange::begin(plan.connector, plan.channel, sending, Deadlines { idle, ..deadlines }).await?)
+    Ok(exchange::begin(plan.pool, plan.channel, sending, Deadlines { idle, ..deadlines }).await?)
 }
 
 /// A request without a body, which may be repeated.
@@ -236,7 +236,7 @@ impl Patience {
 
 /// A job that nobody may be waiting for any more; whoever is done with it takes the head out.
 struct Abandoned {
-    connector: Arc<Connector>,
+    pool: Arc<ConnectionPool>,
     channel: Arc<Channel>,
     /// The head of the request that cancels it.
     head: Option<RequestHeader>,
@@ -245,14 +245,14 @@ struct Abandoned {
 impl Drop for Abandoned {
     fn drop(&mut self) {
         let (Some(head), Ok(runtime)) = (self.head.take(), Handle::try_current()) else { return };
-        runtime.spawn(cancel(Arc::clone(&self.connector), Arc::clone(&self.channel), head));
+        runtime.spawn(cancel(Arc::clone(&self.pool), Arc::clone(&self.channel), head));
     }
 }
 
 /// Tells an upstream that nobody waits for a job; what it says to that changes nothing.
-async fn cancel(connector: Arc<Connector>, channel: Arc<Channel>, head: RequestHeader) {
+async fn cancel(pool: Arc<ConnectionPool>, channel: Arc<Channel>, head: RequestHeader) {
     let (sending, deadlines) = bare(&head, CANCEL_TIMEOUT, Instant::now() + CANCEL_TIMEOUT);
-    if let Ok(mut exchange) = exchange::begin(&connector, &channel, sending, deadlines).await {
+    if let Ok(mut exchange) = exchange::begin(&pool, &channel, sending, deadlines).await {
         let _ = exchange.read_error_body(BytesMut::new()).await;
         exchange.close().await;
     }

@@ -35,9 +35,9 @@ pub(super) struct Runner<'a> {
 #[derive(Default)]
 pub(super) struct Raced<'a> {
     /// The winner, its answer, and how long its credential is used up, if it said so.
-    pub(super) answered: Option<(Runner<'a>, Answer, Option<Duration>)>,
+    pub(super) answered: Option<(Box<Runner<'a>>, Answer, Option<Duration>)>,
     /// Those that failed, and their verdicts.
-    pub(super) failed: Vec<(Runner<'a>, Verdict)>,
+    pub(super) failed: Vec<(Box<Runner<'a>>, Verdict)>,
     /// The client went away.
     pub(super) client_gone: bool,
 }
@@ -45,7 +45,7 @@ pub(super) struct Raced<'a> {
 type Ran = Result<(Answer, Option<Duration>), Failed>;
 
 impl Runner<'_> {
-    async fn run(&self, stream: Option<EventStream>) -> Ran {
+    async fn run(&self, stream: Option<Box<EventStream>>) -> Ran {
         self.plan.run(stream).await
     }
 
@@ -74,18 +74,29 @@ pub(super) async fn race<'a>(
     ctx: &mut Ctx,
     scene: &Scene<'a>,
     search: &mut Search<'a>,
-    first: (Runner<'a>, Option<EventStream>),
+    first: (Box<Runner<'a>>, Option<Box<EventStream>>),
     hedge_after: Option<Duration>,
 ) -> Result<Raced<'a>, Cut> {
     let (first, stream) = first;
-    let Some(hedge_after) = hedge_after else {
-        let ran = tokio::select! {
-            biased;
-            ran = first.run(stream) => Some(ran),
-            _gone = session.read_body_or_idle(true) => None,
-        };
-        return Ok(alone(ctx, first, ran));
+    if let Some(hedge_after) = hedge_after {
+        return Box::pin(hedged(session, ctx, scene, search, (first, stream), hedge_after)).await;
+    }
+    let ran = tokio::select! {
+        biased;
+        ran = first.run(stream) => Some(ran),
+        _gone = session.read_body_or_idle(true) => None,
     };
+    Ok(alone(ctx, first, ran))
+}
+
+async fn hedged<'a>(
+    session: &mut Downstream,
+    ctx: &mut Ctx,
+    scene: &Scene<'a>,
+    search: &mut Search<'a>,
+    (first, stream): (Box<Runner<'a>>, Option<Box<EventStream>>),
+    hedge_after: Duration,
+) -> Result<Raced<'a>, Cut> {
     let mut one = Box::pin(first.run(stream));
     let early = tokio::select! {
         biased;
@@ -135,13 +146,17 @@ pub(super) async fn race<'a>(
 }
 
 /// The outcome of an attempt that had no second one beside it; `None` if the client left.
-fn alone<'a>(ctx: &mut Ctx, runner: Runner<'a>, ran: Option<Ran>) -> Raced<'a> {
+fn alone<'a>(ctx: &mut Ctx, runner: Box<Runner<'a>>, ran: Option<Ran>) -> Raced<'a> {
     let gone = ran.is_none();
     settle(ctx, [(runner, ran)], gone)
 }
 
 /// The outcome of all: what was given up is told to the operator before the winner, whose attempt is the last.
-fn settle<'a, const N: usize>(ctx: &mut Ctx, ran: [(Runner<'a>, Option<Ran>); N], gone: bool) -> Raced<'a> {
+fn settle<'a, const N: usize>(
+    ctx: &mut Ctx,
+    ran: [(Box<Runner<'a>>, Option<Ran>); N],
+    gone: bool,
+) -> Raced<'a> {
     let mut raced = Raced { client_gone: gone, ..Raced::default() };
     for (runner, ran) in ran {
         match ran {

@@ -92,15 +92,17 @@ impl<'a> Scene<'a> {
         ctx: &Ctx,
         candidate: &'a Candidate,
         visit: Visit,
-    ) -> Result<(Runner<'a>, Option<EventStream>), Cut> {
+    ) -> Result<(Box<Runner<'a>>, Option<Box<EventStream>>), Cut> {
         let channel = self.generation.channel(candidate.channel).ok_or(Cut::Defect)?;
         let identity = self.identity_at(channel, &visit);
         let plan = self.plan(session, ctx, channel, candidate, &visit)?;
-        let stream =
-            self.call.stream.then(|| EventStream::new(stream_options(self.call, &identity, plan.now)));
+        let stream = self
+            .call
+            .stream
+            .then(|| Box::new(EventStream::new(stream_options(self.call, &identity, plan.now))));
         let at_channel = self.generation.labels.begin_attempt(candidate.channel);
         let began = Instant::now();
-        Ok((Runner { candidate, channel, visit, identity, plan, began, at_channel }, stream))
+        Ok((Box::new(Runner { candidate, channel, visit, identity, plan, began, at_channel }), stream))
     }
 
     /// Tells health and load of an answer that has begun.
@@ -122,10 +124,10 @@ impl<'a> Scene<'a> {
         &self,
         session: &mut Downstream,
         ctx: &mut Ctx,
-        runner: Runner<'a>,
+        runner: Box<Runner<'a>>,
         answer: Answer,
     ) -> Result<(), Cut> {
-        let Runner { candidate, channel, mut visit, identity, at_channel, .. } = runner;
+        let Runner { candidate, channel, mut visit, identity, at_channel, .. } = *runner;
         let timeouts = channel.settings.timeouts.of(self.call.call.api());
         let total = Instant::from_std(ctx.started) + timeouts.total;
         let idle = if self.call.call.is_steady() { timeouts.idle } else { timeouts.total };
@@ -181,9 +183,9 @@ impl<'a> Scene<'a> {
             idle: if steady { timeouts.idle } else { timeouts.total },
             commit: commit_by(ctx, &timeouts, steady),
         };
-        let (connector, now) = (&self.shared.connector, clock::unix().as_secs());
+        let (pool, now) = (&self.shared.upstreams, clock::unix().as_secs());
         let (upstream_model, classify) = (&*candidate.upstream_model, &*self.generation.classify);
-        Ok(Plan { connector, channel, call, upstream_model, head, body, deadlines, classify, now })
+        Ok(Plan { pool, channel, call, upstream_model, head, body, deadlines, classify, now })
     }
 
     /// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.

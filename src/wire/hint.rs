@@ -17,6 +17,20 @@ const PACIFIC_MIDNIGHT: u64 = 8 * 3600;
 /// China's offset, whose providers write local times without a zone.
 const CHINA: u64 = 8 * 3600;
 
+/// What is left of each limit, and when it comes back; some relays turn the words round.
+const OPENAI_LIMITS: [(&str, &str); 4] = [
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    ("x-ratelimit-requests-remaining", "x-ratelimit-reset-requests"),
+    ("x-ratelimit-tokens-remaining", "x-ratelimit-reset-tokens"),
+];
+const ANTHROPIC_LIMITS: [(&str, &str); 4] = [
+    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
+    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
+    ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
+];
+
 /// The hint of an answer received at `now` (Unix seconds).
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, reading: &Reading, now: u64) -> Option<Duration> {
@@ -61,20 +75,17 @@ pub fn used_up(headers: &HeaderMap, now: u64) -> Option<Duration> {
 
 /// The limit that is used up says when it comes back: OpenAI as a time to go, Anthropic as a date.
 fn reset_header(headers: &HeaderMap, now: u64) -> Option<Duration> {
-    let used_up = |family: &str, kind: &str| {
-        field(headers, &format!("{family}-{kind}-remaining"))
-            .or_else(|| field(headers, &format!("{family}-remaining-{kind}")))
-            == Some("0")
-    };
-    let openai = ["requests", "tokens"].into_iter().filter(|kind| used_up("x-ratelimit", kind));
-    let openai = openai.filter_map(|kind| {
-        let reset = field(headers, &format!("x-ratelimit-reset-{kind}"))?;
+    // Most answers say nothing of limits, and every answer is looked at.
+    if !headers.keys().any(|name| name.as_str().contains("-ratelimit-")) {
+        return None;
+    }
+    let used_up = |(remaining, _): &&(&str, &str)| field(headers, remaining) == Some("0");
+    let openai = OPENAI_LIMITS.iter().filter(used_up).filter_map(|(_, reset)| {
+        let reset = field(headers, reset)?;
         spelled(reset).or_else(|| Duration::try_from_secs_f64(reset.parse().ok()?).ok())
     });
-    let anthropic = ["requests", "tokens", "input-tokens", "output-tokens"]
-        .into_iter()
-        .filter(|kind| used_up("anthropic-ratelimit", kind))
-        .filter_map(|kind| until(date(field(headers, &format!("anthropic-ratelimit-{kind}-reset"))?)?, now));
+    let anthropic = ANTHROPIC_LIMITS.iter().filter(used_up);
+    let anthropic = anthropic.filter_map(|(_, reset)| until(date(field(headers, reset)?)?, now));
     openai.chain(anthropic).max()
 }
 
