@@ -15,13 +15,14 @@ const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients");
 const CREDENTIAL: &str = "credential-of-aimock";
 
 /// A model, its kind, and its names at the sandbox and at aimock; empty where that one cannot answer as the tests expect.
-const MODELS: [(&str, &str, &str, &str); 20] = [
+const MODELS: [(&str, &str, &str, &str); 21] = [
     ("openai/gpt", "chat", "gpt", "gpt"),
     ("openai/embed", "embedding", "embed", "embed"),
     ("openai/image", "image, sizes: [\"1024x1024\", auto]", "image", "image"),
     ("openai/video", "video", "video", "video"),
     ("openai/failover", "chat", "fault/overload-openai", "overload"),
     ("sandbox/gpt", "chat", "gpt", ""),
+    ("sandbox/embed", "embedding", "embed", ""),
     ("sandbox/image", "image, sizes: [\"1024x1024\", auto]", "image", ""),
     ("sandbox/long", "chat", "gpt+chunks=1000+chunk-delay=10", ""),
     ("aimock/gpt", "chat", "", "gpt"),
