@@ -234,3 +234,16 @@ fn anthropic_for_node() {
 fn anthropic_for_node_before_aimock() {
     drive("anthropic_node.mjs", Behind::Aimock, 15);
 }
+
+/// Goal: LangChain's clients: chat, Responses, Messages, streams, rounds with tools, structured answers; each error as
+/// the exception that LangChain has for it, a cut stream as an exception (spec 2.2, 2.6, 2.7).
+#[test]
+fn langchain_for_python() {
+    drive("langchain_python.py", Behind::Sandbox, 10);
+}
+
+/// Goal: the same before a server that others wrote.
+#[test]
+fn langchain_for_python_before_aimock() {
+    drive("langchain_python.py", Behind::Aimock, 40);
+}
