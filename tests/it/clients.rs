@@ -247,3 +247,16 @@ fn langchain_for_python() {
 fn langchain_for_python_before_aimock() {
     drive("langchain_python.py", Behind::Aimock, 40);
 }
+
+/// Goal: the AI SDK by its providers of OpenAI (chat and Responses), Anthropic and compatible servers: answers, streams,
+/// rounds with tools; errors before and in a stream, none of which passes for an end (spec 2.2, 2.6, 2.7).
+#[test]
+fn ai_sdk_for_node() {
+    drive("ai_node.mjs", Behind::Sandbox, 20);
+}
+
+/// Goal: the same before a server that others wrote.
+#[test]
+fn ai_sdk_for_node_before_aimock() {
+    drive("ai_node.mjs", Behind::Aimock, 60);
+}
