@@ -149,6 +149,7 @@ await Promise.all([
   fails(3, () => generate(ours.chat("fails/rate")), 502, UNAVAILABLE),
   fails(3, () => generate(ours.messages("fails/rate-messages")), 502, UNAVAILABLE),
   fails(3, () => generate(ours.responses("fails/broken-responses")), 502, UNAVAILABLE),
+  failsStreaming(3, ours.chat("fails/closed-stream"), 502, UNAVAILABLE),
   fails(3, () => generate(ours.compatible("fails/credential")), 502, UNAVAILABLE),
   fails(3, () => generate(ours.messages("fails/credential-messages")), 502, UNAVAILABLE),
   fails(3, () => generate(ours.chat("openai/none")), 503, "No available channel"),

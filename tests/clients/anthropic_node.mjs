@@ -79,6 +79,7 @@ await Promise.all([
   unavailable(() => message("fails/credential")),
   unavailable(() => message("fails/rate")),
   unavailable(() => message("fails/broken-stream", { stream: true })),
+  unavailable(() => message("fails/closed")),
   unavailable(() => client.messages.countTokens({ model: "fails/completions", messages })),
 ]);
 

@@ -123,6 +123,7 @@ def waits():
         lambda: unavailable(lambda: message("fails/credential-stream", stream=True)),
         lambda: unavailable(lambda: message("fails/rate")),
         lambda: unavailable(lambda: message("fails/broken")),
+        lambda: unavailable(lambda: message("fails/closed")),
         lambda: unavailable(lambda: client.messages.count_tokens(model="fails/completions", messages=MESSAGES)),
     )
 

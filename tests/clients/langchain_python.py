@@ -181,6 +181,7 @@ def waits():
         lambda: unavailable(lambda: chat("fails/rate").invoke("hi")),
         lambda: unavailable(lambda: message("fails/rate-messages").invoke("hi")),
         lambda: unavailable(lambda: respond("fails/broken-responses").invoke("hi")),
+        lambda: unavailable(lambda: list(message("fails/closed-messages").stream("hi"))),
         lambda: unavailable(lambda: chat("fails/credential").invoke("hi")),
         lambda: unavailable(lambda: message("fails/credential-messages").invoke("hi")),
     )

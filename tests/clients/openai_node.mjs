@@ -176,6 +176,7 @@ await Promise.all([
   unavailable(() => chat("fails/rate")),
   unavailable(() => chat("fails/broken-stream", { stream: true })),
   unavailable(() => respond("fails/broken-responses")),
+  unavailable(() => chat("fails/closed-stream", { stream: true })),
   unavailable(() => chat("fails/credential")),
   unavailable(() => client.embeddings.create({ model: "fails/embed", input: "x" })),
   unavailable(() => client.post("/videos", { body: { model: "fails/video", prompt: "x" } })),

@@ -208,6 +208,8 @@ def waits():
         lambda: unavailable(3, lambda: respond("fails/rate-responses")),
         lambda: unavailable(3, lambda: chat("fails/broken")),
         lambda: unavailable(3, lambda: respond("fails/broken-responses", stream=True)),
+        lambda: unavailable(3, lambda: chat("fails/closed")),
+        lambda: unavailable(3, lambda: respond("fails/closed-responses", stream=True)),
         lambda: unavailable(3, lambda: chat("fails/credential")),
         lambda: unavailable(3, lambda: respond("fails/credential-responses")),
         lambda: unavailable(3, lambda: client.embeddings.create(model="fails/embed", input="x")),

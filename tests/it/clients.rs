@@ -40,12 +40,13 @@ const MODELS: [(&str, &str, &str, &str); 21] = [
 ];
 
 /// Failures after which a client tries again: whoever met one waits longer at the next, so each use has a model of its own.
-const WAITED_FOR: [(&str, &str, &str); 5] = [
+const WAITED_FOR: [(&str, &str, &str); 6] = [
     ("overload", "fault/overload-gemini", "overload"),
     ("rate", "fault/rate-openai", "rate"),
     ("broken", "fault/status-500", "broken"),
     ("credential", "fault/auth-401", "gpt"),
-    ("weird", "fault/html-200", ""),
+    ("weird", "fault/html-200", "malformed"),
+    ("closed", "fault/close", "closed"),
 ];
 const USES: [&str; 4] = ["", "-stream", "-responses", "-messages"];
 
@@ -252,7 +253,7 @@ fn langchain_for_python_before_aimock() {
 /// rounds with tools; errors before and in a stream, none of which passes for an end (spec 2.2, 2.6, 2.7).
 #[test]
 fn ai_sdk_for_node() {
-    drive("ai_node.mjs", Behind::Sandbox, 20);
+    drive("ai_node.mjs", Behind::Sandbox, 15);
 }
 
 /// Goal: the same before a server that others wrote.
