@@ -11,7 +11,7 @@ import { counted, failure, made } from "./counting.mjs";
 
 const [sdk, baseURL, apiKey, narrowKey, limitedKey] = process.argv.slice(2);
 const load = (name) => import(createRequire(`${sdk}/`).resolve(name));
-const { APICallError, Output, RetryError, embedMany, generateImage, generateText, isStepCount, streamText, tool } =
+const { APICallError, Output, RetryError, embed, embedMany, generateImage, generateText, isStepCount, streamText, tool } =
   await load("ai");
 const { createAnthropic } = await load("@ai-sdk/anthropic");
 const { createOpenAI } = await load("@ai-sdk/openai");
@@ -116,6 +116,26 @@ for (const model of [ours.chat, ours.responses, ours.compatible]) {
   assert.deepEqual(place, { city: "Paris" });
 }
 
+// Reasoning; the provider of OpenAI reads none in chat.
+for (const way of ["responses", "messages", "compatible"]) {
+  const answer = await generate(ours[way]("aimock/thinks"));
+  assert.equal(answer.text, "It is high tide.", way);
+  assert.equal(answer.reasoningText, "The tide turns twice a day.", way);
+  const found = await parts(ours[way]("aimock/thinks"));
+  const thought = found.filter((part) => part.type === "reasoning-delta").map((part) => part.text).join("");
+  assert.equal(thought, "The tide turns twice a day.", way);
+  const cut = await parts(ours[way]("aimock/thinks-in-vain"), { maxRetries: 0 });
+  assert.ok(cut.some((part) => part.type === "error" && part.error.message === UNAVAILABLE), way);
+}
+
+// The dialects of Azure and Gemini.
+for (const id of ["azure/gpt", "gemini/gpt"]) {
+  assert.equal((await generate(ours.chat(id))).response.modelId, id);
+  assert.equal((await parts(ours.chat(id), rounds)).filter((part) => part.type === "tool-call").length, 1);
+}
+const { embedding } = await embed({ model: openai.embedding("azure/embed"), value: "a" });
+assert.ok(embedding.length > 1);
+
 // Errors.
 const [wrong, narrow] = [ways("wrong"), ways(narrowKey)];
 for (const [way, model] of Object.entries(ours)) {
@@ -123,6 +143,7 @@ for (const [way, model] of Object.entries(ours)) {
   await failsStreaming(1, model("fails/policy"), 400);
   await fails(1, () => generate(model("openai/embed")), 400, "/v1/embeddings");
   await fails(1, () => generate(wrong[way]("openai/gpt")), 401);
+  await fails(1, () => generate(model("openai/priced")), 402);
   await failsStreaming(1, narrow[way]("openai/gpt"), 403);
   const words = way === "messages" ? "prompt is too long" : "exceeds the context window";
   await fails(1, () => generate(model("fails/context")), 413, words);

@@ -65,6 +65,7 @@ const as = (key) => client.withOptions({ apiKey: key });
 await fails(Anthropic.BadRequestError, 1, () => message("fails/parameter"), 400, /temperature/);
 await fails(Anthropic.BadRequestError, 1, () => message("fails/policy"), 400);
 await fails(Anthropic.AuthenticationError, 1, () => message("openai/gpt", {}, as("wrong")), 401);
+await fails(Anthropic.PaymentRequiredError, 1, () => message("openai/priced"), 402);
 await fails(Anthropic.PermissionDeniedError, 1, () => message("openai/gpt", {}, as(narrowKey)), 403);
 await fails(Anthropic.ContentTooLargeError, 1, () => message("fails/context"), 413, /prompt is too long/);
 await fails(Anthropic.ServiceUnavailableError, 1, () => message("openai/none"), 503, /No available channel/);

@@ -48,6 +48,12 @@ def answers():
     assert message("openai/failover").model == "openai/failover", "another channel answers"
 
 
+    beta = client.beta.messages.create(model="openai/gpt", max_tokens=64, messages=MESSAGES, betas=["output-300k-2026-03-24"])
+    assert beta.content[0].text and beta.id.startswith("msg_gate_")
+    thought = message("aimock/thinks").content[0]
+    assert thought.thinking == "The tide turns twice a day." and thought.signature
+
+
 def streams():
     events = list(message(stream=True))
     assert events[0].type == "message_start" and events[0].message.model == "openai/gpt"
@@ -82,6 +88,7 @@ def errors():
     assert "temperature" in str(error), error
     fails(anthropic.BadRequestError, 1, lambda: message("fails/policy"), 400, bad)
     fails(anthropic.AuthenticationError, 1, lambda: message(using=wrong), 401, "authentication_error")
+    fails(anthropic.PaymentRequiredError, 1, lambda: message("openai/priced"), 402, "billing_error")
     fails(anthropic.PermissionDeniedError, 1, lambda: message(using=narrow), 403, "permission_error")
     error = fails(anthropic.RequestTooLargeError, 1, lambda: message("fails/context"), 413, "request_too_large")
     assert "prompt is too long" in str(error), error

@@ -81,6 +81,9 @@ def answers():
     assert chat().invoke("hello").response_metadata["id"].startswith("gate-")
     assert respond().invoke("hello").response_metadata["id"].startswith("resp-gate-")
     assert message().invoke("hello").response_metadata["id"].startswith("msg_gate_")
+    asked = [HumanMessage("hello")]
+    asked += [respond("sandbox/gpt").invoke(asked), HumanMessage("and then?")]
+    assert respond("sandbox/gpt", use_previous_response_id=True).invoke(asked).text, "the id of an answer leads back to it"
     assert [answer.text != "" for answer in chat().batch(["one", "two"])] == [True, True]
     assert OpenAI(model="sandbox/gpt", api_key=KEY, base_url=BASE_URL, http_client=HTTP).invoke("hello")
     vectors = OpenAIEmbeddings(
@@ -149,6 +152,7 @@ def errors():
         fails(bad, 1, lambda: list(client("fails/policy").stream("hi")), 400)
         wrong, narrow = client(key="wrong"), client(key=NARROW_KEY)
         fails(exceptions.ModelAuthenticationError, 1, lambda: wrong.invoke("hi"), 401)
+        fails((openai.APIError, anthropic.APIError), 1, lambda: client("openai/priced").invoke("hi"), 402)
         fails(exceptions.ModelPermissionDeniedError, 1, lambda: list(narrow.stream("hi")), 403)
         kind = anthropic.RequestTooLargeError if client is message else overflow
         too_long = "prompt is too long" if client is message else "exceeds the context window"

@@ -10,6 +10,7 @@ import sys
 import openai
 from counting import count, here, made, together
 from openai import OpenAI
+from pydantic import BaseModel
 
 BASE_URL, KEY, NARROW_KEY, LIMITED_KEY = sys.argv[1:]
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -26,6 +27,10 @@ TOOLS = [
 
 counted = openai.DefaultHttpxClient(event_hooks={"request": [count]})
 client = OpenAI(base_url=BASE_URL, api_key=KEY, http_client=counted)
+
+
+class Place(BaseModel):
+    city: str
 
 
 def fails(expected, requests, call, status=None, code=None):
@@ -93,6 +98,19 @@ def streams():
     assert list(chat("openai/failover", stream=True))[-1].choices[0].finish_reason == "stop"
 
 
+def dialects():
+    """The dialects of Azure and Gemini, and answers of a form."""
+    for model in ["azure/gpt", "gemini/gpt"]:
+        answer = chat(model)
+        assert answer.model == model and answer.choices[0].message.content
+        assert chat(model, tools=TOOLS).choices[0].message.tool_calls[0].function.name == "weather"
+        chunks = list(chat(model, stream=True, stream_options={"include_usage": True}))
+        assert chunks[-1].usage.completion_tokens > 0 and chunks[-2].choices[0].finish_reason == "stop"
+    assert client.embeddings.create(model="azure/embed", input="a", encoding_format="float").data[0].embedding
+    parsed = client.chat.completions.parse(model="aimock/gpt", messages=MESSAGES, response_format=Place)
+    assert parsed.choices[0].message.parsed.city == "Paris"
+
+
 def errors():
     wrong, narrow = client.with_options(api_key="wrong"), client.with_options(api_key=NARROW_KEY)
     fails(openai.BadRequestError, 1, lambda: chat(n=0), 400, "invalid_value")
@@ -102,6 +120,9 @@ def errors():
     fails(openai.AuthenticationError, 1, lambda: chat(using=wrong), 401, "invalid_api_key")
     fails(openai.PermissionDeniedError, 1, lambda: chat(using=narrow), 403, "model_access_denied")
     fails(openai.PermissionDeniedError, 1, lambda: chat("openai/verified"), 403, "verification_required")
+    fails(openai.APIStatusError, 1, lambda: chat("openai/priced"), 402, "insufficient_quota")
+    fails(openai.NotFoundError, 1, lambda: client.files.list(), 404, "not_found")
+    fails(openai.NotFoundError, 1, lambda: client.responses.retrieve("resp-gate-x"), 404, "not_found")
     fails(openai.NotFoundError, 1, lambda: client.models.retrieve("openai/none"), 404, "model_not_found")
     fails(openai.APIStatusError, 1, lambda: chat("fails/context"), 413, "context_length_exceeded")
     fails(openai.InternalServerError, 1, lambda: chat("openai/none"), 503, "model_not_found")
@@ -227,6 +248,7 @@ def limits():
 
 answers()
 streams()
+dialects()
 errors()
 responses()
 compaction()

@@ -15,7 +15,7 @@ const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients");
 const CREDENTIAL: &str = "credential-of-aimock";
 
 /// A model, its kind, and its names at the sandbox and at aimock; empty where that one cannot answer as the tests expect.
-const MODELS: [(&str, &str, &str, &str); 21] = [
+const MODELS: [(&str, &str, &str, &str); 26] = [
     ("openai/gpt", "chat", "gpt", "gpt"),
     ("openai/embed", "embedding", "embed", "embed"),
     ("openai/image", "image, sizes: [\"1024x1024\", auto]", "image", "image"),
@@ -26,6 +26,11 @@ const MODELS: [(&str, &str, &str, &str); 21] = [
     ("sandbox/image", "image, sizes: [\"1024x1024\", auto]", "image", ""),
     ("sandbox/long", "chat", "gpt+chunks=1000+chunk-delay=10", ""),
     ("aimock/gpt", "chat", "", "gpt"),
+    ("aimock/thinks", "chat", "", "thinks"),
+    ("aimock/thinks-in-vain", "chat", "", "thinks-in-vain"),
+    ("azure/gpt", "chat", "", "gpt"),
+    ("azure/embed", "embedding", "", "embed"),
+    ("gemini/gpt", "chat", "", "gpt"),
     ("google/image", "gemini_image", "image", ""),
     ("fails/parameter", "chat", "fault/bad-param-400", "bad-parameter"),
     ("fails/policy", "chat", "fault/policy-400", "policy"),
@@ -98,25 +103,26 @@ impl Drop for Aimock {
     }
 }
 
-/// The channels at aimock that serve a model: as OpenAI does, and for chat also as Anthropic does.
+/// The channels at aimock that serve a model: as Azure or Gemini does, or as OpenAI does, and for chat also as Anthropic.
 fn at_aimock(mut config: Config, addr: SocketAddr, (id, kind, name): (&str, &str, &str)) -> Config {
     let credential = if id.contains("credential") { "a-wrong-one" } else { CREDENTIAL };
-    let mut channel = |provider: &str, apis: &str| {
+    let mut channel = |provider: &str, base: &str, more: &str| {
         let number = config.channels.len();
-        let video = if apis == "video" { ", video: { interval: 20ms }" } else { "" };
         config.channels.push(format!(
-            "  - {{ id: aimock-{number}, provider: {provider}, base_url: \"http://{addr}/v1\", \
-             credentials: [{{ value: {credential} }}], models: {{ \"{id}\": {name} }}, apis: [{apis}]{video} }}\n"
+            "  - {{ id: aimock-{number}, provider: {provider}, base_url: \"http://{addr}{base}\", \
+             credentials: [{{ value: {credential} }}], models: {{ \"{id}\": {name} }}, {more} }}\n"
         ));
     };
-    match kind {
-        "chat" => {
-            channel("openai", "chat, responses");
-            channel("anthropic", "messages");
+    match (id.split('/').next(), kind) {
+        (Some("azure"), _) => channel("azure", "", "api_version: \"2024-10-21\", apis: [chat, embeddings]"),
+        (Some("gemini"), _) => channel("gemini", "/v1beta/openai", "apis: [chat]"),
+        (_, "chat") => {
+            channel("openai", "/v1", "apis: [chat, responses]");
+            channel("anthropic", "/v1", "apis: [messages]");
         }
-        "embedding" => channel("openai", "embeddings"),
-        "video" => channel("openai", "video"),
-        _ => channel("openai", "images"),
+        (_, "embedding") => channel("openai", "/v1", "apis: [embeddings]"),
+        (_, "video") => channel("openai", "/v1", "apis: [video], video: { interval: 20ms }"),
+        _ => channel("openai", "/v1", "apis: [images]"),
     }
     config
 }
@@ -138,6 +144,8 @@ fn gateway(behind: Behind, sandbox: &Upstream, aimock: &Aimock) -> Gateway {
         };
     }
     config
+        .model_with("openai/priced", "chat", "price: { input: \"1\", output: \"1\" }")
+        .channel("priced", sandbox.addr, &[("openai/priced", "gpt")], "")
         .model("openai/verified", "chat, verification: telegram")
         .channel("verified", sandbox.addr, &[("openai/verified", "x")], "")
         .channel("spare", sandbox.addr, &[("openai/failover", "gpt")], ", priority: 1")
