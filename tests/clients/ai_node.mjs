@@ -10,12 +10,13 @@ import { createRequire } from "node:module";
 import { counted, failure, made } from "./counting.mjs";
 
 const [sdk, baseURL, apiKey, narrowKey, limitedKey] = process.argv.slice(2);
+const [name, providers] = process.env.AI_SDK === "7" ? ["ai-7", "ai-7-"] : ["ai", "@ai-sdk/"];
 const load = (name) => import(createRequire(`${sdk}/`).resolve(name));
-const { APICallError, Output, RetryError, embed, embedMany, generateImage, generateText, isStepCount, streamText, tool } =
-  await load("ai");
-const { createAnthropic } = await load("@ai-sdk/anthropic");
-const { createOpenAI } = await load("@ai-sdk/openai");
-const { createOpenAICompatible } = await load("@ai-sdk/openai-compatible");
+const { APICallError, Output, RetryError, embed, embedMany, generateImage, generateText, stepCountIs, streamText, tool } =
+  await load(name);
+const { createAnthropic } = await load(`${providers}anthropic`);
+const { createOpenAI } = await load(`${providers}openai`);
+const { createOpenAICompatible } = await load(`${providers}openai-compatible`);
 const { z } = await load("zod");
 
 const UNAVAILABLE = "Service temporarily unavailable";
@@ -95,7 +96,7 @@ for (const model of [openai.image("openai/image"), compatible.imageModel("openai
 const weather = tool({ inputSchema: z.object({ city: z.string() }), execute: ({ city }) => `sunny in ${city}` });
 const rounds = {
   tools: { weather },
-  stopWhen: isStepCount(2),
+  stopWhen: stepCountIs(2),
   prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? "required" : "auto" }),
 };
 const callers = [ours.chat("openai/gpt"), ours.compatible("openai/gpt")];

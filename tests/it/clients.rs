@@ -269,3 +269,15 @@ fn ai_sdk_for_node() {
 fn ai_sdk_for_node_before_aimock() {
     drive("ai_node.mjs", Behind::Aimock, 60);
 }
+
+/// Goal: the same for the seventh generation of the AI SDK.
+#[test]
+fn ai_sdk_7_for_node() {
+    drive("ai_7_node.mjs", Behind::Sandbox, 15);
+}
+
+/// Goal: the same before a server that others wrote.
+#[test]
+fn ai_sdk_7_for_node_before_aimock() {
+    drive("ai_7_node.mjs", Behind::Aimock, 60);
+}
