@@ -187,6 +187,9 @@ fn drive(file: &str, behind: Behind, at_least: u64) {
     let (sandbox, aimock) = (Upstream::start(), Aimock::start());
     let gateway = gateway(behind, &sandbox, &aimock);
     run(client(file), &gateway);
+    // LangChain's clients stand on the SDKs; the AI SDK does not tell that it tries again (spec 10.4).
+    let retries = gateway.sum("tidegate_client_retries_total");
+    assert_eq!(retries > 0.0, !file.starts_with("ai_"), "{retries} retries were told");
     let answered = aimock.requests();
     assert!(answered >= at_least, "aimock answered {answered} requests");
     if file.starts_with("openai_node") {
@@ -242,6 +245,18 @@ fn anthropic_for_node() {
 #[test]
 fn anthropic_for_node_before_aimock() {
     drive("anthropic_node.mjs", Behind::Aimock, 15);
+}
+
+/// Goal: other generations of both SDKs for Node take failures for what they are, in a stream as before it (spec 2.6).
+#[test]
+fn generations_for_node() {
+    drive("generations_node.mjs", Behind::Sandbox, 0);
+}
+
+/// Goal: the same before a server that others wrote.
+#[test]
+fn generations_for_node_before_aimock() {
+    drive("generations_node.mjs", Behind::Aimock, 20);
 }
 
 /// Goal: LangChain's clients: chat, Responses, Messages, streams, rounds with tools, structured answers; each error as
