@@ -55,6 +55,9 @@ assert.ok((await client.images.generate({ model: "openai/image", prompt: "a boat
 assert.ok((await all(client.models.list())).some((model) => model.id === "openai/gpt"));
 assert.equal((await client.models.retrieve("openai/gpt")).id, "openai/gpt");
 assert.equal((await client.get("/balance")).object, "balance");
+// Clients are configured with the version in the base URL and without (spec 1.1).
+const shorter = client.withOptions({ baseURL: baseURL.replace(/\/v1$/, "") });
+assert.equal((await chat("openai/gpt", {}, shorter)).model, "openai/gpt");
 
 // Streams.
 const plain = await all(chat("openai/gpt", { stream: true }));

@@ -74,6 +74,8 @@ def answers():
     assert "openai/gpt" in [model.id for model in client.models.list()]
     assert client.models.retrieve("openai/gpt").id == "openai/gpt"
     assert client.get("/balance", cast_to=object)["object"] == "balance"
+    # Clients are configured with the version in the base URL and without (spec 1.1).
+    assert chat(using=client.with_options(base_url=BASE_URL.removesuffix("/v1"))).model == "openai/gpt"
     assert client.with_raw_response.chat.completions.create(model="openai/gpt", messages=MESSAGES).status_code == 200
 
 

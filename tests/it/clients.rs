@@ -55,6 +55,20 @@ const WAITED_FOR: [(&str, &str, &str); 6] = [
 ];
 const USES: [&str; 4] = ["", "-stream", "-responses", "-messages"];
 
+/// What the gateway makes of each failure, whoever says it and in whatever shape (spec 3.2).
+const JUDGED: [(&str, &str); 10] = [
+    ("parameter", "caller_mistake"),
+    ("policy", "content_refused"),
+    ("context", "context_too_long"),
+    ("cut", "broken_mid_stream"),
+    ("overload", "overloaded"),
+    ("rate", "rate_limited"),
+    ("broken", "broken"),
+    ("credential", "credential_refused"),
+    ("weird", "not_understood"),
+    ("closed", "broken"),
+];
+
 /// Who answers, where both can.
 #[derive(Clone, Copy, PartialEq)]
 enum Behind {
@@ -182,6 +196,21 @@ fn client(file: &str) -> Command {
     client
 }
 
+/// Holds what the log says of attempts to [`JUDGED`].
+fn check_verdicts(gateway: &Gateway) {
+    let mut judged = 0;
+    for line in gateway.log() {
+        let failure = line["model"].as_str().and_then(|model| model.strip_prefix("fails/"));
+        let of_model = |(name, _): &&(&str, &str)| failure.is_some_and(|f| f.split('-').next() == Some(name));
+        let Some((_, verdict)) = JUDGED.iter().find(of_model) else { continue };
+        for attempt in line["attempts"].as_array().unwrap() {
+            assert_eq!(attempt["outcome"], *verdict, "{line}");
+            judged += 1;
+        }
+    }
+    assert!(judged >= 8, "{judged} attempts that fail");
+}
+
 /// Runs a client before a server; `at_least` so many requests are for aimock.
 fn drive(file: &str, behind: Behind, at_least: u64) {
     let (sandbox, aimock) = (Upstream::start(), Aimock::start());
@@ -192,6 +221,7 @@ fn drive(file: &str, behind: Behind, at_least: u64) {
     assert_eq!(retries > 0.0, !file.starts_with("ai_"), "{retries} retries were told");
     let answered = aimock.requests();
     assert!(answered >= at_least, "aimock answered {answered} requests");
+    check_verdicts(&gateway);
     if file.starts_with("openai_node") {
         gateway.wait_for("the abandoned stream to be cancelled", || sandbox.stats.aborted() >= 1);
     }
