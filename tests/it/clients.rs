@@ -211,8 +211,21 @@ fn check_verdicts(gateway: &Gateway) {
     assert!(judged >= 8, "{judged} attempts that fail");
 }
 
-/// Runs a client before a server; `at_least` so many requests are for aimock.
-fn drive(file: &str, behind: Behind, at_least: u64) {
+/// Runs a client before both servers, at the same time since it waits much.
+///
+/// Before aimock wherever that can answer, so many requests at least are for it.
+fn drive(file: &str, at_aimock: u64) {
+    std::thread::scope(|scope| {
+        for (name, behind, at_least) in
+            [("sandbox", Behind::Sandbox, 0), ("aimock", Behind::Aimock, at_aimock)]
+        {
+            let named = std::thread::Builder::new().name(format!("{file} before {name}"));
+            named.spawn_scoped(scope, move || drive_before(behind, file, at_least)).unwrap();
+        }
+    });
+}
+
+fn drive_before(behind: Behind, file: &str, at_least: u64) {
     let (sandbox, aimock) = (Upstream::start(), Aimock::start());
     let gateway = gateway(behind, &sandbox, &aimock);
     run(client(file), &gateway);
@@ -222,107 +235,59 @@ fn drive(file: &str, behind: Behind, at_least: u64) {
     let answered = aimock.requests();
     assert!(answered >= at_least, "aimock answered {answered} requests");
     check_verdicts(&gateway);
-    if file.starts_with("openai_node") {
+    if file == "openai_node.mjs" {
         gateway.wait_for("the abandoned stream to be cancelled", || sandbox.stats.aborted() >= 1);
     }
     gateway.finish();
 }
 
-/// Goal: each route that the SDK has a call for, streams, tools, usage; each error in its class, before and in a stream,
-/// after as many retries as the contract intends (spec 1.1, 2.6, 2.7).
+/// Goal: each route that the SDK has a call for, streams, tools, usage, before both servers; each error in its class,
+/// before and in a stream, after as many retries as the contract intends (spec 1.1, 2.6, 2.7).
 #[test]
 fn openai_for_python() {
-    drive("openai_python.py", Behind::Sandbox, 0);
-}
-
-/// Goal: the same before a server that others wrote: its answers, its streams and its failures (spec 2.8, 3.1).
-#[test]
-fn openai_for_python_before_aimock() {
-    drive("openai_python.py", Behind::Aimock, 30);
+    drive("openai_python.py", 40);
 }
 
 /// Goal: the same for Node; and an abandoned stream is cancelled upstream.
 #[test]
 fn openai_for_node() {
-    drive("openai_node.mjs", Behind::Sandbox, 0);
+    drive("openai_node.mjs", 40);
 }
 
-/// Goal: the same before a server that others wrote.
-#[test]
-fn openai_for_node_before_aimock() {
-    drive("openai_node.mjs", Behind::Aimock, 30);
-}
-
-/// Goal: Messages and its streams; each error in Anthropic's shape and its class (spec 2.5, 2.11).
+/// Goal: Messages, its streams and its tools; each error in Anthropic's shape and its class (spec 2.5, 2.11).
 #[test]
 fn anthropic_for_python() {
-    drive("anthropic_python.py", Behind::Sandbox, 0);
-}
-
-/// Goal: the same before a server that others wrote, by Anthropic's dialect.
-#[test]
-fn anthropic_for_python_before_aimock() {
-    drive("anthropic_python.py", Behind::Aimock, 15);
+    drive("anthropic_python.py", 20);
 }
 
 /// Goal: the same for Node.
 #[test]
 fn anthropic_for_node() {
-    drive("anthropic_node.mjs", Behind::Sandbox, 0);
-}
-
-/// Goal: the same for Node before a server that others wrote.
-#[test]
-fn anthropic_for_node_before_aimock() {
-    drive("anthropic_node.mjs", Behind::Aimock, 15);
+    drive("anthropic_node.mjs", 20);
 }
 
 /// Goal: other generations of both SDKs for Node take failures for what they are, in a stream as before it (spec 2.6).
 #[test]
 fn generations_for_node() {
-    drive("generations_node.mjs", Behind::Sandbox, 0);
-}
-
-/// Goal: the same before a server that others wrote.
-#[test]
-fn generations_for_node_before_aimock() {
-    drive("generations_node.mjs", Behind::Aimock, 20);
+    drive("generations_node.mjs", 20);
 }
 
 /// Goal: LangChain's clients: chat, Responses, Messages, streams, rounds with tools, structured answers; each error as
 /// the exception that LangChain has for it, a cut stream as an exception (spec 2.2, 2.6, 2.7).
 #[test]
 fn langchain_for_python() {
-    drive("langchain_python.py", Behind::Sandbox, 10);
-}
-
-/// Goal: the same before a server that others wrote.
-#[test]
-fn langchain_for_python_before_aimock() {
-    drive("langchain_python.py", Behind::Aimock, 40);
+    drive("langchain_python.py", 60);
 }
 
 /// Goal: the AI SDK by its providers of OpenAI (chat and Responses), Anthropic and compatible servers: answers, streams,
 /// rounds with tools; errors before and in a stream, none of which passes for an end (spec 2.2, 2.6, 2.7).
 #[test]
 fn ai_sdk_for_node() {
-    drive("ai_node.mjs", Behind::Sandbox, 15);
-}
-
-/// Goal: the same before a server that others wrote.
-#[test]
-fn ai_sdk_for_node_before_aimock() {
-    drive("ai_node.mjs", Behind::Aimock, 60);
+    drive("ai_node.mjs", 60);
 }
 
 /// Goal: the same for the seventh generation of the AI SDK.
 #[test]
 fn ai_sdk_7_for_node() {
-    drive("ai_7_node.mjs", Behind::Sandbox, 15);
-}
-
-/// Goal: the same before a server that others wrote.
-#[test]
-fn ai_sdk_7_for_node_before_aimock() {
-    drive("ai_7_node.mjs", Behind::Aimock, 60);
+    drive("ai_7_node.mjs", 60);
 }
