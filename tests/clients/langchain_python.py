@@ -60,7 +60,8 @@ def fails(expected, requests, call, status=None, code=None, words=None):
         call()
     except (openai.APIError, anthropic.APIError) as error:
         assert isinstance(error, expected), f"{type(error)} instead of {expected}: {error}"
-        if status is not None and hasattr(error, "status_code"):
+        # What LangChain takes for too long a context forgets the status.
+        if status is not None and not isinstance(error, exceptions.ContextOverflowError):
             assert error.status_code == status, error.status_code
         if code is not None:
             body = error.body.get("error", error.body)
@@ -147,7 +148,6 @@ def errors():
     assert error.param == "temperature", error.param
     fails(bad, 1, lambda: chat("openai/embed").invoke("hi"), 400, "wrong_endpoint")
     for client in [chat, respond, message]:
-        what = client.__name__
         fails(bad, 1, lambda: client("fails/parameter").invoke("hi"), 400, None, "temperature")
         fails(bad, 1, lambda: list(client("fails/policy").stream("hi")), 400)
         wrong, narrow = client(key="wrong"), client(key=NARROW_KEY)
@@ -163,8 +163,8 @@ def errors():
         for model in ["fails/cut", "fails/error-mid"]:
             seen = []
             call = lambda: seen.extend(client(model).stream("hi"))
-            error = fails((openai.APIError, anthropic.APIError), 1, call, None, None, UNAVAILABLE)
-            assert "".join(chunk.text for chunk in seen), f"{what}: what was delivered was seen"
+            fails((openai.APIError, anthropic.APIError), 1, call, None, None, UNAVAILABLE)
+            assert "".join(chunk.text for chunk in seen), f"{client.__name__}: what was delivered was seen"
 
 
 def unavailable(call):
