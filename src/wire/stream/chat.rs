@@ -4,6 +4,7 @@
 //! complete, `[DONE]` without a finish reason is completed with one (spec 2.6).
 
 use super::chunk::Chunk;
+use super::pattern::{Hole, Pattern};
 use super::{Fault, Language, Shell, StreamOptions};
 use crate::core::usage::Usage;
 use crate::wire::endpoint::Call;
@@ -11,7 +12,7 @@ use crate::wire::error::{Dialect, PublicError};
 use crate::wire::rewrite::{Action, Rewriter};
 use crate::wire::traces::may_have_findings;
 use crate::wire::usage::{self, Reading};
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// A chat or completions stream.
 pub(super) struct Chat {
@@ -21,15 +22,16 @@ pub(super) struct Chat {
     /// Choices that have finished, one bit each.
     finished: u128,
     usage: Option<Bytes>,
+    pattern: Pattern,
 }
 
 impl Chat {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, seen: 0, finished: 0, usage: None }
+        Self { options, seen: 0, finished: 0, usage: None, pattern: Pattern::default() }
     }
 
     /// Inside chunks only a null passes as usage, and only to a client that asked.
-    fn write_event(&self, data: &[u8], has_usage: bool, out: &mut Shell) {
+    fn write_event(&self, data: &[u8], has_usage: bool, out: &mut BytesMut) {
         let (identity, hide_usage) = (&self.options.identity, has_usage || !self.options.wants_usage);
         let findings = may_have_findings(data);
         let mut rewriter = Rewriter::new(|name: &str| match name {
@@ -37,10 +39,20 @@ impl Chat {
             _ if findings => identity.action_without_findings(name),
             _ => identity.action(name),
         });
-        out.out.reserve(data.len() + 64);
-        out.out.extend_from_slice(b"data: ");
-        rewriter.push(data, &mut out.out);
-        out.out.extend_from_slice(b"\n\n");
+        out.reserve(data.len() + 64);
+        out.extend_from_slice(b"data: ");
+        rewriter.push(data, out);
+        out.extend_from_slice(b"\n\n");
+    }
+
+    /// Learns what events look like from one that delivers text and says nothing else.
+    fn learn(&mut self, data: &[u8], chunk: &Chunk<'_>) {
+        let Some(text) = chunk.plain else { return };
+        let mut holes = vec![(Hole::Text, text)];
+        holes.extend(chunk.padding.map(|padding| (Hole::Filler, padding)));
+        let mut pattern = std::mem::take(&mut self.pattern);
+        pattern.learn(data, holes, |data, out| self.write_event(data, false, out));
+        self.pattern = pattern;
     }
 
     /// Writes the end of each of these choices, which is one bit.
@@ -68,6 +80,10 @@ impl Chat {
 
 impl Language for Chat {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
+        if let Some(held) = self.pattern.fit(data, &mut out.out) {
+            out.deliver_text(held.text);
+            return Ok(());
+        }
         let chunk = Chunk::parse(data, |text| out.deliver(text)).map_err(|_| Fault::NotAnEvent)?;
         if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
             return out.error_event(data, self.is_finished());
@@ -87,7 +103,8 @@ impl Language for Chat {
             self.write_ends(chunk.withheld, "content_filter", out);
         } else if !chunk.no_choices {
             out.note(chunk.content, chunk.finished != 0);
-            self.write_event(data, chunk.usage.is_some(), out);
+            self.write_event(data, chunk.usage.is_some(), &mut out.out);
+            self.learn(data, &chunk);
         }
         Ok(())
     }

@@ -31,6 +31,10 @@ pub struct Chunk<'a> {
     pub aside: bool,
     /// The failure is one of length, which is a failure only where nothing was said.
     pub finished_short: bool,
+    /// What it shows, if that is one string and nothing else in it says anything.
+    pub plain: Option<&'a RawValue>,
+    /// Padding against those who guess words by the length of events.
+    pub padding: Option<&'a RawValue>,
     /// Its usage, if it is not null.
     pub usage: Option<&'a RawValue>,
 }
@@ -47,6 +51,8 @@ struct View<'a> {
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     base_resp: Option<BaseResp<'a>>,
+    #[serde(borrow, default)]
+    obfuscation: Option<&'a RawValue>,
 }
 
 /// How MiniMax reports errors, and successes too.
@@ -87,16 +93,24 @@ impl<'a> Chunk<'a> {
                 || view.base_resp.is_some_and(|resp| resp.status_code.is_some_and(|code| code.get() != "0")),
             no_choices: choices.is_empty(),
             aside: choices.iter().all(|choice| choice.delta.is_none() && choice.text.is_none()),
+            padding: view.obfuscation.filter(|padding| padding.get().starts_with('"')),
             usage: view.usage.filter(|usage| usage.get() != "null"),
             ..Self::default()
         };
+        let (mut shown, mut last) = (0, None);
         for choice in &choices {
-            chunk.add(choice, &mut show);
+            chunk.add(choice, &mut |value| {
+                (shown, last) = (shown + 1, Some(value));
+                show(value);
+            });
         }
+        let alone =
+            shown == 1 && !chunk.error && chunk.finished == 0 && chunk.images == 0 && chunk.usage.is_none();
+        chunk.plain = last.filter(|value| alone && value.get().starts_with('"'));
         Ok(chunk)
     }
 
-    fn add(&mut self, choice: &Choice<'_>, show: &mut impl FnMut(&RawValue)) {
+    fn add(&mut self, choice: &Choice<'a>, show: &mut impl FnMut(&'a RawValue)) {
         let bit = 1u128.checked_shl(u32::try_from(choice.index).unwrap_or(0)).unwrap_or(1);
         self.seen |= bit;
         let delta = choice.delta.as_ref().map(|delta| delta.0.as_slice()).unwrap_or_default();

@@ -4,7 +4,7 @@
 //! with an image is content (spec 10.1). As many completed ones as images were asked for are the end; fewer are one where
 //! the upstream ends there too. There is no success marker besides.
 
-use super::{Fault, Language, Shell, StreamOptions};
+use super::{Fault, Language, Shell, StreamOptions, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -66,7 +66,7 @@ impl Language for Images {
             out.reported_last = true;
         }
         out.note(pictured, completes);
-        out.write_named(&self.options.identity, kind, data, ("", None));
+        write_named(&mut out.out, &self.options.identity, kind, data, ("", None));
         self.completed += u64::from(completes);
         out.done = self.completed >= self.options.expected.images.max(1);
         Ok(())

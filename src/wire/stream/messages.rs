@@ -3,14 +3,16 @@
 //! Nothing before the first block's content commits: neither `message_start` nor `ping` (spec 10.1). The stop reason
 //! stands in `message_delta`; what ends before it was cut.
 
-use super::{Fault, Language, Shell, StreamOptions};
+use super::pattern::{Hole, Pattern};
+use super::{Fault, Language, Shell, StreamOptions, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::usage::{Reading, Reported};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// A Messages stream.
 pub(super) struct Messages {
@@ -20,6 +22,7 @@ pub(super) struct Messages {
     /// `message_stop` has come.
     closed: bool,
     usage: Reported,
+    pattern: Pattern,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +47,13 @@ struct Start<'a> {
 
 impl Messages {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, stopped: false, closed: false, usage: Reported::default() }
+        Self {
+            options,
+            stopped: false,
+            closed: false,
+            usage: Reported::default(),
+            pattern: Pattern::default(),
+        }
     }
 
     fn note_usage(&mut self, reported: Option<&RawValue>) {
@@ -53,8 +62,21 @@ impl Messages {
         }
     }
 
-    fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut Shell) {
-        out.write_named(&self.options.identity, kind, data, ("message", message));
+    fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut BytesMut) {
+        write_named(out, &self.options.identity, kind, data, ("message", message));
+    }
+
+    /// Learns what events look like from a delta that has a type and a text.
+    fn learn(&mut self, data: &[u8], delta: Option<&Members<'_>>) {
+        let Some([one, other]) = delta.map(|delta| delta.0.as_slice()) else { return };
+        let text = |(name, value): &(Cow<'_, str>, &RawValue)| {
+            matches!(&**name, "text" | "thinking") && value.get().starts_with('"')
+        };
+        let Some((_, text)) = [one, other].into_iter().find(|member| text(member)) else { return };
+        let mut pattern = std::mem::take(&mut self.pattern);
+        let kind = "content_block_delta";
+        pattern.learn(data, vec![(Hole::Text, text)], |data, out| self.write(kind, data, None, out));
+        self.pattern = pattern;
     }
 }
 
@@ -77,6 +99,10 @@ fn deliver(members: Option<&Members<'_>>, out: &mut Shell) -> bool {
 
 impl Language for Messages {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
+        if let Some(held) = self.pattern.fit(data, &mut out.out) {
+            out.deliver_text(held.text);
+            return Ok(());
+        }
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
         let kind = &*view.kind.0;
         let (mut content, mut finishes) = (false, false);
@@ -107,7 +133,10 @@ impl Language for Messages {
         }
         if kind != "ping" || out.content {
             out.note(content, finishes);
-            self.write(kind, data, view.message, out);
+            self.write(kind, data, view.message, &mut out.out);
+            if kind == "content_block_delta" && content {
+                self.learn(data, view.delta.as_ref());
+            }
         }
         Ok(())
     }

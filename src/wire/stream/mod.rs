@@ -9,6 +9,7 @@ pub mod chat;
 pub mod chunk;
 mod images;
 pub mod messages;
+mod pattern;
 pub mod responses;
 
 use super::answer::Identity;
@@ -138,30 +139,37 @@ impl Shell {
         });
     }
 
-    /// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.
-    fn write_named(
-        &mut self,
-        identity: &Identity,
-        kind: &str,
-        data: &[u8],
-        (member, object): (&str, Option<&RawValue>),
-    ) {
-        let renamed = object.map(|object| {
-            let mut renamed = BytesMut::with_capacity(object.get().len() + 32);
-            identity.clone().rewriter(false).push(object.get().as_bytes(), &mut renamed);
-            renamed.freeze()
-        });
-        self.out.reserve(data.len() + kind.len() + 64);
-        self.out.extend_from_slice(b"event: ");
-        self.out.extend_from_slice(kind.as_bytes());
-        self.out.extend_from_slice(b"\ndata: ");
-        let mut rewriter = Rewriter::new(|name: &str| match &renamed {
-            Some(renamed) if name == member => Action::Replace(renamed.clone()),
-            _ => identity.action(name),
-        });
-        rewriter.push(data, &mut self.out);
-        self.out.extend_from_slice(b"\n\n");
+    /// Counts the text of an event that fitted a pattern.
+    fn deliver_text(&mut self, text: &str) {
+        self.reported_last = false;
+        self.delivered.add_text(text);
+        self.note(true, false);
     }
+}
+
+/// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.
+fn write_named(
+    out: &mut BytesMut,
+    identity: &Identity,
+    kind: &str,
+    data: &[u8],
+    (member, object): (&str, Option<&RawValue>),
+) {
+    let renamed = object.map(|object| {
+        let mut renamed = BytesMut::with_capacity(object.get().len() + 32);
+        identity.clone().rewriter(false).push(object.get().as_bytes(), &mut renamed);
+        renamed.freeze()
+    });
+    out.reserve(data.len() + kind.len() + 64);
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    let mut rewriter = Rewriter::new(|name: &str| match &renamed {
+        Some(renamed) if name == member => Action::Replace(renamed.clone()),
+        _ => identity.action(name),
+    });
+    rewriter.push(data, out);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// One stream under way.

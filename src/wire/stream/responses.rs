@@ -4,13 +4,14 @@
 //! Content is a delta that is not empty, or an item that is a call (spec 10.1). Every event has a number; those that the
 //! gateway adds go on counting (spec 2.6).
 
-use super::{Fault, Language, Shell, StreamOptions};
+use super::pattern::{Hole, Pattern};
+use super::{Fault, Language, Shell, StreamOptions, write_named};
 use crate::core::usage::Usage;
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::usage::{self, Reading};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,6 +22,7 @@ pub(super) struct Responses {
     /// The number of the next event.
     next_number: u64,
     usage: Reading,
+    pattern: Pattern,
 }
 
 #[derive(Deserialize)]
@@ -33,8 +35,10 @@ struct View<'a> {
     delta: Option<&'a RawValue>,
     #[serde(borrow, default)]
     item: Option<Members<'a>>,
-    #[serde(default)]
-    sequence_number: Option<u64>,
+    #[serde(borrow, default)]
+    sequence_number: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    obfuscation: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -45,11 +49,39 @@ struct Whole<'a> {
 
 impl Responses {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, completed: false, next_number: 0, usage: Reading::default() }
+        Self {
+            options,
+            completed: false,
+            next_number: 0,
+            usage: Reading::default(),
+            pattern: Pattern::default(),
+        }
     }
 
-    fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut Shell) {
-        out.write_named(&self.options.identity, kind, data, ("response", response));
+    fn note_number(&mut self, number: Option<u64>) {
+        if let Some(number) = number {
+            self.next_number = number.saturating_add(1);
+        }
+    }
+
+    fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut BytesMut) {
+        write_named(out, &self.options.identity, kind, data, ("response", response));
+    }
+
+    /// Learns what events look like from one whose delta is a text.
+    fn learn(&mut self, data: &[u8], view: &View<'_>) {
+        let (Some(text), Some(number), None) = (view.delta, view.sequence_number, view.response) else {
+            return;
+        };
+        if !text.get().starts_with('"') {
+            return;
+        }
+        let mut holes = vec![(Hole::Text, text), (Hole::Number, number)];
+        let padding = view.obfuscation.filter(|padding| padding.get().starts_with('"'));
+        holes.extend(padding.map(|padding| (Hole::Filler, padding)));
+        let mut pattern = std::mem::take(&mut self.pattern);
+        pattern.learn(data, holes, |data, out| self.write(&view.kind.0, data, None, out));
+        self.pattern = pattern;
     }
 }
 
@@ -60,11 +92,14 @@ fn is_call(item: &Members<'_>) -> bool {
 
 impl Language for Responses {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
+        if let Some(held) = self.pattern.fit(data, &mut out.out) {
+            self.note_number(held.number);
+            out.deliver_text(held.text);
+            return Ok(());
+        }
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
         let kind = &*view.kind.0;
-        if let Some(number) = view.sequence_number {
-            self.next_number = number.saturating_add(1);
-        }
+        self.note_number(view.sequence_number.and_then(|number| number.get().parse().ok()));
         if let Some(id) = view
             .response
             .filter(|_| self.options.identity.awaits_id())
@@ -89,7 +124,10 @@ impl Language for Responses {
             out.deliver(delta);
         }
         out.note(content, finishes);
-        self.write(kind, data, view.response, out);
+        self.write(kind, data, view.response, &mut out.out);
+        if content && kind.ends_with(".delta") {
+            self.learn(data, &view);
+        }
         Ok(())
     }
 

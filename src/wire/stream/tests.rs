@@ -308,3 +308,81 @@ fn usage_is_read_in_every_language() {
     assert_eq!(usage(Call::Messages, &[START, BLOCK, DELTA, ENDED]), Some((3, 4)));
     assert_eq!(usage(Call::Responses, &[CREATED, SAID, COMPLETED]), Some((3, 4)));
 }
+
+/// Texts between which a pattern can fit, and some that break it: quotes, escapes, control characters, nothing.
+fn told() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[a-zé ]{1,6}", 1 => "[a\"\\\\\n_{}:,]{0,6}", 1 => Just("_filter_\",\"usage\":{}".into())]
+}
+
+/// Events of one language, alike and unlike each other, with these texts in them.
+fn events_of(call: Call, texts: &[(u8, String)]) -> Vec<String> {
+    let event = |(number, (kind, text)): (usize, &(u8, String))| {
+        let text = serde_json::json!(text);
+        match (call, kind % 6) {
+            (Call::Chat, 0) => format!(
+                r#"{{"id":"u","choices":[{{"index":0,"delta":{{"content":{text}}},"content_filter_results":{{}}}}],"usage":null}}"#
+            ),
+            (Call::Chat, 1) => {
+                format!(
+                    r#"{{"choices":[{{"index":1,"delta":{{"content":{text},"reasoning":{text}}}}}],"model":"um"}}"#
+                )
+            }
+            (Call::Chat, _) => format!(
+                r#"{{"id":"u","model":"um","choices":[{{"index":0,"delta":{{"content":{text}}},"finish_reason":null}}],"obfuscation":{text},"service_tier":"x"}}"#
+            ),
+            (Call::Messages, 0) => format!(
+                r#"{{"type":"content_block_delta","index":1,"delta":{{"type":"input_json_delta","partial_json":{text}}}}}"#
+            ),
+            (Call::Messages, 1) => {
+                format!(
+                    r#"{{"index":0,"type":"content_block_delta","delta":{{"thinking":{text},"type":"thinking_delta"}}}}"#
+                )
+            }
+            (Call::Messages, _) => format!(
+                r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":{text}}}}}"#
+            ),
+            (_, 0) => {
+                format!(
+                    r#"{{"type":"response.function_call_arguments.delta","sequence_number":{number},"delta":{text}}}"#
+                )
+            }
+            (_, 1) => {
+                format!(r#"{{"type":"response.output_text.done","sequence_number":{number},"text":{text}}}"#)
+            }
+            (_, _) => format!(
+                r#"{{"type":"response.output_text.delta","obfuscation":{text},"delta":{text},"sequence_number":{number},"request_id":"r"}}"#
+            ),
+        }
+    };
+    texts.iter().enumerate().map(event).collect()
+}
+
+proptest! {
+    /// Goal: a stream whose events are recognised by their look says and counts the same as one whose events are all parsed.
+    /// Every event is shown to a stream of its own as well, which knows no pattern yet.
+    #[test]
+    fn patterns_change_nothing(texts in prop::collection::vec((any::<u8>(), told()), 1..40)) {
+        for call in [Call::Chat, Call::Messages, Call::Responses] {
+            let named = || {
+                EventStream::new(StreamOptions {
+                    call,
+                    identity: Identity::of(call, 1, "a", "pub/m"),
+                    wants_usage: false,
+                    created: 7,
+                    expected: Expected::default(),
+                })
+            };
+            let (mut whole, mut apart, mut counted) = (named(), BytesMut::new(), Features::default());
+            for event in events_of(call, &texts) {
+                let framed = format!("data: {event}\n\n");
+                let mut alone = named();
+                prop_assert_eq!(whole.push(framed.as_bytes()) == Step::Content, whole.has_content());
+                alone.push(framed.as_bytes());
+                apart.extend_from_slice(&alone.take());
+                counted.merge(&alone.shell.delivered);
+            }
+            prop_assert_eq!(whole.take(), apart);
+            prop_assert_eq!(&whole.shell.delivered, &counted);
+        }
+    }
+}
