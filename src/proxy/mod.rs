@@ -39,6 +39,16 @@ mod status;
 mod steer;
 mod upstream;
 
+/// Bounds that are fixed, for those who tell operators of them (spec 15.1).
+pub(crate) mod fixed {
+    pub(crate) use super::POOL_SIZE;
+    pub(crate) use super::admit::FIELDS_MAX;
+    pub(crate) use super::attempt::{HELD_MAX, HELD_UNDECIDED_MAX};
+    pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
+    pub(crate) use super::polling::STATE_MAX;
+    pub(crate) use super::upstream::{IDLE_MAX, WRITE_TIMEOUT};
+}
+
 use crate::config::{self, Config, Secret};
 use crate::core::refusal::Failure;
 use crate::core::retry::Budget;
@@ -78,7 +88,7 @@ use std::time::Duration;
 pub use steer::{Helm, Steer, Steered};
 
 /// Connections to upstreams that are kept open, over all channels.
-const POOL_SIZE: usize = 1_024;
+pub(crate) const POOL_SIZE: usize = 1_024;
 
 /// A longer timeout of a client bounds nothing, in seconds.
 const CLIENT_TIMEOUT_MAX: f64 = 86_400.0;
@@ -306,7 +316,8 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<()> {
         let (session, server) = (&mut session.downstream_session, &ctx.generation.server);
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(server.keepalive.as_secs()));
+            // Zero would be for ever.
+            session.set_keepalive(Some(server.keepalive.as_secs().max(1)));
         }
         session.set_read_timeout(Some(server.body_timeout));
         session.set_write_timeout(Some(server.write_timeout));

@@ -241,7 +241,10 @@ fn every_metric_that_is_named_exists() {
         texts.extend(variables.map(|query| (file.clone(), query.replace("\\\"", "\""))));
     }
     let pages = [files("deploy/runbooks", ".md"), files("deploy/runbooks/alerts", ".md")].concat();
-    for file in pages.into_iter().chain(["docs/operations.md".to_owned(), "README.md".to_owned()]) {
+    for file in pages
+        .into_iter()
+        .chain(["docs/operations.md", "docs/configuration.md", "README.md"].map(str::to_owned))
+    {
         texts.push((file.clone(), text(&file)));
     }
     let complaints: Vec<_> = texts
@@ -567,10 +570,20 @@ fn hold_operator_rules() {
 /// Goal: what documents refer to inside the repository is there.
 #[test]
 fn links_lead_somewhere() {
-    let pages = [files("deploy/runbooks", ".md"), files("deploy/runbooks/alerts", ".md")].concat();
-    for file in pages.into_iter().chain(["docs/operations.md".to_owned(), "SECURITY.md".to_owned()]) {
+    let folders = ["deploy/runbooks", "deploy/runbooks/alerts", "docs"];
+    let pages = folders.map(|folder| files(folder, ".md")).concat();
+    let at_the_top = ["README.md", "SECURITY.md", "ARCHITECTURE.md"].map(str::to_owned);
+    for file in pages.into_iter().chain(at_the_top) {
         let text = text(&file);
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            if let Some(anchor) = link.strip_prefix('#') {
+                let heads = text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+                let there =
+                    heads.map(|head| head.to_lowercase().replace(' ', "-")).any(|head| head == anchor);
+                assert!(there, "{file}: {link}");
+                continue;
+            }
             let target = root(&file).parent().unwrap().join(link.split('#').next().unwrap());
             assert!(target.exists(), "{file}: {link}");
         }
