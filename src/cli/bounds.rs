@@ -3,7 +3,7 @@
 //! Figures of fixed bounds are those of the code; the framework's own are not public, and are written out.
 
 use crate::admin;
-use crate::config::reference::grouped;
+use crate::config::reference::{default_of, grouped};
 use crate::core::retry;
 use crate::proxy::fixed;
 use crate::telemetry::{access_log, failures, request_id};
@@ -14,9 +14,9 @@ use std::time::Duration;
 const HEAD: &str = "\
 ## Bounds
 
-Everything has a bound. What is *fixed* is no matter of configuration. *The framework* is Pingora, which refuses what it cannot
-read before the gateway has a request to answer and to count. Each table says what becomes of what is over the bound, and
-which metric counts it; of `tidegate_rejections_total` it names stage and reason.
+Everything has a bound. A member of the configuration stands with its default; none means that nothing is bounded until it is
+set. What is *fixed* is no matter of configuration. *The framework* is Pingora, which refuses what it cannot read before the gateway has a request to answer and to count. Each table says what becomes of what is over the bound, and which metric
+counts it; of `tidegate_rejections_total` it names stage and reason.
 ";
 
 /// One bound: what is bounded, the name or the figure, what happens beyond it, what counts it.
@@ -29,7 +29,8 @@ pub(super) fn markdown() -> String {
         ("Headers of clients", heads()),
         ("Bodies of clients", bodies()),
         ("Load", load()),
-        ("What upstreams send, and how often they are asked", upstreams()),
+        ("How often and how long upstreams are asked", asking()),
+        ("What upstreams send", answers()),
         ("What operators see and send", operators()),
     ] {
         let _ =
@@ -45,8 +46,13 @@ fn fixed(figure: impl std::fmt::Display) -> String {
     format!("fixed: {figure}")
 }
 
-fn named(name: &str) -> String {
-    format!("`{name}`")
+/// Members of the configuration, each with what it is by default.
+fn named(names: &[&str]) -> String {
+    let name = |name: &&str| match default_of(name) {
+        Some(value) => format!("`{name}`: {value}"),
+        None => format!("`{name}`: none"),
+    };
+    names.iter().map(name).collect::<Vec<_>>().join("; ")
 }
 
 fn bytes(count: usize) -> String {
@@ -65,7 +71,7 @@ fn heads() -> Vec<Row> {
     vec![
         (
             "header, in bytes",
-            named("server.header_max"),
+            named(&["server.header_max"]),
             "400 `headers_too_large`",
             "`headers`, `headers_too_large`",
         ),
@@ -83,7 +89,10 @@ fn heads() -> Vec<Row> {
         ),
         (
             "time between two pieces of a header",
-            "the framework: 60 s on a new connection; `server.keepalive` on one that is kept".to_owned(),
+            format!(
+                "the framework: 60 s on a new connection; on one that is kept {}",
+                named(&["server.keepalive"])
+            ),
             "the connection is closed",
             "nothing: no request was received",
         ),
@@ -101,13 +110,13 @@ fn bodies() -> Vec<Row> {
     vec![
         (
             "body, also decompressed",
-            named("server.body_max"),
+            named(&["server.body_max"]),
             "413 `request_too_large`",
             "`size`, `body_too_large`",
         ),
         (
             "time to send a body",
-            named("server.body_timeout"),
+            named(&["server.body_timeout"]),
             "400 `request_timeout`",
             "`body`, `body_timeout`",
         ),
@@ -120,25 +129,25 @@ fn bodies() -> Vec<Row> {
         ),
         (
             "answers of one call (`n`)",
-            format!("`models[].n_max`; fixed: {}", envelope::CHOICES_MAX),
+            format!("{}; fixed: {}", named(&["models[].n_max"]), envelope::CHOICES_MAX),
             "400 `invalid_value`",
             "`rules`, `over_bound`; `envelope`, `invalid_value`",
         ),
         (
             "output of one answer",
-            named("models[].output_max"),
+            named(&["models[].output_max"]),
             "400 `invalid_value`",
             "`rules`, `over_bound`",
         ),
         (
             "input",
-            named("models[].context_window"),
+            named(&["models[].context_window"]),
             "413 `context_length_exceeded`",
             "`rules`, `context_too_long`",
         ),
         (
             "time to take what is written",
-            named("server.write_timeout"),
+            named(&["server.write_timeout"]),
             "the client is cut, its permit comes back",
             "`tidegate_stream_end_total{reason=\"client_gone\"}`",
         ),
@@ -149,13 +158,16 @@ fn load() -> Vec<Row> {
     vec![
         (
             "requests under way, which are also those that wait for anything",
-            named("server.max_connections"),
+            named(&["server.max_connections"]),
             "the generic 502",
             "`gateway`, `busy`; `tidegate_connections` has those under way",
         ),
         (
             "idle connections of clients",
-            "`server.keepalive` in time; in number by the file descriptors of the process".to_owned(),
+            format!(
+                "in time {}; in number the file descriptors of the process",
+                named(&["server.keepalive"])
+            ),
             "closed",
             "nothing",
         ),
@@ -167,41 +179,49 @@ fn load() -> Vec<Row> {
         ),
         (
             "requests a minute, tokens a minute, requests at a time",
-            "`rpm`, `tpm`, `concurrency` of `limits` on keys, accounts, models and over all".to_owned(),
+            named(&["keys[].limits", "accounts[].limits", "models[].limits", "limits"]),
             "429",
             "`limits`, `requests_per_minute`, `tokens_per_minute`, `concurrency`",
         ),
         (
             "the same at a channel",
-            named("channels[].limits"),
+            named(&["channels[].limits"]),
             "another channel; the generic 502 if there is none",
             "`tidegate_exclusions_total{reason=\"full\"}`",
         ),
         (
             "queue for a channel that recovers, in time",
-            named("defaults.retry.failover_wait"),
+            named(&["defaults.retry.failover_wait"]),
             "the generic 502 at once",
             "`tidegate_exclusions_total` by channel and reason",
         ),
         (
             "queue for the ledger",
-            "`server.max_connections`".to_owned(),
+            named(&["server.max_connections"]),
             "the generic 502 when the disk fails",
             "`quota`, `store_unavailable`; `tidegate_store_waiting` has those that wait",
         ),
     ]
 }
 
-fn upstreams() -> Vec<Row> {
-    let budget = format!("`defaults.retry.budget_ratio`; fixed: {} at once, and 1 a second", retry::CAPACITY);
-    let held = format!("{} events, {}", stream::HELD_EVENTS_MAX, bytes(stream::HELD_BYTES_MAX));
-    let whole = format!("{}; {} without content", bytes(fixed::HELD_MAX), bytes(fixed::HELD_UNDECIDED_MAX));
-    let errors = format!("{}, {}", bytes(fixed::ERROR_BODY_MAX), seconds(fixed::ERROR_BODY_TIMEOUT));
-    let idle = format!("{}, {}", grouped(fixed::POOL_SIZE), seconds(fixed::IDLE_MAX));
+fn asking() -> Vec<Row> {
+    let budget = format!(
+        "{} for each request; fixed: {} at once, and 1 a second",
+        named(&["defaults.retry.budget_ratio"]),
+        retry::CAPACITY
+    );
+    let times = named(&[
+        "defaults.timeouts.connect",
+        "defaults.timeouts.first_byte",
+        "defaults.timeouts.idle",
+        "defaults.timeouts.total",
+        "defaults.timeouts.video",
+        "defaults.timeouts.failover",
+    ]);
     vec![
         (
             "attempts of one request",
-            "`defaults.retry.attempts`, `channels[].retry.attempts`".to_owned(),
+            format!("{}; `channels[].retry.attempts`: the same", named(&["defaults.retry.attempts"])),
             "the failure that weighs most is answered",
             "`tidegate_rewrites_total` by class and status",
         ),
@@ -213,7 +233,7 @@ fn upstreams() -> Vec<Row> {
         ),
         (
             "time to connect, to a stream's first byte, between two reads, for all",
-            "`connect`, `first_byte`, `idle`, `total`, `video`, `failover` of `timeouts`".to_owned(),
+            times,
             "another channel; after the first content an error inside the stream",
             "`tidegate_attempts_total`, outcome `broken` or `broken_mid_stream`",
         ),
@@ -223,6 +243,15 @@ fn upstreams() -> Vec<Row> {
             "another channel",
             "`tidegate_attempts_total{outcome=\"broken\"}`",
         ),
+    ]
+}
+
+fn answers() -> Vec<Row> {
+    let held = format!("{} events, {}", stream::HELD_EVENTS_MAX, bytes(stream::HELD_BYTES_MAX));
+    let whole = format!("{}; {} without content", bytes(fixed::HELD_MAX), bytes(fixed::HELD_UNDECIDED_MAX));
+    let errors = format!("{}, {}", bytes(fixed::ERROR_BODY_MAX), seconds(fixed::ERROR_BODY_TIMEOUT));
+    let idle = format!("{}, {}", grouped(fixed::POOL_SIZE), seconds(fixed::IDLE_MAX));
+    vec![
         (
             "header",
             "the framework: 1 MiB and 256 fields".to_owned(),

@@ -33,6 +33,12 @@ pub fn markdown() -> String {
     text
 }
 
+/// What a member is where it is left out, as it would be written; `None` where no value says it.
+#[must_use]
+pub fn default_of(path: &str) -> Option<String> {
+    Members::known().find(path)?.default.clone()
+}
+
 struct Page {
     forms: Forms,
     members: Members,
