@@ -96,6 +96,19 @@ fn defaults_are_those_of_the_reader() {
     assert!(tried > 60, "{tried}");
 }
 
+/// Goal: what takes a restart is said of exactly those members whose change is only in force after one.
+#[test]
+fn restarts_are_told() {
+    let code = include_str!("diff.rs").split_once("fn after_restart").unwrap().1.split_once("];").unwrap().0;
+    let mut expected: Vec<_> = code.split('"').skip(1).step_by(2).collect();
+    let (members, mut told) = (Members::known(), Vec::new());
+    let takes_one = |member: &&Member| member.about.to_lowercase().contains("takes a restart");
+    told.extend(members.iter().filter(takes_one).map(|member| member.path.as_str()));
+    expected.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(told, expected);
+}
+
 /// The part of the explained file that is about a section, which may be a comment as a whole.
 fn explained(section: &str) -> &'static str {
     let text = EXPLAINED;
