@@ -1,7 +1,7 @@
 //! What is shipped for operators (spec 13.4): rules, dashboards, runbooks, image, unit, manifests. Each is parsed, held to
 //! the code that it is about, and shown to the tool that it is for, where that is there.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};
@@ -564,6 +564,30 @@ fn hold_operator_rules() {
             text(file) == expected,
             "{file} differs from deploy/prometheus; write it anew with UPDATE_DOCS=1"
         );
+    }
+}
+
+/// Goal: the kept schema is one, takes every configuration that is shipped, `complete.yaml` included, and refuses what the
+/// gateway refuses: a member with a typing error, a number without its unit, one that is too large.
+#[test]
+fn the_schema_takes_what_is_shipped() {
+    let schema: Value = serde_json::from_str(&text("conf/tidegate.schema.json")).unwrap();
+    assert!(jsonschema::draft202012::meta::is_valid(&schema));
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let shipped = [
+        files("conf", ".yaml"),
+        vec!["deploy/docker/tidegate.yaml".into(), "src/config/complete.yaml".into()],
+    ];
+    for file in shipped.concat() {
+        // YAML has names that are numbers, JSON has not.
+        let config = yaml(&file);
+        let faults: Vec<_> = validator.iter_errors(&config).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{file}: {faults:?}");
+    }
+    for (member, value) in [("bodymax", json!("1MiB")), ("body_max", json!(1)), ("threads", json!(2000))] {
+        let mut config = yaml("conf/edge.yaml");
+        config["server"][member] = value;
+        assert!(!validator.is_valid(&config), "{member}");
     }
 }
 
