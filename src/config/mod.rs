@@ -3,7 +3,7 @@
 //! Text becomes a [`tree`] with places, the sections walk it with a [`reader`] that collects every problem, and what
 //! comes out is a [`Config`] as meant: checked, defaults applied, secrets read. Unknown and repeated members are
 //! problems; members that this version does not act upon yet stand in [`not_yet`]. What the reader asks for, with the
-//! descriptions in [`members`], is the [`schema`] and the [`reference`]. The environment is read in
+//! descriptions in [`members`], is the [`schema`] and the [`mod@reference`]. The environment is read in
 //! [`secret`] and nowhere else.
 
 mod channels;
