@@ -84,7 +84,7 @@ fn heads() -> Vec<Row> {
         (
             "header, as the framework reads it",
             "the framework: HTTP/1.1 1 MiB and 256 fields, HTTP/2 64 KiB".to_owned(),
-            "an empty 400, or the end of the stream",
+            "an empty 400; over HTTP/2 a refused stream",
             "nothing: no request was received",
         ),
         (
