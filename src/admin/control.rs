@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest body of a change, in bytes.
-const BODY_MAX: usize = 64 * 1024;
+pub(crate) const BODY_MAX: usize = 64 * 1024;
 /// How long a body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An amount to be booked.
 #[derive(Deserialize)]

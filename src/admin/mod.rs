@@ -8,6 +8,8 @@ mod control;
 pub mod guard;
 mod page;
 
+pub(crate) use control::{BODY_MAX, BODY_TIMEOUT};
+
 use crate::core::api::Api;
 use crate::proxy::{Directory, Helm, Inspector, Question, Readiness};
 use crate::runtime::reload::Reload;

@@ -1,6 +1,7 @@
 //! Ring 4: the command line: one file for each subcommand, exit codes in one place (spec 12.2).
 
 mod admin;
+mod bounds;
 mod channel;
 mod check;
 mod classify;
@@ -41,14 +42,25 @@ pub struct Cli {
     #[arg(short = 'c', value_name = "FILE")]
     config: Option<PathBuf>,
     /// How answers of a running gateway are printed.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, global = true, value_enum, default_value_t = Wanted::Text)]
+    format: Wanted,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-/// How an answer is printed.
+/// What is asked for by `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wanted {
+    /// For people.
+    Text,
+    /// As the gateway gives it.
+    Json,
+    /// The reference of the configuration; with `schema` alone.
+    Markdown,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     /// For people.
     Text,
@@ -127,7 +139,7 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the JSON schema of the configuration.
+    /// Print the JSON schema of the configuration, or, with `--format markdown`, its reference.
     Schema,
     /// Run a scripted OpenAI-compatible upstream for trials and tests.
     Sandbox {
@@ -140,9 +152,18 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let format = cli.format;
-    let ended = match (cli.command, cli.test) {
+    run(Cli::parse()).unwrap_or_else(ExitCode::from)
+}
+
+fn run(cli: Cli) -> Ended {
+    let format = match (cli.format, &cli.command) {
+        (Wanted::Text, _) => Format::Text,
+        (Wanted::Json, _) => Format::Json,
+        (Wanted::Markdown, Some(Command::Schema)) => return schema::reference(),
+        (Wanted::Markdown, _) => return complain(EXIT_USAGE, "--format markdown is for schema alone"),
+    };
+    match (cli.command, cli.test) {
+        (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
         (Some(Command::Check { config }), _) => check::check(&config),
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
@@ -158,11 +179,9 @@ pub fn main() -> ExitCode {
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
         (Some(Command::Ledger { command }), false) => ledger::run(&command),
         (Some(Command::Completions { shell }), false) => completions(shell),
-        (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
-    };
-    ended.unwrap_or_else(ExitCode::from)
+    }
 }
 
 /// Reads the word of an API.

@@ -1,6 +1,6 @@
 //! The section `classify` and a channel's `status_map`: what an operator adds to the classifier (spec 3.4).
 
-use super::reader::{Item, Object};
+use super::reader::{Form, Item, Object};
 use crate::core::failure::Class;
 use crate::wire::custom::CustomRow;
 use crate::wire::report::plain_code;
@@ -60,7 +60,8 @@ fn list<T>(object: &Object<'_>, name: &'static str, read: impl Fn(&Item<'_>) -> 
 /// A class by its name; those that only the gateway can know are refused by name.
 fn class(item: &Item<'_>) -> Option<Class> {
     let names = Class::ALL.map(|class| (class.as_str(), class));
-    let class = item.one_of(&names)?;
+    item.as_form(Form::OneOf(CustomRow::CLASSES.map(Class::as_str).to_vec()));
+    let class = item.word_of(&names)?;
     if !CustomRow::CLASSES.contains(&class) {
         item.refuse("cannot be given by a rule");
         return None;

@@ -1,6 +1,6 @@
 //! The sections `accounts` and `keys`.
 
-use super::reader::{Item, Object};
+use super::reader::{Form, Item, Object};
 use super::types::{Account, Billing, Key, Model};
 use super::{limits, mint, name, price, server};
 use crate::core::key::Pattern;
@@ -193,6 +193,7 @@ fn patterns(item: &Item<'_>, models: &[Model]) -> Vec<String> {
 
 /// What a key may spend in all: dollars, or as much as its account has.
 fn quota(item: &Item<'_>) -> Option<Money> {
+    item.as_form(Form::OneOf(vec!["unlimited"]));
     if item.node.value == super::tree::Value::Text("unlimited".into()) { None } else { price::amount(item) }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Text becomes a [`tree`] with places, the sections walk it with a [`reader`] that collects every problem, and what
 //! comes out is a [`Config`] as meant: checked, defaults applied, secrets read. Unknown and repeated members are
-//! problems; members that this version does not act upon yet stand in [`not_yet`]. The environment is read in
+//! problems; members that this version does not act upon yet stand in [`not_yet`]. What the reader asks for, with the
+//! descriptions in [`members`], is the [`schema`] and the [`mod@reference`]. The environment is read in
 //! [`secret`] and nowhere else.
 
 mod channels;
@@ -13,6 +14,7 @@ pub mod diff;
 mod images;
 mod keys;
 mod limits;
+mod members;
 pub mod mint;
 mod models;
 mod not_yet;
@@ -20,6 +22,7 @@ mod price;
 mod problem;
 mod quantity;
 mod reader;
+pub mod reference;
 pub mod schema;
 mod secret;
 mod server;

@@ -2,7 +2,7 @@
 //!
 //! Amounts are decimal numbers in quotes, so that no reader of the file makes a binary fraction of them.
 
-use super::reader::{Item, Object};
+use super::reader::{Form, Item, Object};
 use super::types::Tariff;
 use crate::core::api::ModelKind;
 use crate::core::money::Money;
@@ -65,6 +65,7 @@ fn price(item: &Item<'_>, kind: Option<ModelKind>, long_context: Option<LongCont
 /// The rule for long prompts: as given, none where it is false, else that of the vendor.
 fn long_context(item: Option<Item<'_>>, id: &str) -> Option<LongContext> {
     let Some(item) = item else { return default_long_context(id) };
+    item.as_form(Form::Off);
     if item.node.value == super::tree::Value::Bool(false) {
         return None;
     }
@@ -83,7 +84,7 @@ pub(super) fn amount(item: &Item<'_>) -> Option<Money> {
 }
 
 fn decimal<T>(item: &Item<'_>, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let parsed = parse(item.text()?);
+    let parsed = parse(item.decimal()?);
     if parsed.is_none() {
         item.refuse_with("is no decimal number of a sensible size", "such as \"1.25\"");
     }

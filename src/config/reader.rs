@@ -32,8 +32,14 @@ pub(super) enum Form {
     Flag,
     Number(i128, i128),
     Ratio,
+    /// A decimal number in quotes.
+    Decimal,
     Duration,
+    /// A duration of more than zero.
+    TimeLimit,
     Size,
+    /// The word `false`, where something else can be switched off by it.
+    Off,
     OneOf(Vec<&'static str>),
     List,
     /// A mapping with free names.
@@ -138,6 +144,12 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// A text that is a decimal number, for whoever parses it.
+    pub(super) fn decimal(&self) -> Option<&'a str> {
+        self.as_form(Form::Decimal);
+        self.plain_text()
+    }
+
     pub(super) fn flag(&self) -> Option<bool> {
         self.as_form(Form::Flag);
         match self.node.value {
@@ -158,6 +170,10 @@ impl<'a> Item<'a> {
 
     pub(super) fn duration(&self) -> Option<Duration> {
         self.as_form(Form::Duration);
+        self.any_duration()
+    }
+
+    fn any_duration(&self) -> Option<Duration> {
         if let Value::Integer(number) = self.node.value {
             self.refuse_with("has no unit", format!("write {number}s or {number}ms"));
             return None;
@@ -172,7 +188,8 @@ impl<'a> Item<'a> {
 
     /// A duration of more than zero.
     pub(super) fn time_limit(&self) -> Option<Duration> {
-        let duration = self.duration()?;
+        self.as_form(Form::TimeLimit);
+        let duration = self.any_duration()?;
         if duration.is_zero() {
             self.refuse("must be more than zero");
             return None;
@@ -197,6 +214,11 @@ impl<'a> Item<'a> {
     /// One of a closed list of words.
     pub(super) fn one_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
         self.as_form(Form::OneOf(words.iter().map(|(word, _)| *word).collect()));
+        self.word_of(words)
+    }
+
+    /// The same, where not all of the words may be written, and the caller says which.
+    pub(super) fn word_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.plain_text()?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {

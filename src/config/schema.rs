@@ -2,7 +2,9 @@
 //!
 //! A file that has every member is read, and the reader notes what it asks for and as what. So the schema says what the code
 //! does, and no list of members has to be kept beside it; a member that the file lacks has no form, which a test finds.
+//! Descriptions and defaults are those of [`Members`], which tests hold to the reader.
 
+use super::members::Members;
 use super::reader::{Form, Item, Reader};
 use super::{root_section, tree};
 use serde_json::{Map, Value, json};
@@ -12,12 +14,19 @@ use std::path::Path;
 /// A configuration that has every member once.
 const COMPLETE: &str = include_str!("complete.yaml");
 
-type Forms = BTreeMap<String, BTreeSet<Form>>;
+/// Members by their path, `[]` for any element and `{}` for any name, with what they are read as.
+pub(super) type Forms = BTreeMap<String, BTreeSet<Form>>;
+
+/// What a schema is made of.
+struct Source {
+    forms: Forms,
+    members: Members,
+}
 
 /// The schema, in JSON Schema 2020-12.
 #[must_use]
 pub fn schema() -> Value {
-    let mut root = of("", &forms());
+    let mut root = of("", &Source { forms: forms(), members: Members::known() });
     if let Some(members) = root.as_object_mut() {
         members.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
         members.insert("title".into(), "Configuration of Tidegate".into());
@@ -26,7 +35,7 @@ pub fn schema() -> Value {
 }
 
 /// What the reader asks for.
-fn forms() -> Forms {
+pub(super) fn forms() -> Forms {
     // Secrets are read from wherever the file says, and there is no such place.
     let secret = |_: &str| Some("secret".to_owned());
     let reader = Reader::new(&secret, Path::new(""));
@@ -38,55 +47,60 @@ fn forms() -> Forms {
 }
 
 /// The schema of what stands at a path.
-fn of(path: &str, forms: &Forms) -> Value {
-    let read_as = forms.get(path).into_iter().flatten().filter(|form| **form != Form::Required);
-    let mut kinds: Vec<Value> = read_as.map(|form| kind(path, form, forms)).collect();
-    match (kinds.pop(), kinds.is_empty()) {
+fn of(path: &str, source: &Source) -> Value {
+    let read_as = source.forms.get(path).into_iter().flatten().filter(|form| **form != Form::Required);
+    let mut kinds: Vec<Value> = read_as.map(|form| kind(path, form, source)).collect();
+    let mut schema = match (kinds.pop(), kinds.is_empty()) {
         (None, _) => json!({}),
         (Some(only), true) => only,
         (Some(last), false) => {
             kinds.push(last);
             json!({ "anyOf": kinds })
         }
+    };
+    if let (Some(keywords), Some(member)) = (schema.as_object_mut(), source.members.find(path)) {
+        keywords.insert("description".into(), member.about.clone().into());
+        keywords.extend(member.default_value().map(|value| ("default".into(), value)));
     }
+    schema
 }
 
-fn kind(path: &str, form: &Form, forms: &Forms) -> Value {
+fn kind(path: &str, form: &Form, source: &Source) -> Value {
     match form {
         Form::Text => json!({ "type": "string" }),
         Form::Flag => json!({ "type": "boolean" }),
+        Form::Off => json!({ "const": false }),
         Form::Number(least, most) => json!({
             "type": "integer",
             "minimum": i64::try_from(*least).unwrap_or(i64::MIN),
             "maximum": i64::try_from(*most).unwrap_or(i64::MAX),
         }),
         Form::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 10 }),
-        Form::Duration => {
-            json!({ "type": "string", "description": "a duration with its unit, such as 500ms, 2s or 10m" })
+        Form::Decimal => json!({ "type": "string", "examples": ["1.25"] }),
+        Form::Duration | Form::TimeLimit => {
+            json!({ "type": "string", "examples": ["500ms", "2s", "10m"] })
         }
-        Form::Size => {
-            json!({ "type": "string", "description": "a size with its unit, such as 64KiB or 32MiB" })
-        }
+        Form::Size => json!({ "type": "string", "examples": ["64KiB", "32MiB"] }),
         Form::OneOf(words) => json!({ "enum": words }),
-        Form::List => json!({ "type": "array", "items": of(&format!("{path}[]"), forms) }),
+        Form::List => json!({ "type": "array", "items": of(&format!("{path}[]"), source) }),
         Form::Entries => {
-            json!({ "type": "object", "additionalProperties": of(&format!("{path}{{}}"), forms) })
+            json!({ "type": "object", "additionalProperties": of(&format!("{path}{{}}"), source) })
         }
-        Form::Object => object(path, forms),
+        Form::Object => object(path, source),
         Form::Required => Value::Null,
     }
 }
 
-fn object(path: &str, forms: &Forms) -> Value {
+fn object(path: &str, source: &Source) -> Value {
     let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
-    let members = forms.iter().filter_map(|(member, of_member)| {
+    let members = source.forms.iter().filter_map(|(member, of_member)| {
         let name = member.strip_prefix(&prefix)?;
         let is_own = !name.is_empty() && !name.contains(['.', '[', '{']);
         is_own.then_some((member, name, of_member.contains(&Form::Required)))
     });
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for (member, name, is_required) in members {
-        properties.insert(name.to_owned(), of(member, forms));
+        properties.insert(name.to_owned(), of(member, source));
         required.extend(is_required.then(|| name.to_owned()));
     }
     let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });

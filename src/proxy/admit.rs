@@ -32,7 +32,7 @@ use std::time::Instant;
 /// Headers by which clients name a session.
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "x-session-affinity"];
 /// Header fields that a request may have.
-const FIELDS_MAX: usize = 128;
+pub(crate) const FIELDS_MAX: usize = 128;
 
 /// An admitted request.
 pub(super) enum Admitted {

@@ -29,9 +29,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How much of a JSON answer is held back until it is complete (spec 10.1).
-const HELD_MAX: usize = 1024 * 1024;
+pub(crate) const HELD_MAX: usize = 1024 * 1024;
 /// How much is held back of an answer that shows neither content nor an error; beyond it, nobody understands it.
-const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
 
 /// Everything an attempt needs.
 pub(super) struct Plan<'a> {

@@ -21,8 +21,8 @@ const STALE_MAX: usize = 3;
 /// How long an upstream that stopped reading may take to say why.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much of an error body is read, and for how long (spec 3.1).
-pub(super) const ERROR_BODY_MAX: usize = 64 * 1024;
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const ERROR_BODY_MAX: usize = 64 * 1024;
+pub(crate) const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Informational answers that are skipped before the real one.
 const INFORMATIONAL_MAX: usize = 8;
 

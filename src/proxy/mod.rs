@@ -41,6 +41,16 @@ mod status;
 mod steer;
 mod upstream;
 
+/// Bounds that are fixed, for those who tell operators of them (spec 15.1).
+pub(crate) mod fixed {
+    pub(crate) use super::admit::FIELDS_MAX;
+    pub(crate) use super::attempt::{HELD_MAX, HELD_UNDECIDED_MAX};
+    pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
+    pub(crate) use super::polling::STATE_MAX;
+    pub(crate) use super::pool::{KEPT_MAX, WRITE_TIMEOUT};
+    pub(crate) use super::upstream::IDLE_MAX;
+}
+
 use crate::config::{self, Config, Secret};
 use crate::core::refusal::Failure;
 use crate::core::retry::Budget;
@@ -314,7 +324,8 @@ impl ProxyHttp for Gateway {
         let (session, server) = (&mut session.downstream_session, &ctx.generation.server);
         if session.get_keepalive().is_some() {
             let leaving = self.shared.readiness.is_leaving();
-            session.set_keepalive((!leaving).then_some(server.keepalive.as_secs()));
+            // Zero would be for ever.
+            session.set_keepalive((!leaving).then_some(server.keepalive.as_secs().max(1)));
         }
         session.set_read_timeout(Some(server.body_timeout));
         session.set_write_timeout(Some(server.write_timeout));

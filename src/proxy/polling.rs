@@ -28,7 +28,7 @@ const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to cancel a job.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer about a job, in bytes; it may have the video in it.
-const STATE_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const STATE_MAX: usize = 16 * 1024 * 1024;
 /// Questions in a row that may go wrong.
 const MISSES_MAX: u32 = 4;
 

@@ -5,7 +5,7 @@
 
 use crate::wire::splice::Spliced;
 use bytes::BytesMut;
-use pingora::ErrorType::{InvalidHTTPHeader, WriteError};
+use pingora::ErrorType::{InvalidHTTPHeader, WriteError, WriteTimedout};
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::RequestHeader;
@@ -14,12 +14,19 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::{HttpSession as Http1, http_req_header_to_wire};
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
 use pingora::{Error, OrErr};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 /// Connections that are kept open, over all channels.
-const KEPT_MAX: usize = 1_024;
+pub(crate) const KEPT_MAX: usize = 1_024;
 /// Bodies up to this size are sent in one piece with their head, in bytes: one write is worth a copy of a small body.
 const JOINED_MAX: usize = 16 * 1024;
+
+/// How much of a larger body one write takes, in bytes.
+const PIECE: usize = 256 * 1024;
+/// How long one write may take.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The connections to upstreams.
 pub(super) struct ConnectionPool {
@@ -83,6 +90,7 @@ impl ConnectionPool {
         body: &Spliced,
     ) -> pingora::Result<Begun> {
         let (mut session, reused) = self.negotiated.get_http_session(peer).await?;
+        session.set_write_timeout(Some(WRITE_TIMEOUT));
         let sent = send(&mut session, head, body).await;
         Ok(Begun { session, reused, sent })
     }
@@ -116,14 +124,22 @@ async fn write(stream: &mut Stream, head: &RequestHeader, body: &Spliced) -> pin
     let mut wire = http_req_header_to_wire(head).ok_or_else(|| Error::new(InvalidHTTPHeader))?;
     if body.len() <= JOINED_MAX {
         body.parts().iter().for_each(|part| wire.extend_from_slice(part));
-        stream.write_all(&wire).await.or_err(WriteError, "request")?;
+        in_time(stream.write_all(&wire)).await?;
     } else {
-        stream.write_all(&wire).await.or_err(WriteError, "head")?;
-        for part in body.parts() {
-            stream.write_all(part).await.or_err(WriteError, "body")?;
+        in_time(stream.write_all(&wire)).await?;
+        for piece in body.parts().iter().flat_map(|part| part.chunks(PIECE)) {
+            in_time(stream.write_all(piece)).await?;
         }
     }
-    stream.flush().await.or_err(WriteError, "flush")
+    in_time(stream.flush()).await
+}
+
+/// Waits for one write, which an upstream that does not read can hold up.
+async fn in_time(write: impl Future<Output = std::io::Result<()>>) -> pingora::Result<()> {
+    match timeout(WRITE_TIMEOUT, write).await {
+        Ok(written) => written.or_err(WriteError, "writing a request"),
+        Err(_) => Error::e_explain(WriteTimedout, "writing a request"),
+    }
 }
 
 /// Sends a request in whatever was negotiated.

@@ -23,13 +23,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long a pooled connection may be idle; below the keep-alive time of the usual providers.
-const IDLE_MAX: Duration = Duration::from_secs(50);
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(50);
 /// Requests that share a connection of HTTP/2.
 const H2_STREAMS: usize = 100;
 /// How often a connection of HTTP/2 is asked whether it is alive.
 const H2_PING: Duration = Duration::from_secs(20);
-/// How long one write to an upstream may take.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One way to reach a provider, ready to use.
 pub(crate) struct Channel {
@@ -187,7 +185,6 @@ impl Channel {
         let mut peer = HttpPeer::new(address, url.tls, sni);
         peer.options.connection_timeout = Some(self.settings.timeouts.connect);
         peer.options.total_connection_timeout = Some(self.settings.timeouts.connect);
-        peer.options.write_timeout = Some(WRITE_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_MAX);
         if self.settings.http2 {
             // Without TLS there is nothing to negotiate by.

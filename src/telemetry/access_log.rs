@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Lines that may wait to be written.
-const QUEUE_MAX: usize = 8_192;
+pub const QUEUE_MAX: usize = 8_192;
 
 /// The sending end of the log; cheap to clone.
 #[derive(Clone)]

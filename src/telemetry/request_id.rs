@@ -1,7 +1,7 @@
 //! The name of a request, for client and operator (spec 2.7).
 
 /// The longest id of a client that is taken over, in bytes.
-const CLIENT_ID_MAX: usize = 64;
+pub const CLIENT_ID_MAX: usize = 64;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// The client's own id if it fits `[A-Za-z0-9._-]{1,64}`, else a fresh one.

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 /// The longest key that is hashed, in bytes; a longer one is no key of ours, and hashing it would be free work for an
 /// attacker.
-const KEY_MAX: usize = 512;
+pub const KEY_MAX: usize = 512;
 
 /// The text of the client's key, or `None` if there is none.
 ///

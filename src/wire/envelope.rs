@@ -20,9 +20,10 @@ use std::ops::Range;
 /// The deepest nesting of arrays and objects that is accepted (spec 4.2).
 pub const DEPTH_MAX: usize = 128;
 
-/// The largest token bound or number of answers that is not absurd.
+/// The largest token bound that is not absurd.
 const TOKENS_MAX: u64 = 100_000_000;
-pub(super) const CHOICES_MAX: u64 = 128;
+/// The most answers of one call.
+pub const CHOICES_MAX: u64 = 128;
 
 /// What the gateway needs to know of a request body.
 #[derive(Debug, PartialEq, Eq)]

@@ -49,6 +49,7 @@ fn failures_have_codes() {
     tidegate(&["frobnicate"]).assert().code(2);
     tidegate(&[]).assert().code(2);
     tidegate(&["-t", "keys", "new"]).assert().code(2);
+    tidegate(&["--format", "markdown", "status"]).assert().code(2);
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");

@@ -1,7 +1,7 @@
 //! What is shipped for operators (spec 13.4): rules, dashboards, runbooks, image, unit, manifests. Each is parsed, held to
 //! the code that it is about, and shown to the tool that it is for, where that is there.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};
@@ -241,7 +241,10 @@ fn every_metric_that_is_named_exists() {
         texts.extend(variables.map(|query| (file.clone(), query.replace("\\\"", "\""))));
     }
     let pages = [files("deploy/runbooks", ".md"), files("deploy/runbooks/alerts", ".md")].concat();
-    for file in pages.into_iter().chain(["docs/operations.md".to_owned(), "README.md".to_owned()]) {
+    for file in pages
+        .into_iter()
+        .chain(["docs/operations.md", "docs/configuration.md", "README.md"].map(str::to_owned))
+    {
         texts.push((file.clone(), text(&file)));
     }
     let complaints: Vec<_> = texts
@@ -564,13 +567,47 @@ fn hold_operator_rules() {
     }
 }
 
+/// Goal: the kept schema is one, takes every configuration that is shipped, `complete.yaml` included, and refuses what the
+/// gateway refuses: a member with a typing error, a number without its unit, one that is too large.
+#[test]
+fn the_schema_takes_what_is_shipped() {
+    let schema: Value = serde_json::from_str(&text("conf/tidegate.schema.json")).unwrap();
+    assert!(jsonschema::draft202012::meta::is_valid(&schema));
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let shipped = [
+        files("conf", ".yaml"),
+        vec!["deploy/docker/tidegate.yaml".into(), "src/config/complete.yaml".into()],
+    ];
+    for file in shipped.concat() {
+        // YAML has names that are numbers, JSON has not.
+        let config = yaml(&file);
+        let faults: Vec<_> = validator.iter_errors(&config).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{file}: {faults:?}");
+    }
+    for (member, value) in [("bodymax", json!("1MiB")), ("body_max", json!(1)), ("threads", json!(2000))] {
+        let mut config = yaml("conf/edge.yaml");
+        config["server"][member] = value;
+        assert!(!validator.is_valid(&config), "{member}");
+    }
+}
+
 /// Goal: what documents refer to inside the repository is there.
 #[test]
 fn links_lead_somewhere() {
-    let pages = [files("deploy/runbooks", ".md"), files("deploy/runbooks/alerts", ".md")].concat();
-    for file in pages.into_iter().chain(["docs/operations.md".to_owned(), "SECURITY.md".to_owned()]) {
+    let folders = ["deploy/runbooks", "deploy/runbooks/alerts", "docs"];
+    let pages = folders.map(|folder| files(folder, ".md")).concat();
+    let at_the_top = ["README.md", "SECURITY.md", "ARCHITECTURE.md"].map(str::to_owned);
+    for file in pages.into_iter().chain(at_the_top) {
         let text = text(&file);
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            if let Some(anchor) = link.strip_prefix('#') {
+                let heads = text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+                let there =
+                    heads.map(|head| head.to_lowercase().replace(' ', "-")).any(|head| head == anchor);
+                assert!(there, "{file}: {link}");
+                continue;
+            }
             let target = root(&file).parent().unwrap().join(link.split('#').next().unwrap());
             assert!(target.exists(), "{file}: {link}");
         }

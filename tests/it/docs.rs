@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tidegate::core::failure::{Class, Effect, Next, Verdict};
 use tidegate::core::refusal::Failure;
 use tidegate::wire::error::{CATALOGUE, PublicError};
@@ -107,6 +108,46 @@ fn facts(class: Class) -> String {
 fn the_readme_agrees_with_the_tables() {
     hold(&file("README.md"), "errors", &errors());
     hold(&file("README.md"), "classes", &classes());
+}
+
+/// Goal: the kept reference of the configuration is the one that the program prints, and what it says of bounds names members
+/// and reasons that there are.
+#[test]
+fn the_reference_is_the_printed_one() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["schema", "--format", "markdown"])
+        .output()
+        .unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let (made, path) = (String::from_utf8(printed.stdout).unwrap(), file("docs/configuration.md"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        kept == made,
+        "docs/configuration.md is not what the program prints; write it anew with UPDATE_DOCS=1"
+    );
+    let (members, bounds) = kept.split_once("## Bounds").unwrap();
+    let words = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let named: Vec<_> =
+        words(bounds).into_iter().filter(|word| word.contains('.') && !word.contains(' ')).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(members.contains(&format!("| `{name}` |")), "{name} is no member");
+    }
+    let refusals = std::fs::read_to_string(file("src/core/refusal.rs")).unwrap();
+    let reasons: Vec<_> =
+        bounds.lines().filter_map(|line| line.rsplit(" | ").next()).flat_map(words).collect();
+    let plain = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let of_rejections = |word: &&String| {
+        !word.starts_with("tidegate_") && !word.starts_with("broken") && *word != "not_understood"
+    };
+    let reasons: Vec<_> = reasons.iter().filter(plain).filter(of_rejections).collect();
+    assert!(reasons.len() > 25, "{reasons:?}");
+    for reason in reasons {
+        assert!(refusals.contains(&format!("\"{reason}\"")), "{reason} is no stage and no reason");
+    }
 }
 
 /// Goal: every class of failure has a runbook page with the facts of the code and the four sections that an operator

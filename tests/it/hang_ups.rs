@@ -126,3 +126,23 @@ fn slow_readers_are_cut() {
     drop(client);
     gateway.finish();
 }
+
+/// Goal: an idle connection is closed after its time, also where that is less than a second: the client does nothing after
+/// its first answer and waits for the end.
+#[test]
+fn idle_connections_are_closed() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("c", upstream.addr, &[("m/x", "x")], "")
+        .server("  keepalive: 200ms")
+        .start();
+    gateway.count(1);
+    let mut client = http::connect(gateway.public).unwrap();
+    client.write_all(&request("m/x", false)).unwrap();
+    assert_eq!(http::read_reply(&mut client).unwrap().status, 200);
+    let idle = std::time::Instant::now();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert!(idle.elapsed() < Duration::from_secs(10));
+    gateway.finish();
+}

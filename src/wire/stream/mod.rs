@@ -25,9 +25,9 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 /// Events that may be held back before the commit point.
-const HELD_EVENTS_MAX: usize = 64;
+pub const HELD_EVENTS_MAX: usize = 64;
 /// Bytes that may be held back before the commit point.
-const HELD_BYTES_MAX: usize = 256 * 1024;
+pub const HELD_BYTES_MAX: usize = 256 * 1024;
 
 /// What the bytes so far amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
