@@ -15,6 +15,7 @@ use crate::wire::sse::taken;
 use crate::wire::stream::{EventStream, Step};
 use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use http::Version;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use super::attempt::Answer;
 
 /// How long the end of an upstream's answer is waited for, so that its connection can be used again.
 const EPILOGUE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How much of a stream is sent at once, in bytes, however much more has arrived.
+const TOGETHER_MAX: usize = 64 * 1024;
 
 /// An answer to be sent.
 pub(super) struct Forward {
@@ -49,12 +53,12 @@ pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forwa
     match answer {
         Answer::Whole { body } => whole(session, ctx, &body, identity).await,
         Answer::Begun { exchange, beginning, film } => {
-            let flow = Flow { exchange, idle, total: Box::pin(sleep_until(total)) };
+            let flow = Flow::new(exchange, idle, total);
             Box::pin(large(session, ctx, flow, (beginning, film), identity)).await
         }
         Answer::Stream { exchange, stream, done, held } => {
             ctx.record.commit_gate = Some(held);
-            let flow = Flow { exchange, idle, total: Box::pin(sleep_until(total)) };
+            let flow = Flow::new(exchange, idle, total);
             Box::pin(events(session, ctx, flow, stream, done)).await
         }
     }
@@ -74,6 +78,8 @@ struct Flow {
     exchange: Box<Exchange>,
     idle: Duration,
     total: std::pin::Pin<Box<Sleep>>,
+    /// What was found behind the last piece and is no piece.
+    behind: Option<Arrived>,
 }
 
 /// What came next.
@@ -84,19 +90,47 @@ enum Arrived {
     ClientGone,
 }
 
+impl From<Result<Option<Bytes>, Trouble>> for Arrived {
+    fn from(read: Result<Option<Bytes>, Trouble>) -> Self {
+        match read {
+            Ok(Some(piece)) => Self::Piece(piece),
+            Ok(None) => Self::End,
+            Err(trouble) => Self::Trouble(trouble),
+        }
+    }
+}
+
 impl Flow {
+    fn new(exchange: Box<Exchange>, idle: Duration, total: Instant) -> Self {
+        Self { exchange, idle, total: Box::pin(sleep_until(total)), behind: None }
+    }
+
     /// Waits for the next piece, the client's hang-up, or the end of its time.
     async fn next(&mut self, session: &mut Downstream) -> Arrived {
+        if let Some(behind) = self.behind.take() {
+            return behind;
+        }
         tokio::select! {
             biased;
-            piece = self.exchange.read() => match piece {
-                Ok(Some(piece)) => Arrived::Piece(piece),
-                Ok(None) => Arrived::End,
-                Err(trouble) => Arrived::Trouble(trouble),
-            },
+            piece = self.exchange.read() => piece.into(),
             _gone = session.read_body_or_idle(true) => Arrived::ClientGone,
             () = &mut self.total => Arrived::Trouble(Trouble::TotalTimeout),
         }
+    }
+
+    /// Takes a piece in, and those that have arrived with it: events that came together leave together (spec 10.7).
+    fn absorb(&mut self, piece: &[u8], stream: &mut EventStream) -> Step {
+        let mut step = stream.push(piece);
+        while step == Step::Content && stream.waiting() < TOGETHER_MAX {
+            match self.exchange.read().now_or_never().map(Arrived::from) {
+                Some(Arrived::Piece(piece)) => step = stream.push(&piece),
+                other => {
+                    self.behind = other;
+                    break;
+                }
+            }
+        }
+        step
     }
 
     /// Lets the connection go back to the pool, if its answer ends as it should.
@@ -197,7 +231,7 @@ async fn events(
             return Err(gone);
         }
         let step = match progress.check(flow.next(session).await, &stream, idle) {
-            Arrived::Piece(piece) => stream.push(&piece),
+            Arrived::Piece(piece) => flow.absorb(&piece, &mut stream),
             Arrived::End => stream.finish(),
             Arrived::Trouble(trouble) if stream.finish() != Step::Done => {
                 return break_off(session, ctx, &mut stream, Broken::Upstream(trouble.verdict().rule)).await;

@@ -242,6 +242,12 @@ impl EventStream {
         taken(&mut self.shell.out)
     }
 
+    /// How many bytes [`EventStream::take`] would give.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shell.out.len()
+    }
+
     /// Whether there is, or was, content, so that what was held back may go out.
     #[must_use]
     pub fn has_content(&self) -> bool {
