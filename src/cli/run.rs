@@ -34,9 +34,11 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
         reload: assembly.reload(),
         wish: assembly.wish(),
         impatience: assembly.impatience(),
+        succession: assembly.succession(),
     };
+    let succession = assembly.succession();
     assembly.run(Box::new(signals), || std::process::exit(0));
-    Ok(ExitCode::SUCCESS)
+    if succession.has_failed() { Err(EXIT_RUNTIME) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys. Its
