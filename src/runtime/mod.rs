@@ -181,12 +181,15 @@ impl Assembly {
             }
         };
         let at_end = flush.clone();
+        if succession.takes_over() {
+            // Its listeners are open, and whoever asks at them hears no less of it than of the process before.
+            readiness.start();
+        }
         let drain = Drain { metrics, readiness: Arc::clone(&readiness), connections, impatience, succession };
         drain.watch(server.watch_execution_phase(), move || {
             flush();
             then();
         });
-        readiness.start();
         server.run(RunArgs { shutdown_signal: signal });
         at_end();
     }

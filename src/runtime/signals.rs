@@ -23,7 +23,7 @@ const OVERLAP: Duration = Duration::from_secs(5);
 
 /// Waits for the signals of the process, with a lame duck's time before it lets the listeners close.
 pub struct LameDuck {
-    /// Is set to not ready when draining begins.
+    /// Is set to ready when all listeners are open, and to not ready when draining begins.
     pub readiness: Arc<Readiness>,
     /// How long the gateway still accepts.
     pub drain: Duration,
@@ -87,6 +87,7 @@ impl ShutdownSignalWatch for LameDuck {
                 return ShutdownSignal::FastShutdown;
             }
         };
+        self.readiness.start();
         match self.leave(&mut signals, &mut waiting).await {
             Leave::End => return ShutdownSignal::FastShutdown,
             Leave::Drain => {}

@@ -255,6 +255,11 @@ impl Succession {
         Self { folder, predecessor, listeners, teller, successor, failed }
     }
 
+    /// Whether this process takes the place of another.
+    pub(super) fn takes_over(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Whether this process ended because it could not begin to serve.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -288,12 +293,12 @@ impl Succession {
             let replaced = spawn_blocking(move || before.replace()).await.map_err(|e| e.to_string())?;
             replaced.map_err(|e| e.to_string())?;
         }
-        tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
         if let Err(e) = handover::offer(&self.teller, &self.folder) {
             log::warn!("an upgrade will take a stop, the ledger cannot be handed over: {e}");
         }
         let listener =
             listen_in(&self.folder).inspect_err(|e| log::warn!("an upgrade will take a stop: {e}"));
+        tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
         Ok(Waiting { listener: listener.ok(), predecessor: self.predecessor.clone(), reported: None })
     }
 
