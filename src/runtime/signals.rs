@@ -47,11 +47,6 @@ impl Impatience {
     pub fn is_felt(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
-
-    /// Makes it so.
-    pub(super) fn feel(&self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 /// An operator's wish that the process drains, as SIGTERM would say it.
@@ -94,7 +89,6 @@ impl ShutdownSignalWatch for LameDuck {
             Leave::HandedOver => {
                 self.readiness.hand_over();
                 self.listen_on(signals);
-                self.succession.watch(&self.impatience);
                 tokio::time::sleep(OVERLAP).await;
                 return ShutdownSignal::GracefulTerminate;
             }
@@ -142,7 +136,7 @@ impl LameDuck {
         let (reload, impatience) = (Arc::clone(&self.reload), Arc::clone(&self.impatience));
         tokio::spawn(async move {
             signals.end(&reload).await;
-            impatience.feel();
+            impatience.0.store(true, Ordering::Release);
         });
     }
 }

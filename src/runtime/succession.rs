@@ -12,16 +12,21 @@
 //! ```
 //!
 //! Whatever goes wrong before `go` leaves the old process as it was: its listeners were copied, and the ledger comes back.
+//!
+//! A process that this one starts itself must not be its child when it becomes the main process: systemd does not see the end of
+//! somebody else's child, and kills it without waiting when the unit stops. So a shell stands between, and goes first.
 
 use super::listener::Listeners;
-use super::signals::Impatience;
 use crate::store::{Teller, handover};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpgid};
 use sd_notify::NotifyState;
 use std::ffi::OsString;
 use std::fs::{Permissions, remove_file, set_permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +50,9 @@ const WELCOME_LIMIT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The longest line, in bytes.
 const LINE_MAX: u64 = 200;
+
+/// What the shell does: starts a program with its arguments, and ends as it does.
+const LAUNCH: &str = "\"$0\" \"$@\" & wait \"$!\"";
 
 const WELCOME: &str = "welcome\n";
 const READY: &str = "ready\n";
@@ -71,8 +79,13 @@ struct Successor {
     started: Option<Started>,
 }
 
-/// A process that this one started; it is killed where it does not take over.
-struct Started(Option<Child>);
+/// A process that this one started, with the shell between them; it is killed where it does not take over.
+struct Started {
+    shell: Child,
+    /// That of the shell, and of all that it started.
+    group: Pid,
+    has_taken_over: bool,
+}
 
 /// Where processes report that are to take over, and the one that did.
 pub(super) struct Waiting {
@@ -140,35 +153,39 @@ impl Started {
         let program = arguments.next().ok_or(ErrorKind::NotFound)?;
         let upgrade = OsString::from("--upgrade");
         let arguments = arguments.filter(|argument| *argument != upgrade);
-        let child = Command::new(program).args(arguments).arg(&upgrade).spawn()?;
-        log::info!("upgrade: started process {} to take over", child.id());
-        Ok(Self(Some(child)))
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", LAUNCH]).arg(program).args(arguments).arg(&upgrade).process_group(0);
+        let shell = shell.spawn()?;
+        let group = Pid::from_raw(i32::try_from(shell.id()).map_err(io::Error::other)?);
+        Ok(Self { shell, group, has_taken_over: false })
     }
 
-    fn id(&self) -> Option<u32> {
-        self.0.as_ref().map(Child::id)
-    }
-
-    /// Lets it live. Nobody asks how it ends: its end is for the service manager, which inherits it.
-    fn release(self) -> Self {
-        let mut this = self;
-        this.0 = None;
-        this
+    /// Whether this is the process at the other end.
+    fn is_at(&self, stream: &UnixStream) -> bool {
+        let of_peer = i32::try_from(process(stream)).map(Pid::from_raw);
+        of_peer.is_ok_and(|id| getpgid(Some(id)) == Ok(self.group))
     }
 
     /// How it ended, if it did.
     fn ended(&mut self) -> Option<ExitStatus> {
-        self.0.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        self.shell.try_wait().ok().flatten()
+    }
+
+    /// Ends the shell, so that the process is a child of whoever inherits orphans.
+    fn orphan(&mut self) -> io::Result<()> {
+        self.shell.kill()?;
+        self.shell.wait().map(drop)
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
+        if self.has_taken_over {
+            return;
         }
+        // It may have ended by itself.
+        let _ = killpg(self.group, Signal::SIGKILL);
+        let _ = self.shell.wait();
     }
 }
 
@@ -214,7 +231,7 @@ impl Waiting {
         let mut started = Started::new().map_err(|e| format!("the new process cannot be started: {e}"))?;
         let waited = async {
             loop {
-                if let Some(stream) = self.reported.take_if(|stream| Some(process(stream)) == started.id()) {
+                if let Some(stream) = self.reported.take_if(|stream| started.is_at(stream)) {
                     return Ok(stream);
                 }
                 if let Some(status) = started.ended() {
@@ -326,12 +343,17 @@ impl Succession {
         sent.map_err(|e| format!("the listeners cannot be handed over: {e}"))?;
         successor.expect_ready().await?;
         let number = process(&successor.stream);
+        if let Some(started) = &mut successor.started {
+            started.orphan().map_err(|e| format!("the new process cannot be let go: {e}"))?;
+        }
         // From this one, which the service manager believes; from then on it believes the other.
         tell(&[NotifyState::MainPid(number)]);
         let let_go = successor.stream.write_all(GO.as_bytes()).await;
         let_go.map_err(|e| format!("the new process is gone: {e}"))?;
         log::info!("upgrade: process {number} has taken over; this one finishes its requests");
-        successor.started = successor.started.map(Started::release);
+        if let Some(started) = &mut successor.started {
+            started.has_taken_over = true;
+        }
         *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
         Ok(())
     }
@@ -343,24 +365,6 @@ impl Succession {
         // If it is not back now, the next paid request asks for it.
         let _ = spawn_blocking(move || teller.reclaim()).await;
         tell(&[NotifyState::Status(&format!("serving; the last upgrade failed: {failed}"))]);
-    }
-
-    /// Looks after a process that this one started and that has taken over. Its end is not seen by the service manager
-    /// while this one is its parent, so this one ends with it.
-    pub(super) fn watch(self: &Arc<Self>, impatience: &Arc<Impatience>) {
-        let (this, impatience) = (Arc::clone(self), Arc::clone(impatience));
-        tokio::spawn(async move {
-            while this.is_successor_there() {
-                sleep(POLL_INTERVAL).await;
-            }
-            log::error!("the process that took over is dead; this one ends, for another to be started");
-            impatience.feel();
-        });
-    }
-
-    fn is_successor_there(&self) -> bool {
-        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
-        successor.as_ref().is_none_or(|successor| successor.started.is_none() || is_open(&successor.stream))
     }
 }
 

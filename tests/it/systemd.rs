@@ -160,20 +160,29 @@ fn a_stop_right_after_an_upgrade_cuts_nothing() {
     unit.gateway.wait_for("the end", || http::get(unit.gateway.admin, "/livez").is_none());
 }
 
-/// Goal: when the new process dies while the old one still finishes, the old one ends too, so that the service manager, which
-/// is not yet the dead one's parent, sees it and starts another.
+/// Goal: when the new process dies while the old one still finishes, the old one gets the ledger back, and its stream comes to its
+/// end and is charged. The new one is nobody's child but the system's, for systemd sees no other's end, and waits for no other's.
 #[test]
-fn the_death_of_the_new_process_is_not_hidden_by_the_old_one() {
+fn the_death_of_the_new_process_takes_no_stream_with_it() {
     let mut unit = Unit::start();
     let public = unit.gateway.public;
     std::thread::scope(|scope| {
         let stream = scope.spawn(|| ask(public, "m/long", true));
         unit.gateway.wait_for("the stream", || unit.gateway.sum("tidegate_channel_in_flight") == 1.0);
         let number = unit.upgrade();
+        let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap();
+        assert!(![unit.gateway.child.id(), number].contains(&parent.parse().unwrap()), "{parent}");
+        let parent = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
+        assert_ne!(parent, "sh\n");
         kill("KILL", number);
-        stream.join().unwrap();
+        assert!(stream.join().unwrap());
     });
     assert_eq!(unit.exit_code(), Some(0));
+    let mut export = Vec::new();
+    tidegate::store::export(&unit.gateway.store(), &mut export).unwrap();
+    let export = String::from_utf8(export).unwrap();
+    assert!(export.contains(r#""spent":10000000"#), "a cent: {export}");
     assert_eq!(tidegate::store::verify(&unit.gateway.store()), Ok(vec![]));
 }
 
