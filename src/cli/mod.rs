@@ -78,8 +78,8 @@ enum Command {
         /// How much the gateway says of itself: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
-        /// Take the place of a running gateway with the same configuration: waits until SIGQUIT tells that one to hand its
-        /// listeners and its ledger over.
+        /// Take the place of a running gateway with the same store: waits until SIGQUIT tells that one to hand its
+        /// listeners and its ledger over. A gateway that gets SIGUSR2 starts this itself.
         #[arg(long)]
         upgrade: bool,
     },

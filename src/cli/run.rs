@@ -34,17 +34,21 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
         reload: assembly.reload(),
         wish: assembly.wish(),
         impatience: assembly.impatience(),
+        succession: assembly.succession(),
     };
+    let succession = assembly.succession();
     assembly.run(Box::new(signals), || std::process::exit(0));
-    Ok(ExitCode::SUCCESS)
+    if succession.has_failed() { Err(EXIT_RUNTIME) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys. Its
-/// proxy layer is silent: it calls every client that leaves early an error, and clients must not fill the log.
+/// proxy layer is silent: it calls every client that leaves early an error, and clients must not fill the log. So is its
+/// transfer of listeners, which calls each second of waiting an error; what fails there is told by whom it fails for.
 fn start_log(level: log::LevelFilter) {
     let pingora = level.min(log::LevelFilter::Warn);
     let mut builder = env_logger::Builder::new();
     builder.filter_level(pingora).filter_module("pingora_proxy", log::LevelFilter::Off);
+    builder.filter_module("pingora_core::server::transfer_fd", log::LevelFilter::Off);
     builder.filter_module("tidegate", level).init();
 }
 

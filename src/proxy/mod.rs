@@ -173,6 +173,8 @@ pub struct Built {
     pub directory: Arc<Directory>,
     /// The ledger and its store, to be closed before the process ends.
     pub bank: Arc<Bank>,
+    /// The ledger as requests meet it, to be offered to the process after this one.
+    pub teller: Arc<Teller>,
     /// Whether clients are sent away; a new gateway's are not.
     pub readiness: Arc<Readiness>,
     /// To be flushed before the process ends; `None` if there is no log.
@@ -252,6 +254,7 @@ impl Builder {
             failures,
             directory,
             bank,
+            teller,
             readiness,
             log,
         })
@@ -283,12 +286,9 @@ fn stored(settings: &config::Store, metrics: &Metrics, upgrade: bool) -> io::Res
             recovery.released
         );
     }
-    let teller = Teller::new(bank);
+    let teller = Teller::new(bank, settings.path.clone());
     if let Some(taken) = taken {
         taken.serve(&teller)?;
-    }
-    if let Err(e) = handover::offer(&teller, &settings.path) {
-        log::warn!("an upgrade will take a stop, the ledger cannot be handed over: {e}");
     }
     Ok(teller)
 }

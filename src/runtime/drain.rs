@@ -2,6 +2,7 @@
 
 use super::listener::{Connections, LINGER};
 use super::signals::Impatience;
+use super::succession::Succession;
 use crate::proxy::Readiness;
 use crate::telemetry::metrics::Metrics;
 use pingora::server::ExecutionPhase;
@@ -21,6 +22,7 @@ pub(super) struct Drain {
     pub(super) readiness: Arc<Readiness>,
     pub(super) connections: Arc<Connections>,
     pub(super) impatience: Arc<Impatience>,
+    pub(super) succession: Arc<Succession>,
 }
 
 impl Drain {
@@ -48,6 +50,8 @@ impl Drain {
             // Another process does its work already, so one that hands over may wait for handshakes too, which nobody counts.
             let expected = self.connections.open() > 0 || self.readiness.is_handing_over();
             let expected = expected && closed.elapsed() < LINGER;
+            // It settles through this process, and a service manager kills whatever is left when this one ends.
+            let expected = expected || self.succession.is_predecessor_there();
             idle = if expected || self.metrics.requests_under_way() > 0 { 0 } else { idle + 1 };
             std::thread::sleep(POLL_INTERVAL);
         }

@@ -12,8 +12,9 @@ use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -37,6 +38,36 @@ impl Connections {
     /// Ends them all, with the requests on them.
     pub(super) fn cut(&self) {
         self.cut.notify_waiters();
+    }
+}
+
+/// The listening sockets of this process, as the framework keeps them.
+pub(super) struct Listeners {
+    addresses: Vec<String>,
+    table: OnceLock<ListenFds>,
+}
+
+impl Listeners {
+    /// Those that are going to listen at these addresses.
+    pub(super) fn at(addresses: Vec<String>) -> Arc<Self> {
+        Arc::new(Self { addresses, table: OnceLock::new() })
+    }
+
+    /// Whether all of them are open.
+    pub(super) fn are_open(&self) -> bool {
+        let Some(table) = self.table.get() else { return false };
+        let table = table.lock();
+        self.addresses.iter().all(|address| table.get(address).is_some())
+    }
+
+    /// Sends a copy of each to the process that waits at this path; takes some seconds if none does.
+    ///
+    /// # Errors
+    ///
+    /// Nobody takes them.
+    pub(super) fn send_to(&self, path: &str) -> io::Result<()> {
+        let table = self.table.get().ok_or(io::ErrorKind::NotConnected)?;
+        table.lock().send_to_sock(path).map(drop).map_err(io::Error::from)
     }
 }
 
@@ -86,6 +117,8 @@ impl ServerApp for Public {
 pub(super) struct Steady<A> {
     pub(super) service: Service<A>,
     pub(super) readiness: Arc<Readiness>,
+    /// Is told of all listening sockets of the process, which the framework shows to services alone.
+    pub(super) listeners: Arc<Listeners>,
 }
 
 #[async_trait]
@@ -96,6 +129,10 @@ impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Steady
         mut shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
+        if let Some(table) = &fds {
+            // A service is started once.
+            let _ = self.listeners.table.set(Arc::clone(table));
+        }
         let (close, closing) = watch::channel(false);
         let readiness = Arc::clone(&self.readiness);
         let told = async move {
@@ -118,5 +155,10 @@ impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Steady
 
     fn threads(&self) -> Option<usize> {
         self.service.threads()
+    }
+
+    /// Without it no listener is closed that a process before this one had and this one does not want.
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        pingora::services::Service::listen_addresses(&self.service)
     }
 }

@@ -1,7 +1,8 @@
 //! Ring 3: the process: services, signals, drain.
 //!
 //! An [`Assembly`] is a whole gateway, ready to run: the public listener, the admin listener, the resolver, and the
-//! sandbox where the configuration asks for one. [`signals`] decides when it ends, [`drain`] how.
+//! sandbox where the configuration asks for one. [`signals`] decides when it ends, [`drain`] how, [`succession`] who comes
+//! after it.
 
 mod certificate;
 mod drain;
@@ -9,13 +10,15 @@ mod listener;
 pub mod reload;
 mod sampler;
 pub mod signals;
+pub mod succession;
 
 use self::certificate::Certificate;
 use self::drain::Drain;
-use self::listener::{Connections, Public, Steady};
+use self::listener::{Connections, Listeners, Public, Steady};
 use self::reload::Reload;
 use self::sampler::Sampler;
 use self::signals::{DrainWish, Impatience};
+use self::succession::{LISTENERS_SOCKET, PATIENCE, Predecessor, Succession};
 use crate::admin::Admin;
 use crate::admin::guard::Guard;
 use crate::config::{Config, Tls};
@@ -32,7 +35,6 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
-use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -41,10 +43,6 @@ use std::time::Duration;
 
 /// How long services may take to stop after the grace period.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
-/// Where listeners are handed over, in the folder of the store.
-const UPGRADE_SOCKET: &str = "listeners.sock";
-/// How long a new process waits for the listeners of the old one, and the other way round.
-const UPGRADE_PATIENCE_SECONDS: usize = 60;
 /// How long the store may take to write the last changes.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the access log may take to be written at the end.
@@ -59,6 +57,7 @@ pub struct Assembly {
     wish: Arc<DrainWish>,
     connections: Arc<Connections>,
     impatience: Arc<Impatience>,
+    succession: Arc<Succession>,
     bank: Arc<Bank>,
     log: Option<AccessLog>,
 }
@@ -69,21 +68,27 @@ impl Assembly {
     ///
     /// # Errors
     ///
-    /// An address cannot be listened at, or the log cannot be started.
+    /// An address cannot be listened at, the log cannot be started, or there is no process to take over from.
     pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>, upgrade: bool) -> io::Result<Self> {
-        if !upgrade {
+        let certificate = config.server.tls.as_ref().map(Certificate::of).transpose()?;
+        let predecessor = if upgrade {
+            Some(Predecessor::find(&config.store.path)?)
+        } else {
             check_addresses(&config)?;
-        }
+            None
+        };
         let (settings, admin, sandbox) =
             (config.server.clone(), config.admin.clone(), config.sandbox.clone());
+        let (folder, addresses) = (config.store.path.clone(), addresses(&config));
         let options = Opt { upgrade, ..Opt::default() };
         let mut server = Server::new_with_opt_and_conf(Some(options), server_conf(&config));
         // With `upgrade` it waits here until the old process hands its listeners over.
         server.bootstrap();
-        let certificate = settings.tls.as_ref().map(Certificate::of).transpose()?;
         let built = Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
         let reload = Arc::new(Reload::new(file.to_owned(), config, built.reloader, certificate.clone()));
         let (wish, impatience, connections) = (Arc::default(), Arc::default(), Arc::default());
+        let listeners = Listeners::at(addresses);
+        let succession = Arc::new(Succession::new(folder, predecessor, Arc::clone(&listeners), built.teller));
         let (sampler, history) = Sampler::new(built.inspector.clone());
 
         let mut public = public_service(&server, built.gateway.clone(), &connections, false);
@@ -112,7 +117,7 @@ impl Assembly {
         let mut service = Service::new("admin".into(), app);
         service.threads = Some(1);
         service.add_tcp(&admin.listen.to_string());
-        server.add_service(Steady { service, readiness: Arc::clone(&built.readiness) });
+        server.add_service(Steady { service, readiness: Arc::clone(&built.readiness), listeners });
 
         server.add_service(background_service("resolver", built.resolver));
         server.add_service(background_service("sampler", sampler));
@@ -120,7 +125,7 @@ impl Assembly {
             server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
         }
         let Built { metrics, readiness, bank, log, .. } = built;
-        Ok(Self { server, metrics, readiness, reload, wish, connections, impatience, bank, log })
+        Ok(Self { server, metrics, readiness, reload, wish, connections, impatience, succession, bank, log })
     }
 
     /// The metrics of this gateway.
@@ -153,6 +158,12 @@ impl Assembly {
         Arc::clone(&self.impatience)
     }
 
+    /// How this process takes the place of another, and gives its own away.
+    #[must_use]
+    pub fn succession(&self) -> Arc<Succession> {
+        Arc::clone(&self.succession)
+    }
+
     /// Runs until `signal` says to stop and the requests under way are finished or out of time; `then` is called as
     /// soon as the last of them is (the framework itself would wait out the whole grace period).
     pub fn run(
@@ -160,7 +171,7 @@ impl Assembly {
         signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
         then: impl FnOnce() + Send + 'static,
     ) {
-        let Self { server, metrics, readiness, connections, impatience, bank, log, .. } = self;
+        let Self { server, metrics, readiness, connections, impatience, succession, bank, log, .. } = self;
         let flush = move || {
             if let Err(e) = bank.close(STORE_PATIENCE) {
                 log::error!("{e}; what is set aside is settled at the next start");
@@ -170,14 +181,15 @@ impl Assembly {
             }
         };
         let at_end = flush.clone();
-        let drain = Drain { metrics, readiness: Arc::clone(&readiness), connections, impatience };
+        if succession.takes_over() {
+            // Its listeners are open, and whoever asks at them hears no less of it than of the process before.
+            readiness.start();
+        }
+        let drain = Drain { metrics, readiness: Arc::clone(&readiness), connections, impatience, succession };
         drain.watch(server.watch_execution_phase(), move || {
             flush();
             then();
         });
-        readiness.start();
-        // Without a service manager that listens there is nobody to tell.
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
         server.run(RunArgs { shutdown_signal: signal });
         at_end();
     }
@@ -250,10 +262,16 @@ fn server_conf(config: &Config) -> ServerConf {
         threads: config.server.threads,
         grace_period_seconds: Some(config.server.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(STOP_TIMEOUT_SECONDS),
-        upgrade_sock: config.store.path.join(UPGRADE_SOCKET).to_string_lossy().into_owned(),
-        upgrade_sock_connect_accept_max_retries: Some(UPGRADE_PATIENCE_SECONDS),
+        upgrade_sock: config.store.path.join(LISTENERS_SOCKET).to_string_lossy().into_owned(),
+        upgrade_sock_connect_accept_max_retries: usize::try_from(PATIENCE.as_secs()).ok(),
         ..ServerConf::default()
     }
+}
+
+/// The addresses whose listeners go from process to process.
+fn addresses(config: &Config) -> Vec<String> {
+    let public = config.server.listen.iter().chain(&config.server.listen_h2c);
+    public.chain([&config.admin.listen]).map(ToString::to_string).collect()
 }
 
 /// Tells a taken or foreign address in one line, instead of the panic that it would be in a service's thread.

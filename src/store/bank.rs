@@ -34,7 +34,7 @@ pub struct Options {
     /// Nanoseconds of a clock that does not go back.
     pub clock: fn() -> u64,
     /// Is told how long each commit took, by the writing thread.
-    pub observe: Box<dyn Fn(Duration) + Send>,
+    pub observe: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Options {
@@ -75,7 +75,7 @@ pub struct Counters {
 pub struct Bank {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    process: u64,
+    options: Arc<Options>,
     recovery: Recovery,
 }
 
@@ -86,30 +86,38 @@ impl Bank {
     ///
     /// [`StoreError`] when the store cannot be read or written, or its rows contradict each other.
     pub fn start(mut store: Box<dyn Store>, options: Options) -> Result<Arc<Self>, StoreError> {
-        let loaded = store.load()?;
-        let mut ledger = Ledger::from_snapshot(loaded.ledger);
-        if let Some(first) = ledger.verify().first().map(Violation::to_string) {
-            return Err(StoreError::Inconsistent(first.into()));
-        }
-        let recovery = ledger.recover(|process| !options.living.contains(&process));
-        let batch = Batch { ledger: ledger.changes(), records: Vec::new() };
-        // Even if there is nothing to write: a disk that refuses is better known before the first request.
-        store.apply(&batch)?;
-        let state = State::new(ledger, Records::new(loaded.records));
+        let (state, recovery) = load(store.as_mut(), |process| !options.living.contains(&process))?;
         let (work, ended) = (Condvar::new(), Condvar::new());
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work, ended, is_well: AtomicBool::new(true) });
-        let process = options.process;
-        let writer = Writer { shared: Arc::clone(&shared), store, options };
-        let thread = std::thread::Builder::new().name("tidegate-ledger".into()).spawn(move || writer.run());
-        let thread = thread.map_err(|error| StoreError::Thread(error.to_string().into()))?;
-        Ok(Arc::new(Self { shared, writer: Mutex::new(Some(thread)), process, recovery }))
+        let options = Arc::new(options);
+        let writer = Writer { shared: Arc::clone(&shared), store, options: Arc::clone(&options) };
+        let writer = Mutex::new(Some(writer.start()?));
+        Ok(Arc::new(Self { shared, writer, options, recovery }))
+    }
+
+    /// Goes on after [`Bank::close`], with what the store holds by now: another process had it meanwhile, and is dead. What
+    /// that one left is recovered.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] as at the start; the bank stays closed then.
+    pub fn reopen(&self, mut store: Box<dyn Store>) -> Result<Recovery, StoreError> {
+        let (fresh, recovery) = load(store.as_mut(), |process| process != self.options.process)?;
+        let mut state = self.shared.lock();
+        let counters = state.counters;
+        *state = State { counters, ..fresh };
+        self.shared.is_well.store(true, Ordering::Release);
+        drop(state);
+        let writer = Writer { shared: Arc::clone(&self.shared), store, options: Arc::clone(&self.options) };
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer.start()?);
+        Ok(recovery)
     }
 
     /// The number of this process, for its reservations.
     #[must_use]
     pub fn process(&self) -> u64 {
-        self.process
+        self.options.process
     }
 
     /// What was recovered at the start.
@@ -378,13 +386,32 @@ fn answer(waiters: Vec<Waiter>, answer: Result<(), Unavailable>) {
     }
 }
 
+/// What a store holds, with what dead processes left recovered.
+fn load(store: &mut dyn Store, is_dead: impl Fn(u64) -> bool) -> Result<(State, Recovery), StoreError> {
+    let loaded = store.load()?;
+    let mut ledger = Ledger::from_snapshot(loaded.ledger);
+    if let Some(first) = ledger.verify().first().map(Violation::to_string) {
+        return Err(StoreError::Inconsistent(first.into()));
+    }
+    let recovery = ledger.recover(is_dead);
+    let batch = Batch { ledger: ledger.changes(), records: Vec::new() };
+    // Even if there is nothing to write: a disk that refuses is better known before the first request.
+    store.apply(&batch)?;
+    Ok((State::new(ledger, Records::new(loaded.records)), recovery))
+}
+
 struct Writer {
     shared: Arc<Shared>,
     store: Box<dyn Store>,
-    options: Options,
+    options: Arc<Options>,
 }
 
 impl Writer {
+    fn start(self) -> Result<JoinHandle<()>, StoreError> {
+        let thread = std::thread::Builder::new().name("tidegate-ledger".into()).spawn(move || self.run());
+        thread.map_err(|error| StoreError::Thread(error.to_string().into()))
+    }
+
     fn run(self) {
         // However this thread ends, nobody waits for it in vain.
         let _ending = Ending(Arc::clone(&self.shared));

@@ -299,3 +299,30 @@ fn a_panic_leaves_nobody_waiting() {
     assert_eq!((block_on(waiting), bank.is_well()), (Err(Unavailable), false));
     assert_eq!((block_on(bank.durable()), bank.close(LONG)), (Err(Unavailable), Err(Unavailable)));
 }
+
+/// Goal: a bank that was closed, and whose file another process had and left when it died, goes on with what that one wrote;
+/// its own reservations stay open, those of the other are recovered, and what it writes is durable again.
+#[test]
+fn a_bank_goes_on_after_another_process_had_its_file() {
+    let disk = Disk::default();
+    let bank = start(disk.store(), 1);
+    credit(&bank, 100);
+    let (own, settled) = (reserve(&bank, 10).unwrap(), reserve(&bank, 20).unwrap());
+    assert_eq!(bank.close(LONG), Ok(()));
+    assert!(!bank.is_well() && reserve(&bank, 1).is_some(), "it is not durable");
+    assert!(block_on(bank.durable()).is_err());
+
+    let other =
+        Bank::start(Box::new(disk.store().unwrap()), Options { living: vec![1], ..options(2) }).unwrap();
+    assert!(other.with(|ledger| ledger.settle(settled, Money::from_nanos(5))).is_some());
+    reserve(&other, 30).unwrap();
+    assert_eq!(other.close(LONG), Ok(()));
+
+    let recovery = bank.reopen(Box::new(disk.store().unwrap())).unwrap();
+    assert_eq!((recovery.settled, recovery.released), (0, 1));
+    assert!(bank.is_well());
+    assert_eq!(funds(&bank), [100, 85, 10, 5]);
+    assert!(bank.with(|ledger| ledger.settle(own, Money::from_nanos(10))).is_some());
+    assert_eq!((block_on(bank.durable()), bank.close(LONG)), (Ok(()), Ok(())));
+    assert_eq!(funds(&start(disk.store(), 3)), [100, 85, 0, 15]);
+}

@@ -35,6 +35,8 @@ pub(super) struct Line {
     reader: BufReader<UnixStream>,
     own: u64,
     peer: u64,
+    /// A question went unanswered, so what comes next would answer another.
+    is_broken: bool,
 }
 
 /// A ledger that the process before this one has let go.
@@ -47,7 +49,7 @@ impl Line {
     fn new(stream: UnixStream, own: u64) -> io::Result<Self> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self { reader: BufReader::new(stream), own, peer: 0 })
+        Ok(Self { reader: BufReader::new(stream), own, peer: 0, is_broken: false })
     }
 
     /// The number of the process at the other end.
@@ -63,8 +65,22 @@ impl Line {
 
     /// Asks the owner of the ledger.
     pub(super) fn ask(&mut self, operation: &Operation) -> io::Result<Answer> {
-        self.say(operation)?;
-        self.hear()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        if self.is_broken {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let said = self.say(operation).and_then(|()| self.hear());
+        let answer = said.and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        self.is_broken = answer.is_err();
+        answer
+    }
+
+    /// Whether nobody is at the other end, or nobody that can be asked.
+    pub(super) fn is_broken(&mut self) -> bool {
+        let stream = self.reader.get_ref();
+        let looked = stream.set_nonblocking(true).and_then(|()| Read::read(&mut &*stream, &mut [0]));
+        let is_there = matches!(&looked, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        self.is_broken |= !is_there || stream.set_nonblocking(false).is_err();
+        self.is_broken
     }
 
     fn say(&mut self, what: &impl Serialize) -> io::Result<()> {

@@ -2,19 +2,29 @@
 //! (spec 12.3).
 //!
 //! One process owns a ledger. While an upgrade hands it on, the old process still has requests under way; from then on each
-//! of their operations is one line to the new owner, and one line back once it is durable there.
+//! of their operations is one line to the new owner, and one line back once it is durable there. When the new owner dies, the
+//! ledger comes back: a process that was to take over and failed does not take paid requests with it.
 
 use super::bank::Bank;
 use super::handover::Line;
+use super::{Embedded, StoreError};
 use crate::core::ledger::{AccountFunds, Ask, KeyFunds, ReservationId, Settled};
 use crate::core::money::Money;
 use futures::executor::block_on;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::sleep;
 use std::time::Duration;
 
 /// How long the last changes may take to be written before the ledger is handed on.
 const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+/// How often, and how far apart, the file is tried of an owner that is gone: its lock goes a moment after its line.
+const REOPENINGS: u32 = 50;
+const REOPENING_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Who owns the ledger; nobody else does while this is kept.
+type Owner<'a> = RwLockReadGuard<'a, Option<Mutex<Line>>>;
 
 /// Why nothing was set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +39,8 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Teller {
     bank: Arc<Bank>,
+    /// Where its file is.
+    folder: PathBuf,
     /// The line to the process that owns the ledger now.
     elsewhere: RwLock<Option<Mutex<Line>>>,
 }
@@ -69,10 +81,10 @@ impl Operation {
 }
 
 impl Teller {
-    /// The teller of a ledger of this process.
+    /// The teller of a ledger of this process, whose file is in this folder.
     #[must_use]
-    pub fn new(bank: Arc<Bank>) -> Arc<Self> {
-        Arc::new(Self { bank, elsewhere: RwLock::default() })
+    pub fn new(bank: Arc<Bank>, folder: PathBuf) -> Arc<Self> {
+        Arc::new(Self { bank, folder, elsewhere: RwLock::default() })
     }
 
     /// The ledger of this process.
@@ -84,7 +96,12 @@ impl Teller {
     /// Whether money can be set aside now; without it nothing may be begun that costs some.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.bank.is_well() || self.owner().is_some()
+        let well_elsewhere = || {
+            // Asked again under the lock, for the ledger may be on its way there or back.
+            let owner = self.owner();
+            owner.is_some() || self.bank.is_well()
+        };
+        self.bank.is_well() || well_elsewhere()
     }
 
     /// Sets money aside as [`crate::core::ledger::Ledger::reserve`] does. It counts from [`Bank::durable`] on.
@@ -93,48 +110,40 @@ impl Teller {
     ///
     /// [`Refused`]; nothing is taken then.
     pub fn reserve(&self, ask: &Ask<'_>) -> Result<(ReservationId, Money), Refused> {
-        match &*self.owner() {
-            None => self.bank.with(|ledger| ledger.reserve(ask)).map_err(|_| Refused::Insufficient),
-            Some(line) => match ask_there(line, &Operation::reserve(ask)) {
-                Answer::Reserved { id, amount } => Ok((ReservationId(id), Money::from_nanos(amount))),
-                Answer::Insufficient => Err(Refused::Insufficient),
-                _ => Err(Refused::Unavailable),
-            },
+        match self.ask_owner(|| Operation::reserve(ask)) {
+            (_owner, None) => self.bank.with(|ledger| ledger.reserve(ask)).map_err(|_| Refused::Insufficient),
+            (_, Some(Answer::Reserved { id, amount })) => Ok((ReservationId(id), Money::from_nanos(amount))),
+            (_, Some(Answer::Insufficient)) => Err(Refused::Insufficient),
+            _ => Err(Refused::Unavailable),
         }
     }
 
     /// Sets more aside; whether there was enough.
     #[must_use]
     pub fn extend(&self, id: ReservationId, more: Money) -> bool {
-        match &*self.owner() {
-            None => self.bank.with(|ledger| ledger.extend(id, more)).is_ok(),
-            Some(line) => {
-                ask_there(line, &Operation::Extend { id: id.0, more: more.nanos() }) == Answer::Done
-            }
+        match self.ask_owner(|| Operation::Extend { id: id.0, more: more.nanos() }) {
+            (_owner, None) => self.bank.with(|ledger| ledger.extend(id, more)).is_ok(),
+            (_, Some(answer)) => answer == Answer::Done,
         }
     }
 
     /// Notes what has been delivered by now.
     pub fn checkpoint(&self, id: ReservationId, delivered: Money) {
-        match &*self.owner() {
-            None => self.bank.with(|ledger| ledger.checkpoint(id, delivered)),
-            Some(line) => {
-                ask_there(line, &Operation::Checkpoint { id: id.0, delivered: delivered.nanos() });
-            }
+        let noted = self.ask_owner(|| Operation::Checkpoint { id: id.0, delivered: delivered.nanos() });
+        if let (_owner, None) = noted {
+            self.bank.with(|ledger| ledger.checkpoint(id, delivered));
         }
     }
 
     /// Ends a reservation at what the request cost; `None` if it was not open.
     pub fn settle(&self, id: ReservationId, actual: Money) -> Option<Settled> {
-        match &*self.owner() {
-            None => self.bank.with(|ledger| ledger.settle(id, actual)),
-            Some(line) => match ask_there(line, &Operation::Settle { id: id.0, actual: actual.nanos() }) {
-                Answer::Settled { charged, uncollected } => Some(Settled {
-                    charged: Money::from_nanos(charged),
-                    uncollected: Money::from_nanos(uncollected),
-                }),
-                _ => None,
-            },
+        match self.ask_owner(|| Operation::Settle { id: id.0, actual: actual.nanos() }) {
+            (_owner, None) => self.bank.with(|ledger| ledger.settle(id, actual)),
+            (_, Some(Answer::Settled { charged, uncollected })) => Some(Settled {
+                charged: Money::from_nanos(charged),
+                uncollected: Money::from_nanos(uncollected),
+            }),
+            _ => None,
         }
     }
 
@@ -142,13 +151,11 @@ impl Teller {
     #[must_use]
     pub fn funds(&self, account: &str, key: &str) -> Option<(AccountFunds, KeyFunds)> {
         let here = |ledger: &mut crate::core::ledger::Ledger| (ledger.account(account), ledger.key(key));
-        let (account, key) = match &*self.owner() {
-            None => self.bank.with(here),
-            Some(line) => {
-                let operation = Operation::Funds { account: account.to_owned(), key: key.to_owned() };
-                let Answer::Funds { account, key } = ask_there(line, &operation) else { return None };
-                (account.map(account_funds), key.map(key_funds))
-            }
+        let operation = || Operation::Funds { account: account.to_owned(), key: key.to_owned() };
+        let (account, key) = match self.ask_owner(operation) {
+            (_owner, None) => self.bank.with(here),
+            (_, Some(Answer::Funds { account, key })) => (account.map(account_funds), key.map(key_funds)),
+            _ => return None,
         };
         Some((account.unwrap_or_default(), key.unwrap_or_default()))
     }
@@ -160,15 +167,49 @@ impl Teller {
         if elsewhere.is_some() {
             return;
         }
-        if self.bank.close(CLOSE_LIMIT).is_err() {
+        if !self.bank.is_well() || self.bank.close(CLOSE_LIMIT).is_err() {
             log::error!("the ledger was not handed over: its last changes cannot be written");
             return;
         }
         log::info!("the ledger is handed over to process {}", line.peer());
         match line.confirm() {
             Ok(line) => *elsewhere = Some(Mutex::new(line)),
-            Err(e) => log::error!("the new owner of the ledger is gone: {e}"),
+            Err(e) => {
+                log::error!("the new owner of the ledger is gone: {e}");
+                self.reopen();
+            }
         }
+    }
+
+    /// Takes the ledger back if the process that it was handed to is gone. Whoever has something to do with it waits.
+    pub fn reclaim(&self) {
+        let mut elsewhere = self.elsewhere.write().unwrap_or_else(PoisonError::into_inner);
+        let is_broken =
+            |line: &mut Mutex<Line>| line.get_mut().unwrap_or_else(PoisonError::into_inner).is_broken();
+        if elsewhere.as_mut().is_some_and(is_broken) && self.reopen() {
+            *elsewhere = None;
+        }
+    }
+
+    /// Opens the file again that another process had; whether it could be.
+    fn reopen(&self) -> bool {
+        let mut opened = Embedded::open(&self.folder);
+        for _ in 0..REOPENINGS {
+            if !matches!(opened, Err(StoreError::Locked(_))) {
+                break;
+            }
+            sleep(REOPENING_INTERVAL);
+            opened = Embedded::open(&self.folder);
+        }
+        match opened.and_then(|store| self.bank.reopen(Box::new(store))) {
+            Ok(recovery) => log::warn!(
+                "the ledger is back; of the process that had it {} requests were settled, {} released",
+                recovery.settled,
+                recovery.released
+            ),
+            Err(ref e) => log::error!("the ledger did not come back, paid requests are refused: {e}"),
+        }
+        self.bank.is_well()
     }
 
     /// Carries out what the process before this one asks, durably.
@@ -205,18 +246,30 @@ impl Teller {
         if block_on(self.bank.durable()).is_err() { Answer::Unavailable } else { answer }
     }
 
-    fn owner(&self) -> RwLockReadGuard<'_, Option<Mutex<Line>>> {
+    fn owner(&self) -> Owner<'_> {
         self.elsewhere.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Asks the owner; a line that breaks is an owner that does not answer.
-fn ask_there(line: &Mutex<Line>, operation: &Operation) -> Answer {
-    let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-    line.ask(operation).unwrap_or_else(|e| {
-        log::error!("the owner of the ledger does not answer: {e}");
-        Answer::Unavailable
-    })
+    /// What the process answers that owns the ledger, `None` if it is this one; that stays so as long as the first is kept.
+    ///
+    /// A line that breaks is an owner that died. What it was asked is carried out here then: settling twice is settling once,
+    /// and a reservation whose answer was lost is given back when this process ends.
+    fn ask_owner(&self, operation: impl FnOnce() -> Operation) -> (Owner<'_>, Option<Answer>) {
+        let owner = self.owner();
+        let Some(line) = &*owner else { return (owner, None) };
+        let asked = line.lock().unwrap_or_else(PoisonError::into_inner).ask(&operation());
+        match asked {
+            Ok(answer) => (owner, Some(answer)),
+            Err(e) => {
+                log::error!("the owner of the ledger does not answer: {e}");
+                drop(owner);
+                self.reclaim();
+                let owner = self.owner();
+                let answer = owner.is_some().then_some(Answer::Unavailable);
+                (owner, answer)
+            }
+        }
+    }
 }
 
 fn told_account(funds: AccountFunds) -> [i64; 4] {

@@ -417,8 +417,14 @@ fn the_unit_is_hardened() {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
             .unwrap_or_else(|| panic!("no {name}"))
     };
-    assert_eq!(value("Type"), "notify");
+    // What `tests/it/systemd.rs` shows: the main process alone says who follows it, and is the one that a stop reaches.
+    assert_eq!(
+        (value("Type"), value("NotifyAccess"), value("KillMode"), value("Restart")),
+        ("notify", "main", "mixed", "on-failure")
+    );
     assert_eq!(value("ExecReload"), "/bin/kill -HUP $MAINPID");
+    let upgrade = "systemctl kill --signal=USR2 --kill-who=main tidegate";
+    assert!(unit.contains(upgrade) && text("docs/operations.md").contains(upgrade));
     assert_eq!(value("RestartPreventExitStatus"), "78 2");
     assert_eq!(
         (value("NoNewPrivileges"), value("ProtectSystem"), value("CapabilityBoundingSet")),

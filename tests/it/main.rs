@@ -45,6 +45,7 @@ mod side_calls;
 mod status;
 mod support;
 mod surface;
+mod systemd;
 mod tidy;
 mod upgrade;
 mod video;

@@ -35,6 +35,7 @@ fn upgrades_under_paid_load() {
         .start();
     let (public, done, served) = (gateway.public, AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _ending = Ending(&done);
         for stream in [false, false, true, true] {
             let (done, served) = (&done, &served);
             scope.spawn(move || {
@@ -61,7 +62,6 @@ fn upgrades_under_paid_load() {
         for _ in 0..rounds {
             gateway.upgrade();
         }
-        done.store(true, Ordering::Relaxed);
     });
     let served = served.load(Ordering::Relaxed);
     let request = format!("GET /v1/balance HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n\r\n");
@@ -72,6 +72,15 @@ fn upgrades_under_paid_load() {
     gateway.signal("INT");
     let _ = gateway.child.wait();
     assert_eq!(tidegate::store::verify(&gateway.store()), Ok(Vec::new()));
+}
+
+/// Ends the load, also when the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One request on a connection of its own.
