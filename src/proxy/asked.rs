@@ -5,17 +5,20 @@ use crate::core::estimate::Prompt;
 use crate::core::images::ImageWishes;
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::edit_form::EditForm;
-use crate::wire::envelope::{Envelope, Places, UsageOption};
+use crate::wire::envelope::{Envelope, Places, UsageOption, first_element};
 use crate::wire::images::Modalities;
 use crate::wire::multipart::Boundary;
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Larger bodies are read on the pool for blocking work, so that they keep no other request waiting, in bytes.
 const INLINE_MAX: usize = 256 * 1024;
 /// Members of requests whose answers may carry thoughts that belong to one account.
-const THOUGHTS: [&[u8]; 3] = [b"\"thinking\"", b"\"reasoning\"", b"\"encrypted_content\""];
+static THOUGHTS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"thinking\"", "\"reasoning\"", "\"encrypted_content\""].map(Finder::new));
 
 /// What the body of a call asks for.
 pub(super) struct Asked {
@@ -122,8 +125,8 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
 /// The first message of a conversation with thoughts: what a provider signs or encrypts can be read under the account alone
 /// that made it, so such a conversation stays together where nothing else says that it does.
 fn conversation<'a>(envelope: &Envelope<'a>, body: &[u8]) -> Option<&'a str> {
-    let thinks = THOUGHTS.iter().any(|name| memchr::memmem::find(body, name).is_some());
-    envelope.opening.filter(|_| thinks)
+    let thinks = THOUGHTS.iter().any(|name| name.find(body).is_some());
+    envelope.conversation.filter(|_| thinks).and_then(first_element)
 }
 
 /// A number for something that names what a request belongs to.

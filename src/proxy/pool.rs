@@ -123,6 +123,7 @@ fn is_plain(peer: &HttpPeer) -> bool {
 async fn write(stream: &mut Stream, head: &RequestHeader, body: &Spliced) -> pingora::Result<()> {
     let mut wire = http_req_header_to_wire(head).ok_or_else(|| Error::new(InvalidHTTPHeader))?;
     if body.len() <= JOINED_MAX {
+        wire.reserve(body.len());
         body.parts().iter().for_each(|part| wire.extend_from_slice(part));
         in_time(stream.write_all(&wire)).await?;
     } else {

@@ -86,6 +86,9 @@ fn write_entry(entry: Entry, out: &mut impl Write) {
     }
 }
 
+/// As long as most lines are, in bytes.
+const LINE_USUAL: usize = 1_024;
+
 /// One line, without its end.
 #[must_use]
 pub fn render(record: &Record, labels: &Labels) -> String {
@@ -124,7 +127,10 @@ pub fn render(record: &Record, labels: &Labels) -> String {
         end: record.end.as_str(),
         generation: record.generation,
     };
-    serde_json::to_string(&line).unwrap_or_default()
+    let mut text = Vec::with_capacity(LINE_USUAL);
+    // A line is made of numbers and strings, which serialise.
+    let _ = serde_json::to_writer(&mut text, &line);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Milliseconds with three decimals.

@@ -9,11 +9,12 @@ use super::splice::json_string;
 use super::traces::{BESIDE_USAGE, FINDINGS, UPSTREAM_ONLY, may_have_findings};
 use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What a complete answer consists of, as far as success can be told from failure by it.
 #[derive(Deserialize)]
@@ -66,6 +67,11 @@ struct Said<'a> {
 
 /// Finish reasons that are failures where nothing was said.
 const FAILED_FINISHES: [&str; 2] = ["insufficient_system_resource", "model_context_window_exceeded"];
+/// Without one of these in it, no answer ended badly.
+static BAD_ENDS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
+    let [one, other] = FAILED_FINISHES;
+    ["\"error\"", one, other].map(Finder::new)
+});
 
 impl Outline<'_> {
     /// Whether it reports an error instead of content (spec 3.1).
@@ -82,8 +88,7 @@ impl Outline<'_> {
 
     /// Whether a choice ended with a failure: with `error` (spec 2.6), or for want of something before it said a word.
     pub(crate) fn ended_badly(&self, body: &[u8]) -> bool {
-        let mentioned = |reason: &str| memchr::memmem::find(body, reason.as_bytes()).is_some();
-        if !mentioned("\"error\"") && !FAILED_FINISHES.into_iter().any(mentioned) {
+        if !BAD_ENDS.iter().any(|reason| reason.find(body).is_some()) {
             return false;
         }
         let choices =

@@ -34,8 +34,8 @@ pub struct Envelope<'a> {
     pub stream: bool,
     /// What says that requests belong together, as it stands (spec 9.6).
     pub affinity: Option<&'a str>,
-    /// Where a conversation begins, as it stands: the same in each of its requests.
-    pub opening: Option<&'a str>,
+    /// The conversation so far, as it stands.
+    pub conversation: Option<&'a str>,
     /// The response that this one goes on from, as it stands, and where (Responses).
     pub previous: Option<(&'a str, Range<usize>)>,
     /// What the model is given to read, as far as it can be told without counting tokens.
@@ -182,7 +182,6 @@ impl<'a> Governed<'a> {
         let bounds = self.bounds(text)?;
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
         let affinity = self.cache_key.or(self.user).map(RawValue::get);
-        let opening = self.conversation.and_then(first_element);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
         let (wishes, modalities) = (self.images.wishes(), self.images.modalities(|raw| span(raw, text)));
@@ -191,7 +190,7 @@ impl<'a> Governed<'a> {
             model,
             stream,
             affinity,
-            opening,
+            conversation: self.conversation.map(RawValue::get),
             previous,
             prompt,
             choices,
@@ -345,8 +344,9 @@ fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {
     })
 }
 
-/// The first element of a list that is known to be valid.
-fn first_element(list: &RawValue) -> Option<&str> {
+/// The first element of a list that is known to be valid, as it stands.
+#[must_use]
+pub fn first_element(list: &str) -> Option<&str> {
     struct First<'s, 'a>(&'s mut Option<&'a RawValue>);
     impl<'de: 'a, 'a> Visitor<'de> for First<'_, 'a> {
         type Value = ();
@@ -360,7 +360,7 @@ fn first_element(list: &RawValue) -> Option<&str> {
     }
     let mut first = None;
     // What follows is of no interest, and the reader says so by an error.
-    let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(First(&mut first));
+    let _ = serde_json::Deserializer::from_str(list).deserialize_seq(First(&mut first));
     first.map(RawValue::get)
 }
 

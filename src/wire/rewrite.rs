@@ -281,6 +281,11 @@ fn string_end(piece: &[u8], escaped: &mut bool) -> Option<usize> {
 
 /// What a quoted name spells.
 fn plain_name(quoted: &[u8]) -> Option<Cow<'_, str>> {
+    if let [b'"', name @ .., b'"'] = quoted
+        && !name.contains(&b'\\')
+    {
+        return std::str::from_utf8(name).ok().map(Cow::Borrowed);
+    }
     serde_json::from_slice::<Text<'_>>(quoted).ok().map(|text| text.0)
 }
 
