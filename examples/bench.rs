@@ -1,5 +1,5 @@
-//! The cost benchmark (spec 16.1): CPU time per JSON request and per streamed chunk, as ratios to the smallest possible
-//! Pingora proxy.
+//! The cost benchmark (spec 16.1): CPU time per JSON request and per streamed chunk, and memory per open stream, as ratios to
+//! the smallest possible Pingora proxy.
 //!
 //! Sandbox, yardstick and gateway run as processes of their own on loopback, each proxy with one thread; the gateway with
 //! everything on (key, limits, routing, usage, metrics, access log). The rounds of the two are interleaved, so that what
@@ -23,6 +23,8 @@ const CONNECTIONS: usize = 16;
 const JSON_REQUESTS: usize = 40_000;
 const STREAMS: usize = 640;
 const CHUNKS: usize = 200;
+/// Streams that are open at once when memory is measured.
+const OPEN_STREAMS: usize = 400;
 const KEY: &str = "key-of-the-benchmark";
 /// What `/proc` counts CPU time in, on every Linux: hundredths of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -50,10 +52,8 @@ fn main() -> Outcome<()> {
     let measured = Process::start(&tidegate, &["run", "--log-level", "error", "-c", file], gateway)?;
 
     let json = request(&json_body("bench/m"));
-    let stream = request(r#"{"model":"bench/s","stream":true,"messages":[{"role":"user","content":"hi"}]}"#);
-    let bare_stream = request(&format!(
-        r#"{{"model":"gpt+chunks={CHUNKS}","stream":true,"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"hi"}}]}}"#
-    ));
+    let stream = request(&stream_body("bench/s"));
+    let bare_stream = bare_stream_request(&format!("gpt+chunks={CHUNKS}"));
     let kinds = [
         ("JSON request of 2 KB", [&json, &json], JSON_REQUESTS, 1),
         ("streamed chunk", [&bare_stream, &stream], STREAMS, CHUNKS),
@@ -69,6 +69,16 @@ fn main() -> Outcome<()> {
         // The first round warms up pools, caches and allocators.
         report(name, ["yardstick", "tidegate"], &rounds[1..]);
     }
+    let slow = "gpt+chunks=1000+chunk-delay=1000";
+    let bare_slow = bare_stream_request(slow);
+    let theirs = yardstick.memory(&bare_slow)?;
+    let ours = measured.memory(&request(&stream_body("bench/slow")))?;
+    println!(
+        "open stream: yardstick {:.1} KB, tidegate {:.1} KB, ratio {:.2}",
+        theirs / 1e3,
+        ours / 1e3,
+        ours / theirs
+    );
     let paid = request(&json_body("bench/p"));
     let mut rounds = Vec::new();
     for _ in 0..=REPETITIONS {
@@ -81,6 +91,17 @@ fn main() -> Outcome<()> {
 fn json_body(model: &str) -> String {
     let text = "x".repeat(1_900);
     format!(r#"{{"model":"{model}","max_tokens":100,"messages":[{{"role":"user","content":"{text}"}}]}}"#)
+}
+
+fn stream_body(model: &str) -> String {
+    format!(r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"hi"}}]}}"#)
+}
+
+/// A stream as the sandbox itself knows it, with what the gateway asks for.
+fn bare_stream_request(model: &str) -> Vec<u8> {
+    request(&format!(
+        r#"{{"model":"{model}","stream":true,"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"hi"}}]}}"#
+    ))
 }
 
 fn report(name: &str, [one, other]: [&str; 2], rounds: &[(f64, f64)]) {
@@ -132,6 +153,30 @@ impl Process {
         let before = self.cpu_seconds()?;
         load(self.addr, request, requests)?;
         Ok((self.cpu_seconds()? - before) * 1e6 / requests as f64)
+    }
+
+    /// Resident memory of the process for one open stream, in bytes.
+    fn memory(&self, request: &[u8]) -> Outcome<f64> {
+        let before = self.resident()?;
+        let mut open = Vec::new();
+        for _ in 0..OPEN_STREAMS {
+            let mut stream = TcpStream::connect(self.addr)?;
+            stream.write_all(request)?;
+            open.push(stream);
+        }
+        for stream in &mut open {
+            let mut head = [0; 512];
+            read_some(stream, &mut head)?;
+        }
+        // A few chunks more, so that what a stream needs while it lasts is there.
+        std::thread::sleep(Duration::from_secs(3));
+        Ok((self.resident()? - before) / OPEN_STREAMS as f64)
+    }
+
+    fn resident(&self) -> Outcome<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1_024.0)
     }
 
     fn cpu_seconds(&self) -> Outcome<f64> {
@@ -233,11 +278,12 @@ fn configuration(gateway: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) ->
     format!(
         "version: 1\nserver: {{ listen: [\"{gateway}\"], threads: 1 }}\nadmin: {{ listen: \"{admin}\" }}\n\
          store: {{ path: bench-store }}\nlimits: {{ concurrency: 10000 }}\n\
-         models: [{{ id: bench/m, free: true }}, {{ id: bench/s, free: true }}, \
+         models: [{{ id: bench/m, free: true }}, {{ id: bench/s, free: true }}, {{ id: bench/slow, free: true }}, \
          {{ id: bench/p, price: {{ input: \"1\", output: \"10\" }} }}]\n\
          channels:\n  - id: c\n    provider: openai_compatible\n    base_url: \"http://{sandbox}/v1\"\n\
          \x20   credentials: [{{ value: sandbox }}]\n\
-         \x20   models: {{ bench/m: gpt, bench/s: \"gpt+chunks={CHUNKS}\", bench/p: gpt }}\n\
+         \x20   models: {{ bench/m: gpt, bench/s: \"gpt+chunks={CHUNKS}\", \
+         bench/slow: \"gpt+chunks=1000+chunk-delay=1000\", bench/p: gpt }}\n\
          accounts: [{{ id: a, credit: \"1000000\" }}]\n\
          keys: [{{ id: k, account: a, digest: \"{digest}\", \
          limits: {{ rpm: 100000000, tpm: 1000000000, concurrency: 1000 }} }}]\n"
