@@ -120,6 +120,12 @@ fn bodies() -> Vec<Row> {
             "400 `request_timeout`",
             "`body`, `body_timeout`",
         ),
+        (
+            "bodies kept for another attempt, of all requests",
+            named(&["server.replay_max"]),
+            "tried at one channel",
+            "`tidegate_not_replayable_total`; `tidegate_replay_bytes` has what is kept",
+        ),
         ("depth of JSON", fixed(envelope::DEPTH_MAX), "400 `invalid_json`", "`envelope`, `not_a_request`"),
         (
             "form: parts, and bytes of a part's header",

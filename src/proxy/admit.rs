@@ -6,6 +6,7 @@
 use super::asked::{self, Asked};
 use super::charge::Need;
 use super::parameters::{self, Caller, Parameters};
+use super::replay::Body;
 use super::{Ctx, Downstream, body, clock, origin, quota};
 use crate::core::api::ModelKind;
 use crate::core::catalog::Model;
@@ -68,7 +69,7 @@ pub(super) struct AdmittedCall {
     pub(super) parameters: Parameters,
     /// Who asks.
     pub(super) account: Arc<str>,
-    pub(super) body: Bytes,
+    pub(super) body: Body,
     pub(super) places: Places,
     /// What the gateway adds to the body for every channel.
     pub(super) added: Option<Edit>,
@@ -188,13 +189,22 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         pin,
         parameters,
         account: Arc::clone(&key.account.id),
-        body,
+        body: keep(ctx, body),
         added: added(entry, &asked),
         form: asked.form,
         places: asked.places,
         need,
         bound,
     })))
+}
+
+/// Keeps a body for as many attempts as there may be, if there is room for it.
+fn keep(ctx: &Ctx, body: Bytes) -> Body {
+    let body = ctx.shared.replay.keep(body, ctx.generation.server.replay_max);
+    if !body.is_replayable() {
+        ctx.shared.metrics.health().not_replayable();
+    }
+    body
 }
 
 /// What a request belongs to: a session that a header names, the prompt cache's key, the end user, or a conversation with

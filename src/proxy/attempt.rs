@@ -7,6 +7,7 @@ use super::admit::AdmittedCall;
 use super::exchange::{self, Deadlines, ERROR_BODY_MAX, Exchange, Sending, Trouble};
 use super::polling;
 use super::pool::ConnectionPool;
+use super::replay::Payload;
 use super::upstream::Channel;
 use crate::core::failure::{Class, Verdict};
 use crate::wire::answer::{self, Beginning, Identity};
@@ -18,7 +19,6 @@ use crate::wire::hint;
 use crate::wire::reading::Reading;
 use crate::wire::recorded;
 use crate::wire::sanitize::operator_words;
-use crate::wire::splice::Spliced;
 use crate::wire::stream::{EventStream, Fault, Step};
 use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
@@ -40,7 +40,7 @@ pub(super) struct Plan<'a> {
     pub(super) call: &'a AdmittedCall,
     pub(super) upstream_model: &'a str,
     pub(super) head: RequestHeader,
-    pub(super) body: Spliced,
+    pub(super) body: Payload<'a>,
     pub(super) deadlines: Deadlines,
     /// The operator's rules.
     pub(super) classify: &'a [CustomRow],
@@ -116,13 +116,15 @@ impl Plan<'_> {
 
     /// Sends the body under this head.
     pub(super) async fn send(&self, head: &RequestHeader) -> Result<Box<Exchange>, Trouble> {
-        let sending = Sending { head, body: &self.body, repeatable: self.call.call.is_repeatable() };
+        let repeatable = self.call.call.is_repeatable() && self.call.body.is_replayable();
+        let sending = Sending { head, body: &self.body, repeatable };
         exchange::begin(self.pool, self.channel, sending, self.deadlines).await
     }
 
     /// Asks the classifier.
     fn ask(&self, judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
-        let caller = Caller::new(&self.call.body, &self.call.public_model, self.upstream_model);
+        let body = self.call.body.bytes();
+        let caller = Caller::new(&body, &self.call.public_model, self.upstream_model);
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
         let verdict = judge(&Judge { caller: &caller, custom, now: self.now });
         if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }

@@ -4,9 +4,9 @@
 //! exchange owns its connection: it goes back to the pool only after the answer was read to its end.
 
 use super::pool::{Begun, ConnectionPool};
+use super::replay::Payload;
 use super::upstream::Channel;
 use crate::core::failure::{Accepted, Class, Verdict};
-use crate::wire::splice::Spliced;
 use bytes::{Bytes, BytesMut};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
@@ -41,7 +41,7 @@ pub(super) struct Deadlines {
 #[derive(Clone, Copy)]
 pub(super) struct Sending<'a> {
     pub(super) head: &'a RequestHeader,
-    pub(super) body: &'a Spliced,
+    pub(super) body: &'a Payload<'a>,
     /// Whether it may be sent again on a fresh connection; what must not be done twice may not, since an upstream can read
     /// a request and close its connection without a word.
     pub(super) repeatable: bool,
@@ -149,8 +149,9 @@ async fn once(
 ) -> Result<Box<Exchange>, Stumble> {
     let fresh = |trouble| Stumble { trouble, stale: false };
     let peer = channel.peer().await.ok_or(fresh(Trouble::NoAddress))?;
-    let begun = pool.begin(&peer, sending.head, sending.body).await;
+    let begun = pool.begin(&peer, sending.head, sending.body.spliced()).await;
     let Begun { mut session, reused, sent } = begun.map_err(|e| fresh(Trouble::of_connect(&e)))?;
+    sending.body.was_sent();
     session.set_read_timeout(Some(deadlines.first_byte));
     if sent.is_err() {
         // The upstream may have answered before it stopped reading; that answer says more than the broken pipe.

@@ -94,6 +94,7 @@ impl Inspector {
             self.0.metrics.health().set_state(&channel.id, standing(channel, now).as_str());
         }
         self.0.metrics.health().set_budget(self.0.budget.left(), self.0.budget.spent());
+        self.0.metrics.health().set_replay_bytes(self.0.replay.held());
         self.refresh_money(&generation);
     }
 

@@ -33,6 +33,7 @@ mod race;
 mod readiness;
 mod relay;
 mod reload;
+mod replay;
 mod reply;
 mod resolver;
 mod search;
@@ -82,6 +83,7 @@ use pingora::{Error, ErrorType};
 use pool::ConnectionPool;
 pub use readiness::Readiness;
 pub use reload::Reloader;
+use replay::Replay;
 pub use resolver::Resolver;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
@@ -105,6 +107,7 @@ pub(crate) struct Shared {
     directory: Arc<Directory>,
     pool: Arc<LimitPool>,
     readiness: Arc<Readiness>,
+    replay: Arc<Replay>,
     clock: Clock,
 }
 
@@ -242,6 +245,7 @@ impl Builder {
             directory: Arc::clone(&directory),
             pool,
             readiness: Arc::clone(&readiness),
+            replay: Arc::default(),
             clock: Clock::start(),
         });
         Ok(Built {

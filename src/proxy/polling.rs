@@ -9,11 +9,11 @@
 use super::attempt::{Answer, Failed, Plan};
 use super::exchange::{self, Deadlines, Exchange, Sending, Trouble};
 use super::pool::ConnectionPool;
+use super::replay::Payload;
 use super::upstream::Channel;
 use crate::config::Polling;
 use crate::core::failure::{Accepted, Class, Verdict};
 use crate::wire::hint;
-use crate::wire::splice::Spliced;
 use crate::wire::video::{self, Film, Job, State};
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -31,6 +31,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const STATE_MAX: usize = 16 * 1024 * 1024;
 /// Questions in a row that may go wrong.
 const MISSES_MAX: u32 = 4;
+
+/// A question about a job has no body.
+static NOTHING: Payload<'static> = Payload::empty();
 
 type Ran<T> = Result<T, Failed>;
 
@@ -173,7 +176,6 @@ async fn get(plan: &Plan<'_>, path: &str) -> Ran<Box<Exchange>> {
 
 /// A request without a body, which may be repeated.
 fn bare(head: &RequestHeader, time: Duration, commit: Instant) -> (Sending<'_>, Deadlines) {
-    static NOTHING: Spliced = Spliced::EMPTY;
     let deadlines = Deadlines { first_byte: time, idle: time, commit: commit.min(Instant::now() + time) };
     (Sending { head, body: &NOTHING, repeatable: true }, deadlines)
 }

@@ -53,7 +53,7 @@ impl ConnectionPool {
         }
     }
 
-    /// Takes a connection and sends a request on it.
+    /// Takes a connection and sends a request on it; the body is dropped as soon as it is out.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl ConnectionPool {
         &self,
         peer: &HttpPeer,
         head: &RequestHeader,
-        body: &Spliced,
+        body: Spliced,
     ) -> pingora::Result<Begun> {
         if is_plain(peer) {
             let kept = self.plain.reused_stream(peer).await;
@@ -76,7 +76,7 @@ impl ConnectionPool {
                 // What connects is large and rarely needed: on the heap, it does not make every request large.
                 None => Box::pin(self.plain.new_stream(peer)).await?,
             };
-            let sent = write(&mut stream, head, body).await;
+            let sent = write(&mut stream, head, &body).await;
             let session = HttpSession::H1(Http1::new_with_options(stream, peer));
             return Ok(Begun { session, reused, sent });
         }
@@ -87,11 +87,11 @@ impl ConnectionPool {
         &self,
         peer: &HttpPeer,
         head: &RequestHeader,
-        body: &Spliced,
+        body: Spliced,
     ) -> pingora::Result<Begun> {
         let (mut session, reused) = self.negotiated.get_http_session(peer).await?;
         session.set_write_timeout(Some(WRITE_TIMEOUT));
-        let sent = send(&mut session, head, body).await;
+        let sent = send(&mut session, head, &body).await;
         Ok(Begun { session, reused, sent })
     }
 

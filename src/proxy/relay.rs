@@ -10,6 +10,7 @@ use super::exchange::Deadlines;
 use super::forward::{Forward, forward};
 use super::generation::Generation;
 use super::race::{Runner, race};
+use super::replay::Payload;
 use super::search::{Search, Turn, commit_by};
 use super::upstream::Channel;
 use super::{Ctx, Cut, Downstream, Shared, clock, head, reply};
@@ -63,7 +64,9 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             Turn::End => break,
         };
         let first = scene.begin(session, ctx, candidate, visit)?;
-        let hedge_after = generation.hedge_after(call.model).filter(|_| call.call.is_repeatable());
+        let hedge_after = generation
+            .hedge_after(call.model)
+            .filter(|_| call.call.is_repeatable() && call.body.is_replayable());
         let raced = race(session, ctx, &scene, &mut search, first, hedge_after).await?;
         let mut ends = false;
         for (runner, verdict) in raced.failed {
@@ -127,7 +130,10 @@ impl<'a> Scene<'a> {
         runner: Box<Runner<'a>>,
         answer: Answer,
     ) -> Result<(), Cut> {
-        let Runner { candidate, channel, mut visit, identity, at_channel, .. } = *runner;
+        let Runner { candidate, channel, mut visit, identity, at_channel, plan, .. } = *runner;
+        // Nothing is sent again from here on, and a stream may last for long.
+        drop(plan);
+        self.call.body.let_go();
         let timeouts = channel.settings.timeouts.of(self.call.call.api());
         let total = Instant::from_std(ctx.started) + timeouts.total;
         let idle = if self.call.call.is_steady() { timeouts.idle } else { timeouts.total };
@@ -166,7 +172,7 @@ impl<'a> Scene<'a> {
         // Last: what is inserted where something is cut out comes before the cut.
         let model = self.generation.catalog.model(call.model);
         edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
-        let body = splice::splice(&call.body, edits);
+        let body = splice::splice(&call.body.bytes(), edits);
         let client = &session.req_header().headers;
         let (name, credential) = (&*candidate.upstream_model, visit.credential);
         let mut head = head::build(channel, call.call, name, call.stream, body.len(), client, credential)
@@ -185,6 +191,7 @@ impl<'a> Scene<'a> {
         };
         let (pool, now) = (&self.shared.upstreams, clock::unix().as_secs());
         let (upstream_model, classify) = (&*candidate.upstream_model, &*self.generation.classify);
+        let body = Payload::new(body, &call.body);
         Ok(Plan { pool, channel, call, upstream_model, head, body, deadlines, classify, now })
     }
 

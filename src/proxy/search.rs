@@ -164,6 +164,7 @@ impl<'a> Search<'a> {
     pub(super) fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
         let next = verdict.next;
         let may_repeat = self.call.call.is_repeatable() || verdict.accepted == Accepted::No;
+        let may_repeat = may_repeat && !self.call.body.is_gone();
         self.excluded.push(candidate.channel);
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);

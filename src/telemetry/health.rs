@@ -13,6 +13,8 @@ pub struct HealthMetrics {
     exclusions: IntCounterVec,
     budget: IntGauge,
     spent: IntCounter,
+    not_replayable: IntCounter,
+    replay_bytes: IntGauge,
 }
 
 /// Series of one channel: its states, and the three kinds of change.
@@ -49,6 +51,12 @@ impl HealthMetrics {
             )?,
             spent: new
                 .counter("tidegate_retry_budget_spent_total", "Further attempts taken from the budget.")?,
+            not_replayable: new.counter(
+                "tidegate_not_replayable_total",
+                "Requests whose body was not kept for another attempt, because too much was kept already.",
+            )?,
+            replay_bytes: new
+                .gauge("tidegate_replay_bytes", "Bodies of requests that are kept for another attempt.")?,
         })
     }
 
@@ -84,5 +92,15 @@ impl HealthMetrics {
     pub fn set_budget(&self, left: u64, spent: u64) {
         self.budget.set(i64::try_from(left).unwrap_or(i64::MAX));
         self.spent.inc_by(spent.saturating_sub(self.spent.get()));
+    }
+
+    /// Counts a request whose body is not kept for another attempt (spec 10.6).
+    pub fn not_replayable(&self) {
+        self.not_replayable.inc();
+    }
+
+    /// Shows how much is kept for other attempts, in bytes.
+    pub fn set_replay_bytes(&self, bytes: usize) {
+        self.replay_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

@@ -41,6 +41,7 @@ mod pictures;
 mod protocols;
 mod reference;
 mod reload;
+mod replay;
 mod side_calls;
 mod status;
 mod support;
