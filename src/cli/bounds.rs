@@ -254,7 +254,11 @@ fn asking() -> Vec<Row> {
 
 fn answers() -> Vec<Row> {
     let held = format!("{} events, {}", stream::HELD_EVENTS_MAX, bytes(stream::HELD_BYTES_MAX));
-    let whole = format!("{}; {} without content", bytes(fixed::HELD_MAX), bytes(fixed::HELD_UNDECIDED_MAX));
+    let whole = format!(
+        "{}; without content {}",
+        named(&["server.hold_max"]),
+        fixed(bytes(fixed::HELD_UNDECIDED_MAX))
+    );
     let errors = format!("{}, {}", bytes(fixed::ERROR_BODY_MAX), seconds(fixed::ERROR_BODY_TIMEOUT));
     let idle = format!("{}, {}", grouped(fixed::KEPT_MAX), seconds(fixed::IDLE_MAX));
     vec![
@@ -284,7 +288,7 @@ fn answers() -> Vec<Row> {
         ),
         (
             "JSON answer that is held back until it is complete",
-            fixed(whole),
+            whole,
             "sent on as it comes, once it shows content; else another channel",
             "`tidegate_attempts_total{outcome=\"not_understood\"}`",
         ),

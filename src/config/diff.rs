@@ -80,6 +80,7 @@ fn in_place(server: &Server) -> impl PartialEq {
         body_max,
         body_timeout,
         header_max,
+        hold_max,
         replay_max,
         max_connections,
         keepalive,
@@ -93,8 +94,16 @@ fn in_place(server: &Server) -> impl PartialEq {
         drain: _,
         grace: _,
     } = server;
-    let bounds =
-        (*body_max, *body_timeout, *header_max, *replay_max, *max_connections, *keepalive, *write_timeout);
+    let bounds = (
+        *body_max,
+        *body_timeout,
+        *header_max,
+        *hold_max,
+        *replay_max,
+        *max_connections,
+        *keepalive,
+        *write_timeout,
+    );
     (bounds, health_path.clone(), trusted_proxies.clone(), tls.clone())
 }
 

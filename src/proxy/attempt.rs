@@ -28,8 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How much of a JSON answer is held back until it is complete (spec 10.1).
-pub(crate) const HELD_MAX: usize = 1024 * 1024;
 /// How much is held back of an answer that shows neither content nor an error; beyond it, nobody understands it.
 pub(crate) const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
 
@@ -42,6 +40,8 @@ pub(super) struct Plan<'a> {
     pub(super) head: RequestHeader,
     pub(super) body: Payload<'a>,
     pub(super) deadlines: Deadlines,
+    /// How much of a JSON answer is held back until it is complete, in bytes (spec 10.1).
+    pub(super) hold_max: usize,
     /// The operator's rules.
     pub(super) classify: &'a [CustomRow],
     /// Unix seconds.
@@ -148,7 +148,7 @@ impl Plan<'_> {
     /// Holds a JSON answer until it is complete, or large and plainly an answer.
     async fn hold(&self, mut exchange: Box<Exchange>) -> Result<Answer, Failed> {
         let mut held = BytesMut::new();
-        let mut look_at = HELD_MAX;
+        let mut look_at = self.hold_max;
         while let Some(piece) = exchange.read().await? {
             if held.is_empty() && exchange.is_done() {
                 return self.whole(exchange, piece).await;
@@ -161,7 +161,7 @@ impl Plan<'_> {
                     Beginning::Undecided => look_at = held.len() * 2,
                 }
             }
-            if held.len() > HELD_UNDECIDED_MAX {
+            if held.len() > HELD_UNDECIDED_MAX.max(self.hold_max) {
                 return Err(Verdict::new(Class::NotUnderstood, "2xx: no content in a large answer").into());
             }
         }

@@ -45,7 +45,7 @@ mod upstream;
 /// Bounds that are fixed, for those who tell operators of them (spec 15.1).
 pub(crate) mod fixed {
     pub(crate) use super::admit::FIELDS_MAX;
-    pub(crate) use super::attempt::{HELD_MAX, HELD_UNDECIDED_MAX};
+    pub(crate) use super::attempt::HELD_UNDECIDED_MAX;
     pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
     pub(crate) use super::polling::STATE_MAX;
     pub(crate) use super::pool::{KEPT_MAX, WRITE_TIMEOUT};

@@ -81,11 +81,14 @@ pub(super) async fn race<'a>(
     if let Some(hedge_after) = hedge_after {
         return Box::pin(hedged(session, ctx, scene, search, (first, stream), hedge_after)).await;
     }
+    // On the heap, so that an answer that lasts does not keep the room that the attempt needed.
+    let mut attempt = Box::pin(first.run(stream));
     let ran = tokio::select! {
         biased;
-        ran = first.run(stream) => Some(ran),
+        ran = &mut attempt => Some(ran),
         _gone = session.read_body_or_idle(true) => None,
     };
+    drop(attempt);
     Ok(alone(ctx, first, ran))
 }
 

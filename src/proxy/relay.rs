@@ -190,9 +190,10 @@ impl<'a> Scene<'a> {
             commit: commit_by(ctx, &timeouts, steady),
         };
         let (pool, now) = (&self.shared.upstreams, clock::unix().as_secs());
+        let hold_max = self.generation.server.hold_max;
         let (upstream_model, classify) = (&*candidate.upstream_model, &*self.generation.classify);
         let body = Payload::new(body, &call.body);
-        Ok(Plan { pool, channel, call, upstream_model, head, body, deadlines, classify, now })
+        Ok(Plan { pool, channel, call, upstream_model, head, body, deadlines, hold_max, classify, now })
     }
 
     /// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.

@@ -337,3 +337,19 @@ fn large_answers_pass() {
     assert!(cut.status == 200 && !cut.complete, "{}", cut.status);
     gateway.finish();
 }
+
+/// Goal: how much of an answer is held is a choice: held as a whole, one that is cut goes to the next channel (spec 10.1).
+#[test]
+fn what_is_held_can_go_elsewhere() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/cut", "image")
+        .channel("cuts", upstream.addr, &[("m/cut", "x+size=3000000+fault=truncated-json")], "")
+        .channel("good", upstream.addr, &[("m/cut", "x+size=3000000")], ", priority: 1")
+        .server("  hold_max: 8MiB")
+        .start();
+    let reply = gateway.post("/v1/images/generations", r#"{"model":"m/cut","prompt":"x"}"#);
+    assert!(reply.status == 200 && reply.complete && reply.json()["data"][0]["b64_json"].is_string());
+    assert_eq!(gateway.metrics()[r#"tidegate_attempts_total{channel="good",outcome="success"}"#], 1.0);
+    gateway.finish();
+}
