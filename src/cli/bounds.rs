@@ -169,13 +169,16 @@ fn load() -> Vec<Row> {
             "`gateway`, `busy`; `tidegate_connections` has those under way",
         ),
         (
-            "idle connections of clients",
-            format!(
-                "in time {}; in number the file descriptors of the process",
-                named(&["server.keepalive"])
-            ),
+            "connections of clients, idle ones included",
+            format!("twice {}", named(&["server.max_connections"])),
+            "closed unanswered",
+            "`tidegate_connections_refused_total`",
+        ),
+        (
+            "time of an idle connection",
+            named(&["server.keepalive"]),
             "closed",
-            "nothing",
+            "nothing: no request was received",
         ),
         (
             "streams of one HTTP/2 connection",

@@ -190,6 +190,17 @@ impl Gateway {
     pub fn builder(config: Config) -> Builder {
         Builder { config, log: None, metrics: None, upgrade: false }
     }
+
+    /// Whether so many connections of clients may be open, of which as many may be idle as requests may be under way
+    /// (spec 15.1); one too many is counted.
+    pub(crate) fn has_room_for(&self, connections: usize) -> bool {
+        let requests_max = self.shared.generation.load().server.max_connections;
+        let fits = connections <= requests_max.saturating_mul(2);
+        if !fits {
+            self.shared.metrics.connections_refused().inc();
+        }
+        fits
+    }
 }
 
 impl Builder {

@@ -90,6 +90,7 @@ impl Drop for Open<'_> {
 /// What serves a public listener: the framework's proxy, with an end for its connections.
 pub(super) struct Public {
     pub(super) proxy: Arc<HttpProxy<Gateway>>,
+    pub(super) gateway: Gateway,
     pub(super) connections: Arc<Connections>,
 }
 
@@ -100,6 +101,9 @@ impl ServerApp for Public {
     /// May be dropped; the requests on the connection are settled as killed then.
     async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = Open::on(&self.connections);
+        if !self.gateway.has_room_for(self.connections.open()) {
+            return None;
+        }
         tokio::select! {
             reusable = self.proxy.process_new(session, shutdown) => reusable,
             () = self.connections.cut.notified() => None,

@@ -206,9 +206,9 @@ fn public_service(
     // So that CONNECT gets the gateway's own 404 and not the framework's 405 (spec 1.2).
     options.allow_connect_method_proxying = true;
     options.h2c = h2c;
-    let mut proxy = http_proxy(&server.configuration, gateway);
+    let mut proxy = http_proxy(&server.configuration, gateway.clone());
     proxy.server_options = Some(options);
-    let public = Public { proxy: Arc::new(proxy), connections: Arc::clone(connections) };
+    let public = Public { proxy: Arc::new(proxy), gateway, connections: Arc::clone(connections) };
     Service::new(if h2c { "public-h2c" } else { "public" }.into(), public)
 }
 

@@ -46,6 +46,7 @@ pub struct Metrics {
     late_errors: IntCounter,
     panics: IntCounter,
     connections: IntGauge,
+    connections_refused: IntCounter,
     log_dropped: IntCounter,
     generation: IntGauge,
     last_reload_successful: IntGauge,
@@ -160,6 +161,10 @@ impl Metrics {
             )?,
             panics: new.counter("tidegate_panics_total", "Defects that were caught; each is a 500 for one request.")?,
             connections: new.gauge("tidegate_connections", "Requests under way on the public listener.")?,
+            connections_refused: new.counter(
+                "tidegate_connections_refused_total",
+                "Connections that were closed unanswered, because twice as many as requests may be under way were open.",
+            )?,
             log_dropped: new
                 .counter("tidegate_access_log_dropped_total", "Access log lines dropped because the queue was full.")?,
             generation: new.gauge("tidegate_config_generation", "Generation of the configuration in force.")?,
@@ -246,6 +251,12 @@ impl Metrics {
     /// Counts a request under way until the guard is dropped.
     pub fn begin_request(&self) -> InFlight {
         InFlight::begin(&self.connections)
+    }
+
+    /// Counts connections that were closed because there were too many.
+    #[must_use]
+    pub fn connections_refused(&self) -> &IntCounter {
+        &self.connections_refused
     }
 
     /// Requests under way on the public listener.

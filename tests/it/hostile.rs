@@ -256,3 +256,31 @@ fn mad_upstreams_are_contained() {
     }
     gateway.finish();
 }
+
+/// Goal: connections are bounded in number, idle ones too; one too many is closed and counted, and those that are open go on
+/// (spec 15.1).
+#[test]
+fn idle_connections_are_bounded() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("c", upstream.addr, &[("m/x", "x")], "")
+        .server("  max_connections: 2")
+        .start();
+    let ask = |connection: &mut TcpStream| {
+        // A connection that is closed may refuse to be written to.
+        let _ = connection.write_all(b"GET /v1/models HTTP/1.1\r\nhost: g\r\n\r\n");
+        http::read_reply(connection).map(|reply| reply.status)
+    };
+    let mut open: Vec<_> = (0..4).map(|_| http::connect(gateway.public).unwrap()).collect();
+    assert!(open.iter_mut().all(|connection| ask(connection) == Some(200)));
+    assert_eq!(ask(&mut http::connect(gateway.public).unwrap()), None);
+    assert_eq!(gateway.metrics()["tidegate_connections_refused_total"], 1.0);
+    assert_eq!(ask(&mut open[0]), Some(200), "who is in stays in");
+    drop(open.pop());
+    gateway.wait_for("room", || ask(&mut http::connect(gateway.public).unwrap()) == Some(200));
+    // What came too early was no request.
+    let asked = gateway.sum("tidegate_requests_total") as u64;
+    gateway.count(asked);
+    gateway.finish();
+}
