@@ -88,13 +88,13 @@ fn heads() -> Vec<Row> {
             "nothing: no request was received",
         ),
         (
-            "time between two pieces of a header",
+            "time to send a header",
             format!(
-                "the framework: 60 s on a new connection; on one that is kept {}",
-                named(&["server.keepalive"])
+                "{}, on top of the time that the connection may be idle",
+                named(&["server.header_timeout"])
             ),
             "the connection is closed",
-            "nothing: no request was received",
+            "`tidegate_connections_refused_total`",
         ),
         ("key, in bytes", fixed(credential::KEY_MAX), "401 `invalid_api_key`", "`key`, `invalid_key`"),
         (

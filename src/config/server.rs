@@ -31,6 +31,7 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
         body_max: size("body_max", 32 << 20),
         body_timeout: time("body_timeout", 60),
         header_max: size("header_max", 64 << 10),
+        header_timeout: time("header_timeout", 30),
         hold_max: size("hold_max", 1 << 20),
         replay_max: size("replay_max", 256 << 20),
         max_connections: get("max_connections")

@@ -71,6 +71,8 @@ pub struct Server {
     pub body_timeout: Duration,
     /// The largest request head, in bytes.
     pub header_max: usize,
+    /// How long a client may take to send a header.
+    pub header_timeout: Duration,
     /// How much of a JSON answer is held back until it is complete, in bytes (spec 10.1).
     pub hold_max: usize,
     /// How much of all bodies together is kept for other attempts, in bytes (spec 10.6).

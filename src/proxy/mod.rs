@@ -85,14 +85,26 @@ pub use readiness::Readiness;
 pub use reload::Reloader;
 use replay::Replay;
 pub use resolver::Resolver;
+use std::any::Any;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 pub use steer::{Helm, Steer, Steered};
 
 /// A longer timeout of a client bounds nothing, in seconds.
 const CLIENT_TIMEOUT_MAX: f64 = 86_400.0;
+
+/// Whether the header of a request has arrived; who serves the connection waits for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeaderArrived(Arc<AtomicBool>);
+
+impl HeaderArrived {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// What all requests of a process share.
 pub(crate) struct Shared {
@@ -191,13 +203,23 @@ impl Gateway {
         Builder { config, log: None, metrics: None, upgrade: false }
     }
 
+    /// How long a client may take to send a header.
+    pub(crate) fn header_timeout(&self) -> Duration {
+        self.shared.generation.load().server.header_timeout
+    }
+
+    /// Counts a connection that is closed because its header did not come to an end.
+    pub(crate) fn note_slow_header(&self) {
+        self.shared.metrics.connections_refused("slow_header");
+    }
+
     /// Whether so many connections of clients may be open, of which as many may be idle as requests may be under way
     /// (spec 15.1); one too many is counted.
     pub(crate) fn has_room_for(&self, connections: usize) -> bool {
         let requests_max = self.shared.generation.load().server.max_connections;
         let fits = connections <= requests_max.saturating_mul(2);
         if !fits {
-            self.shared.metrics.connections_refused().inc();
+            self.shared.metrics.connections_refused("too_many");
         }
         fits
     }
@@ -332,6 +354,18 @@ impl ProxyHttp for Gateway {
 
     /// Pingora's own filters (compression) are not wanted.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// What waits for the header hears that it is there.
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Box<Ctx>,
+        waiting: Box<dyn Any + Send + Sync>,
+    ) {
+        if let Some(arrived) = waiting.downcast_ref::<HeaderArrived>() {
+            arrived.0.store(true, Ordering::Release);
+        }
+    }
 
     /// Bounds in time for everything that the client has to do; and where the process is going to end, the end of the
     /// connection with this answer.

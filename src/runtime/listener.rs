@@ -5,10 +5,12 @@
 //! [`LINGER`] before it lets go of them, and knows when there are none. [`Steady`] keeps the admin listener open while a
 //! drain lasts: that is when an operator looks.
 
-use crate::proxy::{Gateway, Readiness};
+use crate::proxy::{Gateway, HeaderArrived, Readiness};
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::HttpProxy;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
@@ -87,11 +89,67 @@ impl Drop for Open<'_> {
     }
 }
 
-/// What serves a public listener: the framework's proxy, with an end for its connections.
+/// What serves a public listener: the framework's proxy, with a bound and an end for its connections.
 pub(super) struct Public {
-    pub(super) proxy: Arc<HttpProxy<Gateway>>,
-    pub(super) gateway: Gateway,
-    pub(super) connections: Arc<Connections>,
+    requests: Arc<Requests>,
+    connections: Arc<Connections>,
+}
+
+impl Public {
+    pub(super) fn new(proxy: HttpProxy<Gateway>, gateway: Gateway, connections: Arc<Connections>) -> Self {
+        let requests = Requests { proxy: Arc::new(proxy), gateway };
+        Self { requests: Arc::new(requests), connections }
+    }
+}
+
+/// The framework's proxy, with a bound for the time that a header takes: the framework bounds the time between two pieces of
+/// it, so a byte a minute would hold a connection for ever (spec 15.2).
+struct Requests {
+    proxy: Arc<HttpProxy<Gateway>>,
+    gateway: Gateway,
+}
+
+#[async_trait]
+impl HttpServerApp for Requests {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let arrived = HeaderArrived::default();
+        // A connection may be idle before it brings the next header.
+        let idle = Duration::from_secs(session.get_keepalive().unwrap_or_default());
+        session.set_connection_user_context(Some(Box::new(arrived.clone())));
+        tokio::select! {
+            biased;
+            reusable = self.proxy.process_new_http(session, shutdown) => reusable,
+            () = overdue(&arrived, &self.gateway, idle) => None,
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        tokio::time::sleep(LINGER).await;
+        self.proxy.http_cleanup().await;
+    }
+}
+
+/// Waits until a header should have arrived, and for ever if it has.
+async fn overdue(arrived: &HeaderArrived, gateway: &Gateway, idle: Duration) {
+    if !arrived.is_so() {
+        tokio::time::sleep(idle + gateway.header_timeout()).await;
+    }
+    if arrived.is_so() {
+        std::future::pending::<()>().await;
+    }
+    gateway.note_slow_header();
 }
 
 #[async_trait]
@@ -101,18 +159,17 @@ impl ServerApp for Public {
     /// May be dropped; the requests on the connection are settled as killed then.
     async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = Open::on(&self.connections);
-        if !self.gateway.has_room_for(self.connections.open()) {
+        if !self.requests.gateway.has_room_for(self.connections.open()) {
             return None;
         }
         tokio::select! {
-            reusable = self.proxy.process_new(session, shutdown) => reusable,
+            reusable = self.requests.process_new(session, shutdown) => reusable,
             () = self.connections.cut.notified() => None,
         }
     }
 
     async fn cleanup(&self) {
-        tokio::time::sleep(LINGER).await;
-        self.proxy.http_cleanup().await;
+        self.requests.cleanup().await;
     }
 }
 

@@ -208,7 +208,7 @@ fn public_service(
     options.h2c = h2c;
     let mut proxy = http_proxy(&server.configuration, gateway.clone());
     proxy.server_options = Some(options);
-    let public = Public { proxy: Arc::new(proxy), gateway, connections: Arc::clone(connections) };
+    let public = Public::new(proxy, gateway, Arc::clone(connections));
     Service::new(if h2c { "public-h2c" } else { "public" }.into(), public)
 }
 

@@ -46,7 +46,7 @@ pub struct Metrics {
     late_errors: IntCounter,
     panics: IntCounter,
     connections: IntGauge,
-    connections_refused: IntCounter,
+    connections_refused: IntCounterVec,
     log_dropped: IntCounter,
     generation: IntGauge,
     last_reload_successful: IntGauge,
@@ -133,7 +133,7 @@ impl Metrics {
             in_flight: new.gauges("tidegate_in_flight", "Admitted requests that are not finished.", &["model"])?,
             channel_in_flight: new.gauges(
                 "tidegate_channel_in_flight",
-                "Attempts and streams under way at a channel.",
+                "Attempts and streams under way.",
                 &["channel"],
             )?,
             tokens: new.counters(
@@ -161,9 +161,10 @@ impl Metrics {
             )?,
             panics: new.counter("tidegate_panics_total", "Defects that were caught; each is a 500 for one request.")?,
             connections: new.gauge("tidegate_connections", "Requests under way on the public listener.")?,
-            connections_refused: new.counter(
+            connections_refused: new.counters(
                 "tidegate_connections_refused_total",
-                "Connections that were closed unanswered, because twice as many as requests may be under way were open.",
+                "Connections that were closed unanswered: too_many were open, or a slow_header did not come to its end.",
+                &["reason"],
             )?,
             log_dropped: new
                 .counter("tidegate_access_log_dropped_total", "Access log lines dropped because the queue was full.")?,
@@ -253,10 +254,9 @@ impl Metrics {
         InFlight::begin(&self.connections)
     }
 
-    /// Counts connections that were closed because there were too many.
-    #[must_use]
-    pub fn connections_refused(&self) -> &IntCounter {
-        &self.connections_refused
+    /// Counts a connection that was closed unanswered.
+    pub fn connections_refused(&self, reason: &str) {
+        self.connections_refused.with_label_values(&[reason]).inc();
     }
 
     /// Requests under way on the public listener.
@@ -378,7 +378,7 @@ pub fn series_max(models: usize, channels: usize) -> usize {
         + codes * 2
         + histogram(OVERHEAD_BUCKETS.len())
         + histogram(GATE_BUCKETS.len())
-        + 21
+        + 25
 }
 
 /// Names and resolved children of one configuration generation.

@@ -275,12 +275,42 @@ fn idle_connections_are_bounded() {
     let mut open: Vec<_> = (0..4).map(|_| http::connect(gateway.public).unwrap()).collect();
     assert!(open.iter_mut().all(|connection| ask(connection) == Some(200)));
     assert_eq!(ask(&mut http::connect(gateway.public).unwrap()), None);
-    assert_eq!(gateway.metrics()["tidegate_connections_refused_total"], 1.0);
+    assert_eq!(gateway.sum("tidegate_connections_refused_total"), 1.0);
     assert_eq!(ask(&mut open[0]), Some(200), "who is in stays in");
     drop(open.pop());
     gateway.wait_for("room", || ask(&mut http::connect(gateway.public).unwrap()) == Some(200));
     // What came too early was no request.
     let asked = gateway.sum("tidegate_requests_total") as u64;
     gateway.count(asked);
+    gateway.finish();
+}
+
+/// Goal: a client that sends a byte of its header now and then does not keep its connection, however patient it is; one that is
+/// slow with its body or waits for its answer does (spec 15.2).
+#[test]
+fn slow_headers_come_to_an_end() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("c", upstream.addr, &[("m/x", "x+delay=4000")], "")
+        .server("  keepalive: 1s\n  header_timeout: 1s")
+        .start();
+    let mut slow = http::connect(gateway.public).unwrap();
+    gateway.count(1);
+    slow.write_all(b"GET /v1/models HTTP/1.1\r\nhost: g\r\n\r\n").unwrap();
+    assert_eq!(http::read_reply(&mut slow).unwrap().status, 200);
+    let began = Instant::now();
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| gateway.chat("m/x", false).status);
+        slow.write_all(b"GET /v1/models HTTP/1.1\r\nx-slow: ").unwrap();
+        slow.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let closed = |read: std::io::Result<usize>| !matches!(read, Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
+        while !closed(slow.read(&mut [0])) && began.elapsed() < Duration::from_secs(10) {
+            let _ = slow.write_all(b"x");
+        }
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        waiting.join().unwrap()
+    });
+    assert_eq!((waiting, gateway.sum("tidegate_connections_refused_total")), (200, 1.0));
     gateway.finish();
 }
