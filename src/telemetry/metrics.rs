@@ -105,8 +105,7 @@ impl Metrics {
     /// A family is wrong or there twice; a test would have told.
     pub fn new() -> Result<Arc<Self>, Error> {
         let new = Catalogue(Registry::new());
-        let build = new.gauges("tidegate_build_info", "Always 1; the version is a label.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        tell_version(&new)?;
         Ok(Arc::new(Self {
             requests: new.counters(
                 "tidegate_requests_total",
@@ -133,7 +132,7 @@ impl Metrics {
             in_flight: new.gauges("tidegate_in_flight", "Admitted requests that are not finished.", &["model"])?,
             channel_in_flight: new.gauges(
                 "tidegate_channel_in_flight",
-                "Attempts and streams under way.",
+                "Attempts and streams under way at a channel.",
                 &["channel"],
             )?,
             tokens: new.counters(
@@ -334,6 +333,13 @@ impl Metrics {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, up to 2^53")]
 pub(super) fn counted(metric: &prometheus::proto::Metric) -> u64 {
     metric.get_counter().get_value() as u64
+}
+
+/// Shows which version this is.
+fn tell_version(new: &Catalogue) -> Result<(), Error> {
+    let build = new.gauges("tidegate_build_info", "Always 1; the version is a label.", &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(())
 }
 
 /// Takes the series away whose label names nothing that is configured.
