@@ -71,8 +71,7 @@ impl Outline<'_> {
     /// Whether it reports an error instead of content (spec 3.1).
     pub(crate) fn is_error(&self) -> bool {
         let is = |value: Option<&RawValue>, text| value.is_some_and(|value| value.get() == text);
-        let reported = |value: &RawValue| !matches!(value.get(), "null" | "{}" | "\"\"" | "false");
-        self.error.is_some_and(reported)
+        self.error.is_some_and(|error| reports_error(error.get().as_bytes()))
             || is(self.kind, "\"error\"")
             || is(self.success, "false")
             || self.exception.is_some()
@@ -125,6 +124,11 @@ impl Outline<'_> {
         };
         items.is_some_and(|items| items.get().starts_with('[') && items.get() != "[]")
     }
+}
+
+/// Whether the value of `error` says that there is one.
+fn reports_error(value: &[u8]) -> bool {
+    !matches!(value, b"null" | b"{}" | b"\"\"" | b"false")
 }
 
 impl Choice<'_> {
@@ -298,6 +302,7 @@ impl Identity {
             _ if self.unchanged => Action::Pass,
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
+            "response_id" => Action::Replace(self.id.clone()),
             "previous_response_id" => {
                 match self.sealing.as_ref().and_then(|sealing| sealing.previous.clone()) {
                     Some(previous) => Action::Replace(previous),
@@ -325,6 +330,20 @@ impl Identity {
         Rewriter::new(move |name: &str| match findings {
             true => self.action_without_findings(name),
             false => self.action(name),
+        })
+    }
+
+    /// A rewriter for an answer that is sent before its end is known: an error in it is a failure wherever it comes, and does
+    /// not pass (spec 2.6, 10.1).
+    pub fn watching_rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        Rewriter::new(move |name: &str| match name {
+            "error" => Action::Unless(reports_error),
+            "type" => Action::Unless(|kind| kind == b"\"error\""),
+            "status" => Action::Unless(|status| status == b"\"failed\""),
+            "success" => Action::Unless(|success| success == b"false"),
+            // A choice that ended badly is looked for inside.
+            "choices" if self.unchanged => Action::Without(&[]),
+            name => self.action_without_findings(name),
         })
     }
 
@@ -409,6 +428,33 @@ mod tests {
             (r#"{"id":x"#, Beginning::Error),
         ] {
             assert_eq!(beginning(prefix.as_bytes()), expected, "{prefix}");
+        }
+    }
+
+    /// Goal: an error behind the content of an answer that is already being sent does not pass, whoever gives it; what says
+    /// that there is none passes (spec 2.6).
+    #[test]
+    fn late_errors_are_failures() {
+        for (rest, fails) in [
+            (r#","error":null,"status":"completed","type":"x","success":true}"#, false),
+            (r#","error":{},"status":null}"#, false),
+            (r#","error":{"message":"secret"}}"#, true),
+            (r#","error":"secret"}"#, true),
+            (r#","status":"failed","error":{"message":"secret"}}"#, true),
+            (r#","type":"error","message":"secret"}"#, true),
+            (r#","success":false,"message":"secret"}"#, true),
+            (r#","choices":[{"index":0},{"finish_reason":"error","m":"secret"}]}"#, true),
+            (r#","choices":[{"index":0,"finish_reason":"stop"}]}"#, false),
+        ] {
+            for identity in [Identity::new("g", "m"), Identity::new("g", "m").unchanged()] {
+                let (mut rewriter, mut out) = (identity.watching_rewriter(), BytesMut::new());
+                let begun = format!(r#"{{"output":["words"]{rest}"#);
+                rewriter.push(begun.as_bytes(), &mut out);
+                assert_eq!((rewriter.has_failed(), rewriter.is_complete()), (fails, !fails), "{rest}");
+                let out = String::from_utf8(out.to_vec()).unwrap();
+                assert!(out.contains("words") && !out.contains("secret"), "{out}");
+                assert!(fails || out == begun, "{out}");
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! The inside of a value on its way through: members of an object, or of each object of a list, are left out.
+//! The inside of a value on its way through: members of an object, or of each object of a list, are left out, and a choice
+//! that ended with an error is a failure.
 //!
 //! It belongs to the [`Rewriter`], works on pieces of any size in constant memory as that does, and passes whatever is
 //! neither an object nor a list as it is.
@@ -29,6 +30,11 @@ impl Inside {
     /// A value that has not begun, without these members.
     pub(super) fn new(hidden: &'static [&'static str]) -> Self {
         Self { hidden, in_list: false, place: Place::Between }
+    }
+
+    /// Whether there was a choice that ended with an error (spec 2.6); nothing passes after that.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.place, Place::Object(object) if object.has_failed())
     }
 
     /// Takes a piece in and appends what becomes of it to `out`; how many bytes belong to the value, if it ends in it.
@@ -66,9 +72,10 @@ impl Inside {
         match byte {
             b'{' => {
                 let hidden = self.hidden;
-                let rule = move |name: &str| match hidden.contains(&name) {
-                    true => Action::Drop,
-                    false => Action::Pass,
+                let rule = move |name: &str| match name {
+                    _ if hidden.contains(&name) => Action::Drop,
+                    "finish_reason" => Action::Unless(|reason| reason == b"\"error\""),
+                    _ => Action::Pass,
                 };
                 self.place = Place::Object(Box::new(Rewriter::new(Box::new(rule))));
                 return 0;
@@ -128,6 +135,12 @@ mod tests {
             let bytes: Vec<_> = input.as_bytes().chunks(1).collect();
             assert_eq!(rewrite(&bytes), (expected.into(), true), "{input}, byte by byte");
         }
+        for ended in [r#"{"list":[{"finish_reason":"stop"}]}"#, r#"{"list":[{"finish_reason":null,"a":1}]}"#]
+        {
+            assert_eq!(rewrite(&[ended.as_bytes()]), (ended.into(), true));
+        }
+        let badly = br#"{"list":[{"a":1},{"finish_reason" : "error" ,"b":2}],"c":3}"#;
+        assert_eq!(rewrite(&[badly]), (r#"{"list":[{"a":1},{"#.into(), false));
         for broken in [r#"{"list":[}"#, r#"{"list":[{]"#, r#"{"list":[1"#, r#"{"list":{"a":1"#] {
             assert!(!rewrite(&[broken.as_bytes()]).1, "{broken}");
         }

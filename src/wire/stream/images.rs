@@ -4,7 +4,7 @@
 //! with an image is content (spec 10.1). As many completed ones as images were asked for are the end; fewer are one where
 //! the upstream ends there too. There is no success marker besides.
 
-use super::{Fault, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Language, Shell, StreamOptions, is_name, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -47,7 +47,7 @@ impl Language for Images {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
         let kind = &*view.kind.0;
-        if kind.contains(char::is_control) {
+        if !is_name(kind) {
             return Err(Fault::NotAnEvent);
         }
         if kind == "error" || view.error.is_some_and(is_present) {

@@ -4,7 +4,7 @@
 //! stands in `message_delta`; what ends before it was cut.
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Language, Shell, StreamOptions, is_name, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -105,6 +105,9 @@ impl Language for Messages {
         }
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
         let kind = &*view.kind.0;
+        if !is_name(kind) {
+            return Err(Fault::NotAnEvent);
+        }
         let (mut content, mut finishes) = (false, false);
         match kind {
             "error" => return out.error_event(data, self.is_finished()),

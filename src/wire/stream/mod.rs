@@ -147,6 +147,11 @@ impl Shell {
     }
 }
 
+/// Whether a type can be the name of an event: one line, and no other field behind it.
+fn is_name(kind: &str) -> bool {
+    !kind.is_empty() && !kind.contains(char::is_control)
+}
+
 /// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.
 fn write_named(
     out: &mut BytesMut,

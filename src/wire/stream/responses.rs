@@ -5,7 +5,7 @@
 //! gateway adds go on counting (spec 2.6).
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Language, Shell, StreamOptions, is_name, write_named};
 use crate::core::usage::Usage;
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
@@ -99,6 +99,9 @@ impl Language for Responses {
         }
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
         let kind = &*view.kind.0;
+        if !is_name(kind) {
+            return Err(Fault::NotAnEvent);
+        }
         self.note_number(view.sequence_number.and_then(|number| number.get().parse().ok()));
         if let Some(id) = view
             .response
