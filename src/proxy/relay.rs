@@ -208,7 +208,7 @@ impl<'a> Scene<'a> {
             },
             account: Arc::clone(&self.call.account),
             nonce,
-            previous: self.call.pin.as_ref().map(|pin| pin.known_as.clone()),
+            previous: self.call.previous.clone(),
         })
     }
 }

@@ -221,8 +221,8 @@ pub struct Sealing {
     pub account: Arc<str>,
     /// Random, for this one id.
     pub nonce: [u8; 12],
-    /// The id of the response before it, as the client knows it.
-    pub previous: Option<Bytes>,
+    /// The id of the response before it, as the client named it, as JSON; null if it named none.
+    pub previous: Bytes,
 }
 
 impl fmt::Debug for Sealing {
@@ -303,12 +303,10 @@ impl Identity {
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
             "response_id" => Action::Replace(self.id.clone()),
-            "previous_response_id" => {
-                match self.sealing.as_ref().and_then(|sealing| sealing.previous.clone()) {
-                    Some(previous) => Action::Replace(previous),
-                    None => Action::Pass,
-                }
-            }
+            "previous_response_id" => match &self.sealing {
+                Some(sealing) => Action::Replace(sealing.previous.clone()),
+                None => Action::Pass,
+            },
             "usage" => Action::Without(BESIDE_USAGE),
             _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
             _ => Action::Pass,
