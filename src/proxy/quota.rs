@@ -28,7 +28,7 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         return Need::nothing(model.tokenizer);
     }
     let estimated = asked.prompt.tokens(model.tokenizer, model.image_tokens);
-    let own = asked.places.output_bound();
+    let own = asked.places.output_bound(call);
     let unbounded = (!call.can_be_bounded()).then_some(OUTPUT_UNBOUNDED);
     let bounds = own.into_iter().chain(model.output_max).chain(unbounded);
     let bound = bounds.min().unwrap_or(OUTPUT_UNBOUNDED);

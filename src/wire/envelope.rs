@@ -5,6 +5,7 @@
 //! What the gateway believes must be what the upstream will read: a governed member twice, or under a name that a
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
+use super::endpoint::Call;
 use super::images::{ImageMembers, Modalities};
 use super::prompt::{self, Member};
 use super::video;
@@ -83,10 +84,15 @@ impl Places {
         self.usage == UsageOption::Asked
     }
 
-    /// The client's own bound of an answer, in tokens.
+    /// The members that bound an answer to this call.
+    pub fn bounds_of(&self, call: Call) -> impl Iterator<Item = &Bound> {
+        self.bounds.iter().filter(move |bound| call.bounds().contains(&bound.param))
+    }
+
+    /// The client's own bound of an answer, in tokens: the larger of two, since upstreams differ in which they heed.
     #[must_use]
-    pub fn output_bound(&self) -> Option<u64> {
-        self.bounds.iter().filter_map(|bound| bound.tokens).min()
+    pub fn output_bound(&self, call: Call) -> Option<u64> {
+        self.bounds_of(call).filter_map(|bound| bound.tokens).max()
     }
 }
 

@@ -226,6 +226,25 @@ fn a_small_balance_bounds_the_answer() {
     gateway.finish();
 }
 
+/// Goal: a bound that upstreams pass by, because it is another API's, lowers nothing that is set aside: answers of any length
+/// are covered, whatever a client writes beside its request (spec 8.2).
+#[test]
+fn bounds_of_other_apis_bound_nothing() {
+    let bodies = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let seen = Arc::clone(&bodies);
+    let upstream = scripted::start(move |request: &Asked| {
+        seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+        answer(r#","usage":{"prompt_tokens":10,"completion_tokens":10}"#)
+    });
+    let gateway = gateway(upstream, "0.01");
+    let body = r#"{"model":"m/paid","max_output_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
+    assert_eq!(gateway.post("/v1/chat/completions", body).status, 200);
+    let sent = bodies.lock().unwrap().remove(0);
+    assert_eq!(sent["max_output_tokens"], 1);
+    assert!((900..1_000).contains(&sent["max_completion_tokens"].as_u64().unwrap()), "{sent}");
+    gateway.finish();
+}
+
 /// Goal: a stream sets more aside as it goes on; when the balance does not cover the next block it ends as spec 2.6 says,
 /// with the code `insufficient_quota`, and no more than the balance is charged.
 #[test]
