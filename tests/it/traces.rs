@@ -315,3 +315,31 @@ fn responses_are_gone_on_from_where_they_are() {
     assert_eq!(elsewhere.stats.requests(), 0);
     gateway.finish();
 }
+
+/// Goal: ids and header fields of a trusted upstream's answer pass, whole or as a stream; what the gateway says of a request
+/// itself it still says, and errors are its own (spec 1.5, 2.7).
+#[test]
+fn trusted_upstreams_speak_for_themselves() {
+    let upstream = scripted::start(answer);
+    let good = ERRORS.len().to_string();
+    let gateway = Config::default()
+        .model("a/good", "chat")
+        .model("a/bad", "chat")
+        .channel("own", upstream, &[("a/good", &good), ("a/bad", "0")], ", trusted: true")
+        .start();
+    for stream in [false, true] {
+        let body = format!(r#"{{"model":"a/good","temperature":1,"stream":{stream}}}"#);
+        let reply = gateway.post("/v1/chat/completions", &body);
+        assert_eq!((reply.status, reply.complete), (200, true));
+        for name in ["server", "openai-organization", "via"] {
+            assert_eq!(reply.header(name), Some(SECRET), "{name} {stream}");
+        }
+        assert_eq!((reply.header("set-cookie"), reply.header("cache-control")), (None, Some("no-store")));
+        assert_ne!(reply.request_id(), SECRET);
+        assert!(reply.text().contains(&format!(r#""id":"{SECRET}""#)), "{}", reply.text());
+    }
+    let refused = gateway.post("/v1/chat/completions", r#"{"model":"a/bad","temperature":1}"#);
+    assert_eq!(refused.status, 400);
+    tells_nothing(&refused, "an error");
+    gateway.finish();
+}
