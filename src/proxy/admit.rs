@@ -173,7 +173,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let (model, entry) = found.filter(|(_, model)| model.exists_for(key.group())).ok_or_else(unknown)?;
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
-    check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
+    check_rules(entry, key.group(), call, &asked)?;
     check_pin(pin.as_ref(), entry, key.group())?;
     check_images(entry, &asked)?;
     let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
@@ -369,13 +369,17 @@ fn added(model: &Model, asked: &Asked) -> Option<Edit> {
     Some(&asked.modalities).filter(|_| model.kind == ModelKind::GeminiImage)?.with_image(end)
 }
 
-/// The endpoint fits the model, and a stream is asked for only where there is one.
-fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
+/// The endpoint fits the model, a stream is asked for only where there is one, and no answer that nobody could fetch.
+fn check_rules(model: &Model, group: Option<&str>, call: Call, asked: &Asked) -> Result<(), Refusal> {
     if !model.reachable_for(group, call.api()) {
         return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.home(group) });
     }
-    if !can_stream {
+    if asked.stream && !call.can_stream() {
         return Err(Refusal::InvalidValue { param: "stream", why: "must be false at this endpoint" });
+    }
+    if asked.background && !asked.stream && call.is_response() {
+        let why = "must be false, unless a stream is asked for: answers cannot be fetched later";
+        return Err(Refusal::InvalidValue { param: "background", why });
     }
     Ok(())
 }

@@ -23,6 +23,8 @@ pub(super) struct Asked {
     pub(super) model: String,
     /// Whether a stream is asked for.
     pub(super) stream: bool,
+    /// Whether the answer is to be made in the background, and fetched later.
+    pub(super) background: bool,
     /// How many answers are asked for.
     pub(super) choices: u64,
     /// The member that asks for so many.
@@ -90,6 +92,7 @@ fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
             .map(|what| digest(what.as_bytes())),
         model: envelope.model.into_owned(),
         stream: envelope.stream,
+        background: envelope.background,
         choices: envelope.choices,
         choices_param: envelope.choices_param,
         seconds: envelope.seconds,
@@ -106,6 +109,7 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
     Asked {
         model: form.model,
         stream: form.stream,
+        background: false,
         choices: form.choices,
         choices_param: "n",
         prompt: form.prompt,

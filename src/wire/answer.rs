@@ -109,6 +109,11 @@ impl Outline<'_> {
         }
     }
 
+    /// Whether it is a response that says that it was made, though it may be empty: all of it was thought, or held back.
+    fn is_ended(&self) -> bool {
+        self.status.is_some_and(|status| matches!(status.get(), "\"completed\"" | "\"incomplete\""))
+    }
+
     /// Whether it has what an answer of this API consists of.
     fn has_content(&self, api: Api) -> bool {
         let items = match api {
@@ -119,6 +124,9 @@ impl Outline<'_> {
                 return self.content.is_some();
             }
             Api::Messages => self.content,
+            Api::Responses if self.is_ended() => {
+                return self.output.is_some_and(|output| output.get().starts_with('['));
+            }
             Api::Responses => self.output,
             Api::Video => self.videos.or(self.data),
         };

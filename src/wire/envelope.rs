@@ -33,6 +33,8 @@ pub struct Envelope<'a> {
     pub model: Cow<'a, str>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// Whether the answer is to be made in the background, and fetched later (Responses).
+    pub background: bool,
     /// What says that requests belong together, as it stands (spec 9.6).
     pub affinity: Option<&'a str>,
     /// Where a conversation begins, as it stands: the same in each of its requests.
@@ -142,6 +144,7 @@ struct Governed<'a> {
     cache_key: Option<&'a RawValue>,
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
+    background: bool,
     conversation: Option<&'a RawValue>,
     images: ImageMembers<'a>,
     prompt: Prompt,
@@ -192,10 +195,11 @@ impl<'a> Governed<'a> {
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
         let (wishes, modalities) = (self.images.wishes(), self.images.modalities(|raw| span(raw, text)));
-        let (prompt, seconds) = (self.prompt, self.seconds);
+        let (prompt, seconds, background) = (self.prompt, self.seconds, self.background);
         Ok(Envelope {
             model,
             stream,
+            background,
             affinity,
             opening,
             previous,
@@ -272,6 +276,8 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.cache_key = map.next_value()?;
             } else if name == "previous_response_id" {
                 self.previous = map.next_value()?;
+            } else if name == "background" {
+                self.background |= map.next_value::<&RawValue>()?.get() == "true";
             } else if let Some(member) = Member::named(&name) {
                 let value: &RawValue = map.next_value()?;
                 prompt::read(member, value, |piece| self.prompt.add(piece));
