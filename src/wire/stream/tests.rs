@@ -85,6 +85,29 @@ fn usage_in_choices_is_moved() {
     assert_eq!((usage.input, usage.output, source), (3, 1, UsageSource::Reported));
 }
 
+/// Goal: an error is one in whatever language it is told, and nothing of it passes; events of Responses are none of another
+/// language.
+#[test]
+fn errors_are_known_in_every_language() {
+    for call in [Call::Chat, Call::Completions, Call::Messages, Call::Responses, Call::ImageEdits] {
+        for error in [
+            ERROR,
+            r#"{"type":"error","error":{"message":"secret"}}"#,
+            r#"{"type":"upstream_error","error":{"message":"secret"}}"#,
+            r#"{"type":"error","message":"secret","sequence_number":1}"#,
+        ] {
+            let mut stream = of_call(call);
+            let step = stream.push(sse(&[error]).as_bytes());
+            assert_eq!(step, Step::Failed(Fault::ErrorEvent(error.into())), "{call:?}");
+            assert!(stream.take().is_empty());
+        }
+    }
+    let failed = r#"{"type":"response.failed","response":{"error":{"message":"secret"}}}"#;
+    for call in [Call::Messages, Call::ImageGenerations] {
+        assert_eq!(of_call(call).push(sse(&[failed]).as_bytes()), Step::Failed(Fault::NotAnEvent));
+    }
+}
+
 /// Goal: a type that cannot be the name of an event is not written as one: nobody can put lines of their own into a stream.
 #[test]
 fn types_are_names_or_nothing() {
