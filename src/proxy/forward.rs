@@ -154,9 +154,7 @@ async fn large(
     mut identity: Identity,
 ) -> Result<(), Cut> {
     begin(session, ctx, "application/json").await?;
-    if let Some(id) = identity.awaits_id().then(|| answer::id_of(&beginning)).flatten() {
-        identity.found_id(&id);
-    }
+    identity.look_at(&beginning);
     // What is still to come is not known, so all of it is looked into.
     let (mut rewriter, mut out) =
         (identity.watching_rewriter(), BytesMut::with_capacity(beginning.len() + 256));

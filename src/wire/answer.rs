@@ -215,6 +215,8 @@ pub struct Identity {
     id: Bytes,
     model: Bytes,
     unchanged: bool,
+    /// It is a video, whose list an upstream may call `data`.
+    film: bool,
     sealing: Option<Sealing>,
 }
 
@@ -248,14 +250,14 @@ impl Identity {
             Call::Messages | Call::CountTokens => format!("msg_gate_{unix_seconds}{random}"),
             _ => format!("gate-{unix_seconds}-{random}"),
         };
-        Self::new(&id, model)
+        Self { film: call == Call::Video, ..Self::new(&id, model) }
     }
 
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
         let (id, model) = (json_string(id).into(), json_string(model).into());
-        Self { id, model, unchanged: false, sealing: None }
+        Self { id, model, unchanged: false, film: false, sealing: None }
     }
 
     /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
@@ -284,6 +286,22 @@ impl Identity {
         !self.unchanged && self.sealing.as_ref().is_some_and(|sealing| sealing.stored.upstream_id.is_empty())
     }
 
+    /// Looks at an answer, or its beginning, for what has to be known before any of it can be rewritten: its id, and whether a
+    /// list of videos is called so (spec 11.5).
+    pub fn look_at(&mut self, answer: &[u8]) {
+        let awaits_id = self.awaits_id();
+        if !awaits_id && !self.film {
+            return;
+        }
+        let mut seen = Seen::default();
+        // The error is the end of what has arrived, or the wish to read no further.
+        let _ = seen.members_of(answer, !self.film);
+        self.film &= !seen.videos;
+        if let Some(id) = seen.id.filter(|_| awaits_id) {
+            self.found_id(&id);
+        }
+    }
+
     /// Makes the id of the upstream's.
     pub fn found_id(&mut self, upstream_id: &str) {
         if let Some(sealing) = &mut self.sealing {
@@ -298,7 +316,7 @@ impl Identity {
     #[must_use]
     pub fn action_without_findings(&self, name: &str) -> Action {
         match name {
-            "choices" | "data" if !self.unchanged => Action::Without(FINDINGS),
+            "choices" | "data" if !self.unchanged && !self.film => Action::Without(FINDINGS),
             _ => self.action(name),
         }
     }
@@ -307,6 +325,7 @@ impl Identity {
     #[must_use]
     pub fn action(&self, name: &str) -> Action {
         match name {
+            "data" if self.film => Action::Rename("videos"),
             _ if self.unchanged => Action::Pass,
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
@@ -369,14 +388,30 @@ impl Identity {
 /// The id that an answer, or its beginning, has.
 #[must_use]
 pub fn id_of(answer: &[u8]) -> Option<String> {
-    let mut found = None;
+    let mut seen = Seen::default();
     // The error is the end of what has arrived, or the wish to read no further.
-    let _ = Named(&mut found).deserialize(&mut serde_json::Deserializer::from_slice(answer));
-    found
+    let _ = seen.members_of(answer, true);
+    seen.id
 }
 
-/// Reads members up to the id.
-struct Named<'a>(&'a mut Option<String>);
+/// Members of an answer that have to be known before it is rewritten.
+#[derive(Default)]
+struct Seen {
+    id: Option<String>,
+    videos: bool,
+}
+
+impl Seen {
+    fn members_of(&mut self, answer: &[u8], up_to_id: bool) -> serde_json::Result<()> {
+        Named { seen: self, up_to_id }.deserialize(&mut serde_json::Deserializer::from_slice(answer))
+    }
+}
+
+/// Reads members, up to the id or to the end.
+struct Named<'a> {
+    seen: &'a mut Seen,
+    up_to_id: bool,
+}
 
 impl<'de> Visitor<'de> for Named<'_> {
     type Value = ();
@@ -387,11 +422,16 @@ impl<'de> Visitor<'de> for Named<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
-            if name == "id" {
-                *self.0 = Some(map.next_value::<Text<'_>>()?.0.into_owned());
+            self.seen.videos |= name == "videos";
+            if name != "id" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let id: &RawValue = map.next_value()?;
+            self.seen.id = serde_json::from_str::<Text<'_>>(id.get()).ok().map(|id| id.0.into_owned());
+            if self.up_to_id {
                 return Err(serde::de::Error::custom("found"));
             }
-            map.next_value::<IgnoredAny>()?;
         }
         Ok(())
     }
@@ -408,9 +448,7 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
 /// Rewrites a complete JSON answer; the second value is its `usage` member as it stood.
 #[must_use]
 pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
-    if let Some(id) = identity.awaits_id().then(|| id_of(body)).flatten() {
-        identity.found_id(&id);
-    }
+    identity.look_at(body);
     let mut rewriter = identity.rewriter(may_have_findings(body));
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);
@@ -418,61 +456,5 @@ pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: the beginning of a large answer decides as soon as it can, and not before.
-    #[test]
-    fn beginnings_decide() {
-        for (prefix, expected) in [
-            (r#"{"id":"x","choices":[{"me"#, Beginning::Content),
-            (r#"{"error":null,"data":[{"#, Beginning::Content),
-            (r#"{"error":{"message":"x"},"da"#, Beginning::Error),
-            (r#"{"id":"x","obj"#, Beginning::Undecided),
-            (r#"{"note":"aaaaaaa"#, Beginning::Undecided),
-            ("<html>", Beginning::Error),
-            (r#"{"id":x"#, Beginning::Error),
-        ] {
-            assert_eq!(beginning(prefix.as_bytes()), expected, "{prefix}");
-        }
-    }
-
-    /// Goal: an error behind the content of an answer that is already being sent does not pass, whoever gives it; what says
-    /// that there is none passes (spec 2.6).
-    #[test]
-    fn late_errors_are_failures() {
-        for (rest, fails) in [
-            (r#","error":null,"status":"completed","type":"x","success":true}"#, false),
-            (r#","error":{},"status":null}"#, false),
-            (r#","error":{"message":"secret"}}"#, true),
-            (r#","error":"secret"}"#, true),
-            (r#","status":"failed","error":{"message":"secret"}}"#, true),
-            (r#","type":"error","message":"secret"}"#, true),
-            (r#","success":false,"message":"secret"}"#, true),
-            (r#","choices":[{"index":0},{"finish_reason":"error","m":"secret"}]}"#, true),
-            (r#","choices":[{"index":0,"finish_reason":"stop"}]}"#, false),
-        ] {
-            for identity in [Identity::new("g", "m"), Identity::new("g", "m").unchanged()] {
-                let (mut rewriter, mut out) = (identity.watching_rewriter(), BytesMut::new());
-                let begun = format!(r#"{{"output":["words"]{rest}"#);
-                rewriter.push(begun.as_bytes(), &mut out);
-                assert_eq!((rewriter.has_failed(), rewriter.is_complete()), (fails, !fails), "{rest}");
-                let out = String::from_utf8(out.to_vec()).unwrap();
-                assert!(out.contains("words") && !out.contains("secret"), "{out}");
-                assert!(fails || out == begun, "{out}");
-            }
-        }
-    }
-
-    /// Goal: the answer carries the gateway's id and the public model, and no trace of the upstream.
-    #[test]
-    fn carries_the_gateways_names() {
-        let body = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-5.5-2026","system_fingerprint":"fp","choices":[{"message":{"content":"\"model\""}}],"usage":{"prompt_tokens":1},"service_tier":"x"}"#;
-        let (out, usage) = rewrite(body, Identity::new("gate-1-a", "openai/gpt-5.5"));
-        assert_eq!(
-            &out[..],
-            br#"{"id":"gate-1-a","object":"chat.completion","model":"openai/gpt-5.5","choices":[{"message":{"content":"\"model\""}}],"usage":{"prompt_tokens":1}}"#
-        );
-        assert_eq!(usage.as_deref(), Some(&br#"{"prompt_tokens":1}"#[..]));
-    }
-}
+#[path = "answer_tests.rs"]
+mod tests;

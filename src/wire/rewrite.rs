@@ -17,6 +17,8 @@ pub enum Action {
     Pass,
     /// Its value becomes this.
     Replace(Bytes),
+    /// It passes under this name.
+    Rename(&'static str),
     /// It is left out.
     Drop,
     /// It is an object, or a list of objects, that passes without these members.
@@ -200,7 +202,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         match &self.action {
             Action::Replace(value) => out.extend_from_slice(value),
             Action::Without(hidden) => self.inside = Some(Inside::new(hidden)),
-            Action::Pass | Action::Drop | Action::Unless(_) => {}
+            Action::Pass | Action::Rename(_) | Action::Drop | Action::Unless(_) => {}
         }
     }
 
@@ -208,7 +210,14 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         if std::mem::replace(&mut self.written_any, true) {
             out.put_u8(b',');
         }
-        out.extend_from_slice(&self.name);
+        match self.action {
+            Action::Rename(name) => {
+                out.put_u8(b'"');
+                out.extend_from_slice(name.as_bytes());
+                out.put_u8(b'"');
+            }
+            _ => out.extend_from_slice(&self.name),
+        }
         out.put_u8(b':');
     }
 
@@ -239,7 +248,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         let used = end.unwrap_or(piece.len());
         let bytes = piece.get(..used).unwrap_or_default();
         match self.action {
-            Action::Pass => out.extend_from_slice(bytes),
+            Action::Pass | Action::Rename(_) => out.extend_from_slice(bytes),
             Action::Unless(_) => self.judge(bytes, end.is_some(), out),
             Action::Replace(_) | Action::Drop | Action::Without(_) => {}
         }
