@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,9 +51,11 @@ pub(crate) struct Outline<'a> {
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
+    finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    message: Option<Said<'a>>,
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
 }
 
 /// What a choice has to show.
@@ -87,12 +90,10 @@ impl Outline<'_> {
         }
         let choices =
             self.choices.and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices.get()).ok());
-        choices.unwrap_or_default().iter().any(|choice| {
-            match choice.finish_reason.as_ref().map(|text| &*text.0) {
-                Some("error") => true,
-                Some(reason) => FAILED_FINISHES.contains(&reason) && !choice.has_said(),
-                None => false,
-            }
+        choices.unwrap_or_default().iter().any(|choice| match choice.reason().as_deref() {
+            Some("error") => true,
+            Some(reason) => FAILED_FINISHES.contains(&reason) && !choice.has_said(),
+            None => false,
         })
     }
 
@@ -140,10 +141,20 @@ fn reports_error(value: &[u8]) -> bool {
 }
 
 impl Choice<'_> {
+    fn reason(&self) -> Option<Cow<'_, str>> {
+        serde_json::from_str::<Text<'_>>(self.finish_reason?.get()).ok().map(|reason| reason.0)
+    }
+
     fn has_said(&self) -> bool {
         let something =
             |value: Option<&RawValue>| value.is_some_and(|v| !matches!(v.get(), "null" | "\"\"" | "[]"));
-        self.message.as_ref().is_some_and(|said| something(said.content) || something(said.tool_calls))
+        let said = self.message.map(|message| serde_json::from_str::<Said<'_>>(message.get()));
+        match said {
+            Some(Ok(said)) => something(said.content) || something(said.tool_calls),
+            // Nobody knows what it is, but it is something.
+            Some(Err(_)) => true,
+            None => something(self.text),
+        }
     }
 }
 
@@ -367,7 +378,8 @@ impl Identity {
             "status" => Action::Unless(|status| status == b"\"failed\""),
             "success" => Action::Unless(|success| success == b"false"),
             // A choice that ended badly is looked for inside.
-            "choices" if self.unchanged => Action::Without(&[]),
+            "choices" if self.unchanged => Action::Watched(&[]),
+            "choices" => Action::Watched(FINDINGS),
             name => self.action_without_findings(name),
         })
     }

@@ -79,3 +79,24 @@ fn carries_the_gateways_names() {
     );
     assert_eq!(usage.as_deref(), Some(&br#"{"prompt_tokens":1}"#[..]));
 }
+
+/// Goal: a choice that ended with an error is a failure whatever else is in it; one that ended for want of room is one only if
+/// it said nothing, in a conversation as in a completion (spec 2.6).
+#[test]
+fn bad_ends_are_known() {
+    for (choice, bad) in [
+        (r#"{"finish_reason":"error","message":{"content":"words"}}"#, true),
+        (r#"{"finish_reason":"error","message":"words"}"#, true),
+        (r#"{"finish_reason":"error","text":7}"#, true),
+        (r#"{"finish_reason":"stop","message":{"content":"\"error\""}}"#, false),
+        (r#"{"finish_reason":0,"message":{"content":"\"error\""}}"#, false),
+        (r#"{"finish_reason":"model_context_window_exceeded","message":{"content":""}}"#, true),
+        (r#"{"finish_reason":"model_context_window_exceeded","message":{"content":"words"}}"#, false),
+        (r#"{"finish_reason":"model_context_window_exceeded","text":"words"}"#, false),
+        (r#"{"finish_reason":"model_context_window_exceeded","text":""}"#, true),
+    ] {
+        let body = format!(r#"{{"note":"error","choices":[{{"index":0}},{choice}]}}"#);
+        let outline: Outline<'_> = serde_json::from_str(&body).unwrap();
+        assert_eq!(outline.ended_badly(body.as_bytes()), bad, "{choice}");
+    }
+}

@@ -23,6 +23,8 @@ pub enum Action {
     Drop,
     /// It is an object, or a list of objects, that passes without these members.
     Without(&'static [&'static str]),
+    /// The same, but a choice in it that ended with an error is a failure, and nothing passes any more.
+    Watched(&'static [&'static str]),
     /// It passes if this function says so of its value; else it is a failure, and nothing passes any more.
     Unless(fn(&[u8]) -> bool),
 }
@@ -121,7 +123,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         self.state == State::End
     }
 
-    /// Whether a member was a failure ([`Action::Unless`]); nothing passes after that.
+    /// Whether a member was a failure ([`Action::Unless`], [`Action::Watched`]); nothing passes after that.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed
@@ -201,7 +203,8 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         self.write_name(out);
         match &self.action {
             Action::Replace(value) => out.extend_from_slice(value),
-            Action::Without(hidden) => self.inside = Some(Inside::new(hidden)),
+            Action::Without(hidden) => self.inside = Some(Inside::new(hidden, false)),
+            Action::Watched(hidden) => self.inside = Some(Inside::new(hidden, true)),
             Action::Pass | Action::Rename(_) | Action::Drop | Action::Unless(_) => {}
         }
     }
@@ -250,7 +253,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         match self.action {
             Action::Pass | Action::Rename(_) => out.extend_from_slice(bytes),
             Action::Unless(_) => self.judge(bytes, end.is_some(), out),
-            Action::Replace(_) | Action::Drop | Action::Without(_) => {}
+            Action::Replace(_) | Action::Drop | Action::Without(_) | Action::Watched(_) => {}
         }
         self.failed |= self.inside.as_ref().is_some_and(Inside::has_failed);
         if self.failed {

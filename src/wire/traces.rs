@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
 /// At the top of any answer, and of any chunk.
-pub(super) const UPSTREAM_ONLY: [&str; 20] = [
+pub(super) const UPSTREAM_ONLY: [&str; 21] = [
     "system_fingerprint",
     "service_tier",
     "provider",
@@ -19,6 +19,7 @@ pub(super) const UPSTREAM_ONLY: [&str; 20] = [
     "prompt_filter_results",
     "prompt_annotations",
     "content_filters",
+    "billing",
     "base_resp",
     "extra_fields",
     "provider_metadata",
