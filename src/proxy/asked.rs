@@ -25,8 +25,10 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     /// Whether the answer is to be made in the background, and fetched later.
     pub(super) background: bool,
-    /// How many answers are asked for.
+    /// How many answers are asked for, to each prompt.
     pub(super) choices: u64,
+    /// How many prompts there are (completions).
+    pub(super) prompts: u64,
     /// The member that asks for so many.
     pub(super) choices_param: &'static str,
     /// The seconds of each video, where it names them.
@@ -94,6 +96,7 @@ fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
         stream: envelope.stream,
         background: envelope.background,
         choices: envelope.choices,
+        prompts: envelope.prompts,
         choices_param: envelope.choices_param,
         seconds: envelope.seconds,
         prompt: envelope.prompt,
@@ -111,6 +114,7 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
         stream: form.stream,
         background: false,
         choices: form.choices,
+        prompts: 1,
         choices_param: "n",
         prompt: form.prompt,
         previous: None,

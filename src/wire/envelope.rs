@@ -43,8 +43,10 @@ pub struct Envelope<'a> {
     pub previous: Option<(&'a str, Range<usize>)>,
     /// What the model is given to read, as far as it can be told without counting tokens.
     pub prompt: Prompt,
-    /// How many answers are asked for.
+    /// How many answers are asked for, to each prompt.
     pub choices: u64,
+    /// How many prompts there are (completions).
+    pub prompts: u64,
     /// The member that asks for so many.
     pub choices_param: &'static str,
     /// The seconds of a video, the most that any of their names says.
@@ -148,6 +150,7 @@ struct Governed<'a> {
     conversation: Option<&'a RawValue>,
     images: ImageMembers<'a>,
     prompt: Prompt,
+    prompts: u64,
     seconds: Option<u64>,
 }
 
@@ -205,6 +208,7 @@ impl<'a> Governed<'a> {
             previous,
             prompt,
             choices,
+            prompts: self.prompts.max(1),
             choices_param,
             seconds,
             wishes,
@@ -281,6 +285,9 @@ impl<'de> Visitor<'de> for Governed<'de> {
             } else if let Some(member) = Member::named(&name) {
                 let value: &RawValue = map.next_value()?;
                 prompt::read(member, value, |piece| self.prompt.add(piece));
+                if name == "prompt" {
+                    self.prompts = self.prompts.max(prompt::prompts(value));
+                }
                 if name == "messages" || name == "input" {
                     self.conversation = Some(value);
                 }

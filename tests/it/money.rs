@@ -245,6 +245,32 @@ fn bounds_of_other_apis_bound_nothing() {
     gateway.finish();
 }
 
+/// Goal: completions of a list of prompts are as many answers as there are prompts, and all of them are set aside (spec 8.2).
+#[test]
+fn each_prompt_is_an_answer() {
+    let bodies = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let seen = Arc::clone(&bodies);
+    let upstream = scripted::start(move |request: &Asked| {
+        seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+        answer(r#","usage":{"prompt_tokens":0,"completion_tokens":0}"#)
+    });
+    let gateway = gateway(upstream, "0.01");
+    let ask =
+        |members: &str| gateway.post("/v1/completions", &format!(r#"{{"model":"m/paid",{members}}}"#)).status;
+    for (members, least, most) in [
+        (r#""prompt":"a""#, 900, 1_000),
+        (r#""prompt":[1,2,3,4]"#, 900, 1_000),
+        (r#""prompt":["a","b"]"#, 450, 500),
+        (r#""prompt":[[1,2],[3]],"n":1"#, 450, 500),
+    ] {
+        assert_eq!(ask(members), 200, "{members}");
+        let bound = bodies.lock().unwrap().pop().unwrap()["max_tokens"].as_u64().unwrap();
+        assert!((least..most).contains(&bound), "{members}: {bound}");
+    }
+    assert_eq!(ask(r#""prompt":["a","b"],"n":2"#), 402, "four answers of a sensible length are not covered");
+    gateway.finish();
+}
+
 /// Goal: a stream sets more aside as it goes on; when the balance does not cover the next block it ends as spec 2.6 says,
 /// with the code `insufficient_quota`, and no more than the balance is charged.
 #[test]
