@@ -9,7 +9,7 @@ use crate::core::health::Times;
 use crate::core::images::ImageRules;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
-use crate::core::parameters::Unsupported;
+use crate::core::parameters::{Treatment, Unsupported};
 use crate::core::price::Price;
 use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
@@ -327,4 +327,22 @@ pub struct Key {
     pub ips: Vec<IpNet>,
     /// Its limits.
     pub limits: Limited,
+}
+
+/// The member of requests that asks for usage in streams.
+const STREAM_OPTIONS: &str = "stream_options";
+
+impl Channel {
+    /// What becomes of a member of a request here; `None` if it is taken. Where usage cannot be asked for in streams, a
+    /// client's own wish for it is not passed on either (spec 1.6).
+    #[must_use]
+    pub fn treatment(&self, name: &str) -> Option<Treatment> {
+        let refused = name == STREAM_OPTIONS && !self.stream_usage;
+        refused.then_some(Treatment::Drop).or_else(|| self.unsupported.treatment(name))
+    }
+
+    /// The names of the members of requests that are not taken here.
+    pub fn not_taken(&self) -> impl Iterator<Item = &str> {
+        self.unsupported.names().chain((!self.stream_usage).then_some(STREAM_OPTIONS))
+    }
 }

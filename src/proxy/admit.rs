@@ -8,8 +8,8 @@ use super::charge::Need;
 use super::parameters::{self, Caller, Parameters};
 use super::replay::Body;
 use super::{Ctx, Downstream, body, clock, origin, quota};
-use crate::core::api::ModelKind;
-use crate::core::catalog::Model;
+use crate::core::api::{Api, ModelKind};
+use crate::core::catalog::{Candidate, Model};
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::images::ImageFault;
 use crate::core::key::Key;
@@ -34,6 +34,12 @@ use std::time::Instant;
 const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "x-session-affinity"];
 /// Header fields that a request may have.
 pub(crate) const FIELDS_MAX: usize = 128;
+
+/// The refusal of a response that cannot be gone on from.
+const NOT_TO_GO_ON_FROM: Refusal = Refusal::InvalidValue {
+    param: "previous_response_id",
+    why: "names no response that can be gone on from",
+};
 
 /// An admitted request.
 pub(super) enum Admitted {
@@ -65,6 +71,8 @@ pub(super) struct AdmittedCall {
     pub(super) affinity: Option<u64>,
     /// Where the response is stored that this one goes on from.
     pub(super) pin: Option<Pin>,
+    /// The response that this one goes on from, as the client says it, as JSON.
+    pub(super) previous: Bytes,
     /// What the model or a channel does not take as it is.
     pub(super) parameters: Parameters,
     /// Who asks.
@@ -87,8 +95,7 @@ pub(super) struct Pin {
     pub(super) credential: Option<usize>,
     /// Its id there, as JSON.
     pub(super) upstream_id: Bytes,
-    /// Its id as the client knows it, as JSON, and where it stands in the body.
-    pub(super) known_as: Bytes,
+    /// Where its id stands in the body.
     pub(super) place: Range<usize>,
 }
 
@@ -167,7 +174,8 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let (model, entry) = found.filter(|(_, model)| model.exists_for(key.group())).ok_or_else(unknown)?;
     ctx.record.model = Some(model);
     check_access(session, ctx, &key, entry)?;
-    check_rules(entry, key.group(), call, ctx.record.stream || !asked.stream)?;
+    check_rules(entry, key.group(), call, &asked)?;
+    check_pin(pin.as_ref(), entry, key.group())?;
     check_images(entry, &asked)?;
     let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
     let parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
@@ -187,6 +195,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         stream: ctx.record.stream,
         affinity: affinity(&session.req_header().headers, &key, &asked),
         pin,
+        previous: previous(&asked, &body),
         parameters,
         account: Arc::clone(&key.account.id),
         body: keep(ctx, body),
@@ -224,10 +233,7 @@ fn pin(ctx: &Ctx, account: &str, asked: &Asked) -> Result<Option<Pin>, Refusal> 
     if !id.starts_with(seal::PREFIX) {
         return Ok(None);
     }
-    let unknown = Refusal::InvalidValue {
-        param: "previous_response_id",
-        why: "names no response that can be gone on from",
-    };
+    let unknown = NOT_TO_GO_ON_FROM;
     let stored = ctx.shared.sealer.open(&id, account).ok_or(unknown.clone())?;
     let channels = ctx.generation.channels.iter().enumerate();
     let (index, channel) = channels
@@ -242,9 +248,23 @@ fn pin(ctx: &Ctx, account: &str, asked: &Asked) -> Result<Option<Pin>, Refusal> 
         channel: ChannelId::new(index),
         credential,
         upstream_id: splice::json_string(&stored.upstream_id).into(),
-        known_as: Bytes::copy_from_slice(raw.as_bytes()),
         place: place.clone(),
     }))
+}
+
+/// What the client says of the response that its request goes on from; it is all that it is told of it (spec 1.5, 2.8).
+fn previous(asked: &Asked, body: &Bytes) -> Bytes {
+    let told = asked.previous.as_ref().filter(|(_, place)| place.end <= body.len());
+    told.map_or(Bytes::from_static(b"null"), |(_, place)| body.slice(place.clone()))
+}
+
+/// A response is gone on from with a model that the channel serves where it is stored; no other channel will ever do.
+fn check_pin(pin: Option<&Pin>, model: &Model, group: Option<&str>) -> Result<(), Refusal> {
+    let Some(pin) = pin else { return Ok(()) };
+    let serves = |candidate: &Candidate| {
+        candidate.channel == pin.channel && candidate.apis.contains(Api::Responses) && candidate.serves(group)
+    };
+    if model.candidates().any(serves) { Ok(()) } else { Err(NOT_TO_GO_ON_FROM) }
 }
 
 /// Bounds and form of the request head (spec 15.1, 15.2).
@@ -359,13 +379,17 @@ fn added(model: &Model, asked: &Asked) -> Option<Edit> {
     Some(&asked.modalities).filter(|_| model.kind == ModelKind::GeminiImage)?.with_image(end)
 }
 
-/// The endpoint fits the model, and a stream is asked for only where there is one.
-fn check_rules(model: &Model, group: Option<&str>, call: Call, can_stream: bool) -> Result<(), Refusal> {
+/// The endpoint fits the model, a stream is asked for only where there is one, and no answer that nobody could fetch.
+fn check_rules(model: &Model, group: Option<&str>, call: Call, asked: &Asked) -> Result<(), Refusal> {
     if !model.reachable_for(group, call.api()) {
         return Err(Refusal::WrongEndpoint { model: model.id.to_string(), home: model.home(group) });
     }
-    if !can_stream {
+    if asked.stream && !call.can_stream() {
         return Err(Refusal::InvalidValue { param: "stream", why: "must be false at this endpoint" });
+    }
+    if asked.background && !asked.stream && call.is_response() {
+        let why = "must be false, unless a stream is asked for: answers cannot be fetched later";
+        return Err(Refusal::InvalidValue { param: "background", why });
     }
     Ok(())
 }

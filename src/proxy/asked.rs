@@ -26,8 +26,12 @@ pub(super) struct Asked {
     pub(super) model: String,
     /// Whether a stream is asked for.
     pub(super) stream: bool,
-    /// How many answers are asked for.
+    /// Whether the answer is to be made in the background, and fetched later.
+    pub(super) background: bool,
+    /// How many answers are asked for, to each prompt.
     pub(super) choices: u64,
+    /// How many prompts there are (completions).
+    pub(super) prompts: u64,
     /// The member that asks for so many.
     pub(super) choices_param: &'static str,
     /// The seconds of each video, where it names them.
@@ -93,7 +97,9 @@ fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
             .map(|what| digest(what.as_bytes())),
         model: envelope.model.into_owned(),
         stream: envelope.stream,
+        background: envelope.background,
         choices: envelope.choices,
+        prompts: envelope.prompts,
         choices_param: envelope.choices_param,
         seconds: envelope.seconds,
         prompt: envelope.prompt,
@@ -109,7 +115,9 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
     Asked {
         model: form.model,
         stream: form.stream,
+        background: false,
         choices: form.choices,
+        prompts: 1,
         choices_param: "n",
         prompt: form.prompt,
         previous: None,

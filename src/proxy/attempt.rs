@@ -13,8 +13,10 @@ use crate::core::failure::{Class, Verdict};
 use crate::wire::answer::{self, Beginning, Identity};
 use crate::wire::caller::Caller;
 use crate::wire::classify::{self, Answer as Judged, Judge};
+use crate::wire::cors::Field;
 use crate::wire::custom::{Custom, CustomRow};
 use crate::wire::endpoint::Call;
+use crate::wire::fields;
 use crate::wire::hint;
 use crate::wire::reading::Reading;
 use crate::wire::recorded;
@@ -61,6 +63,15 @@ pub(super) enum Answer {
     Stream { exchange: Box<Exchange>, stream: Box<EventStream>, done: bool, held: Duration },
 }
 
+/// What an upstream says beside its answer.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// How long the credential is used up, if it is.
+    pub(super) used_up: Option<Duration>,
+    /// Header fields that pass to the client.
+    pub(super) fields: Vec<Field>,
+}
+
 /// A failed attempt.
 pub(super) struct Failed {
     pub(super) verdict: Verdict,
@@ -76,8 +87,7 @@ impl From<Trouble> for Failed {
 }
 
 impl Plan<'_> {
-    /// Makes the attempt; `stream` is the empty stream that a streamed answer is to fill. Beside the answer comes how long
-    /// the credential is used up, if the upstream says that it is.
+    /// Makes the attempt; `stream` is the empty stream that a streamed answer is to fill.
     ///
     /// # Errors
     ///
@@ -86,10 +96,7 @@ impl Plan<'_> {
     /// # Cancel safety
     ///
     /// May be dropped; the upstream is cancelled then (spec 10.5).
-    pub(super) async fn run(
-        &self,
-        stream: Option<Box<EventStream>>,
-    ) -> Result<(Answer, Option<Duration>), Failed> {
+    pub(super) async fn run(&self, stream: Option<Box<EventStream>>) -> Result<(Answer, Beside), Failed> {
         if let Some(settings) = self.channel.settings.video.as_ref().filter(|_| self.call.call == Call::Video)
         {
             return Box::pin(polling::run(self, settings)).await;
@@ -99,7 +106,7 @@ impl Plan<'_> {
         if !(200..300).contains(&status) {
             return Err(Box::pin(self.refused(exchange, status, BytesMut::new())).await);
         }
-        let used_up = exchange.header().ok().and_then(|header| hint::used_up(&header.headers, self.now));
+        let beside = self.beside(&exchange);
         let answered = async {
             match stream {
                 Some(stream) => self.gate(exchange, stream).await,
@@ -108,10 +115,17 @@ impl Plan<'_> {
         };
         match timeout_at(self.deadlines.commit, answered).await {
             Ok(answered) => answered
-                .map(|answer| (answer, used_up))
+                .map(|answer| (answer, beside))
                 .map_err(|failed| Failed { status: Some(status), ..failed }),
             Err(_) => Err(Failed { status: Some(status), ..Trouble::TotalTimeout.into() }),
         }
+    }
+
+    /// What the header of an answer says beside it.
+    pub(super) fn beside(&self, exchange: &Exchange) -> Beside {
+        let Ok(header) = exchange.header() else { return Beside::default() };
+        let fields = self.channel.settings.trusted.then(|| fields::of_trusted(&header.headers));
+        Beside { used_up: hint::used_up(&header.headers, self.now), fields: fields.unwrap_or_default() }
     }
 
     /// Sends the body under this head.

@@ -31,6 +31,8 @@ pub struct Ctx {
     pub(super) dialect: Dialect,
     /// What a browser has to be told with the answer.
     pub(super) cors: Vec<Field>,
+    /// Header fields of a trusted upstream's answer.
+    pub(super) passed: Vec<Field>,
     /// One of the requests that may be under way (spec 2.10).
     pub(super) slot: Option<Permit>,
     /// Taken at admission; given back when the last byte is out (spec 6.3).
@@ -57,6 +59,7 @@ impl Ctx {
             client_deadline: None,
             dialect: Dialect::OpenAi,
             cors: Vec::new(),
+            passed: Vec::new(),
             slot: None,
             admission: None,
             need: None,

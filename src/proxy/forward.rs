@@ -29,6 +29,9 @@ const EPILOGUE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How much of a stream is sent at once, in bytes, however much more has arrived.
 const TOGETHER_MAX: usize = 64 * 1024;
 
+/// The rule by which a large answer is cut that turns out to be an error.
+const LATE_ERROR: &str = "2xx: an error behind content";
+
 /// An answer to be sent.
 pub(super) struct Forward {
     pub(super) answer: Answer,
@@ -151,14 +154,16 @@ async fn large(
     mut identity: Identity,
 ) -> Result<(), Cut> {
     begin(session, ctx, "application/json").await?;
-    if let Some(id) = identity.awaits_id().then(|| answer::id_of(&beginning)).flatten() {
-        identity.found_id(&id);
-    }
+    identity.look_at(&beginning);
     // What is still to come is not known, so all of it is looked into.
-    let (mut rewriter, mut out) = (identity.rewriter(true), BytesMut::with_capacity(beginning.len() + 256));
+    let (mut rewriter, mut out) =
+        (identity.watching_rewriter(), BytesMut::with_capacity(beginning.len() + 256));
     rewriter.push(&beginning, &mut out);
     drop(beginning);
     loop {
+        if rewriter.has_failed() {
+            return Err(cut(ctx, Cow::Borrowed(LATE_ERROR)));
+        }
         if let Err(gone) = write(session, ctx, taken(&mut out), false).await {
             settle::large(ctx, rewriter.usage(), rewriter.items());
             return Err(gone);

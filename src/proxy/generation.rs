@@ -165,7 +165,7 @@ fn catalog_model(model: &config::Model, config: &Config, pool: &LimitPool) -> Mo
 /// The names of the members of requests that the model, or a channel of it, does not take.
 fn watched(model: &config::Model, config: &Config) -> Arc<[Box<str>]> {
     let serves = |channel: &&config::Channel| channel.models.iter().any(|(public, _)| *public == model.id);
-    let of_channels = config.channels.iter().filter(serves).flat_map(|channel| channel.unsupported.names());
+    let of_channels = config.channels.iter().filter(serves).flat_map(config::Channel::not_taken);
     let names: BTreeSet<&str> = model.unsupported.names().chain(of_channels).collect();
     names.into_iter().map(Into::into).collect()
 }

@@ -58,8 +58,12 @@ pub(super) fn build(
 
 fn pass(head: &mut RequestHeader, names: &[HeaderName], client: &HeaderMap) -> pingora::Result<()> {
     for name in names {
-        if let Some(value) = client.get(name) {
-            head.insert_header(name.clone(), value.clone())?;
+        // What is said in several fields is said once in all of them (RFC 9110, 5.3).
+        for (turn, value) in client.get_all(name).iter().enumerate() {
+            match turn {
+                0 => head.insert_header(name.clone(), value.clone())?,
+                _ => _ = head.append_header(name.clone(), value.clone())?,
+            }
         }
     }
     Ok(())

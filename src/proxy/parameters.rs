@@ -114,8 +114,7 @@ fn judge(
 }
 
 fn rejected_by(channel: &Channel, model: &Model, name: &str) -> bool {
-    model.unsupported.treatment(name).is_none()
-        && channel.settings.unsupported.treatment(name) == Some(Treatment::Reject)
+    model.unsupported.treatment(name).is_none() && channel.settings.treatment(name) == Some(Treatment::Reject)
 }
 
 impl Parameters {
@@ -124,7 +123,7 @@ impl Parameters {
         self.found.without(|index| {
             let name = model.watched.get(index).map(|name| &**name).unwrap_or_default();
             let treatment = model.unsupported.treatment(name);
-            treatment.or_else(|| channel.settings.unsupported.treatment(name)) == Some(Treatment::Drop)
+            treatment.or_else(|| channel.settings.treatment(name)) == Some(Treatment::Drop)
         })
     }
 }

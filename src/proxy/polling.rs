@@ -6,14 +6,13 @@
 //! Whoever drops a job that is still under way (the client left, or its time is over) cancels it at the upstream, as far
 //! as that can be done; nothing was delivered, so nothing is charged (spec 8.3).
 
-use super::attempt::{Answer, Failed, Plan};
+use super::attempt::{Answer, Beside, Failed, Plan};
 use super::exchange::{self, Deadlines, Exchange, Sending, Trouble};
 use super::pool::ConnectionPool;
 use super::replay::Payload;
 use super::upstream::Channel;
 use crate::config::Polling;
 use crate::core::failure::{Accepted, Class, Verdict};
-use crate::wire::hint;
 use crate::wire::video::{self, Film, Job, State};
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -46,20 +45,20 @@ type Ran<T> = Result<T, Failed>;
 /// # Cancel safety
 ///
 /// May be dropped; the job is cancelled then.
-pub(super) async fn run(plan: &Plan<'_>, settings: &Polling) -> Ran<(Answer, Option<Duration>)> {
+pub(super) async fn run(plan: &Plan<'_>, settings: &Polling) -> Ran<(Answer, Beside)> {
     match timeout_at(plan.deadlines.commit, make(plan, settings)).await {
         Ok(made) => made,
         Err(_) => Err(Trouble::TotalTimeout.into()),
     }
 }
 
-async fn make(plan: &Plan<'_>, settings: &Polling) -> Ran<(Answer, Option<Duration>)> {
+async fn make(plan: &Plan<'_>, settings: &Polling) -> Ran<(Answer, Beside)> {
     let mut exchange = plan.send(&head(plan, Method::POST, &settings.submit)?).await?;
     let status = exchange.header()?.status.as_u16();
     if !(200..300).contains(&status) {
         return Err(plan.refused(exchange, status, BytesMut::new()).await);
     }
-    let used_up = exchange.header().ok().and_then(|header| hint::used_up(&header.headers, plan.now));
+    let beside = plan.beside(&exchange);
     // From here on the upstream may be at work.
     let made = async {
         let body = read(&mut exchange).await?;
@@ -71,7 +70,7 @@ async fn make(plan: &Plan<'_>, settings: &Polling) -> Ran<(Answer, Option<Durati
         status: failed.status.or(Some(status)),
         ..failed
     });
-    made.map(|answer| (answer, used_up))
+    made.map(|answer| (answer, beside))
 }
 
 /// Follows a job from the answer to its being left to its video.

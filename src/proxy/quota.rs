@@ -28,7 +28,7 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         return Need::nothing(model.tokenizer);
     }
     let estimated = asked.prompt.tokens(model.tokenizer, model.image_tokens);
-    let own = asked.places.output_bound();
+    let own = asked.places.output_bound(call);
     let unbounded = (!call.can_be_bounded()).then_some(OUTPUT_UNBOUNDED);
     let bounds = own.into_iter().chain(model.output_max).chain(unbounded);
     let bound = bounds.min().unwrap_or(OUTPUT_UNBOUNDED);
@@ -38,7 +38,8 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         reserved_input: learned.reserve(estimated),
         // Vectors and videos are not made of output tokens.
         output: if matches!(call, Call::Embeddings | Call::Video) { 0 } else { bound },
-        choices: asked.choices,
+        // A completion is made of each prompt of a list.
+        choices: asked.choices.saturating_mul(if call == Call::Completions { asked.prompts } else { 1 }),
         images: if call.makes_images() || model.kind == ModelKind::GeminiImage { asked.choices } else { 0 },
         image_tokens: model.image_tokens.tokens(false),
         bounded: call.can_be_bounded() && !call.makes_images(),

@@ -4,7 +4,7 @@
 //! made at another channel, within the budget of failover. The first answer wins; the other attempt is dropped, which
 //! cancels its upstream at once. The client gets one answer and is charged for one; the operator sees both attempts.
 
-use super::attempt::{Answer, Failed, Plan};
+use super::attempt::{Answer, Beside, Failed, Plan};
 use super::relay::Scene;
 use super::search::{Search, Turn};
 use super::upstream::Channel;
@@ -34,15 +34,15 @@ pub(super) struct Runner<'a> {
 /// What came of one or two attempts.
 #[derive(Default)]
 pub(super) struct Raced<'a> {
-    /// The winner, its answer, and how long its credential is used up, if it said so.
-    pub(super) answered: Option<(Box<Runner<'a>>, Answer, Option<Duration>)>,
+    /// The winner, its answer, and what it said beside it.
+    pub(super) answered: Option<(Box<Runner<'a>>, Answer, Beside)>,
     /// Those that failed, and their verdicts.
     pub(super) failed: Vec<(Box<Runner<'a>>, Verdict)>,
     /// The client went away.
     pub(super) client_gone: bool,
 }
 
-type Ran = Result<(Answer, Option<Duration>), Failed>;
+type Ran = Result<(Answer, Beside), Failed>;
 
 impl Runner<'_> {
     async fn run(&self, stream: Option<Box<EventStream>>) -> Ran {
@@ -163,7 +163,7 @@ fn settle<'a, const N: usize>(
     let mut raced = Raced { client_gone: gone, ..Raced::default() };
     for (runner, ran) in ran {
         match ran {
-            Some(Ok((answer, used_up))) => raced.answered = Some((runner, answer, used_up)),
+            Some(Ok((answer, beside))) => raced.answered = Some((runner, answer, beside)),
             Some(Err(failed)) => {
                 let (attempt, verdict) = runner.failed(failed);
                 ctx.record.attempts.push(attempt);

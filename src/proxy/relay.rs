@@ -76,8 +76,9 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
         if raced.client_gone {
             return Err(Cut::ClientGone);
         }
-        if let Some((runner, answer, used_up)) = raced.answered {
-            scene.note_answer(ctx, &runner, used_up);
+        if let Some((runner, answer, beside)) = raced.answered {
+            scene.note_answer(ctx, &runner, beside.used_up);
+            ctx.passed = beside.fields;
             return scene.deliver(session, ctx, runner, answer).await;
         }
         if ends {
@@ -216,7 +217,7 @@ impl<'a> Scene<'a> {
             },
             account: Arc::clone(&self.call.account),
             nonce,
-            previous: self.call.pin.as_ref().map(|pin| pin.known_as.clone()),
+            previous: self.call.previous.clone(),
         })
     }
 }

@@ -22,6 +22,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Never for the statuses and values that the gateway uses.
 pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Result<Box<ResponseHeader>> {
     let mut header = ResponseHeader::build_no_case(status, Some(12))?;
+    for (name, value) in &ctx.passed {
+        header.append_header(name.clone(), value.clone())?;
+    }
     header.insert_header("content-type", content_type)?;
     header.insert_header("x-request-id", &*ctx.record.request_id)?;
     if ctx.dialect == Dialect::Anthropic {

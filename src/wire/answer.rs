@@ -13,6 +13,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -51,9 +52,11 @@ pub(crate) struct Outline<'a> {
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
+    finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    message: Option<Said<'a>>,
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
 }
 
 /// What a choice has to show.
@@ -77,8 +80,7 @@ impl Outline<'_> {
     /// Whether it reports an error instead of content (spec 3.1).
     pub(crate) fn is_error(&self) -> bool {
         let is = |value: Option<&RawValue>, text| value.is_some_and(|value| value.get() == text);
-        let reported = |value: &RawValue| !matches!(value.get(), "null" | "{}" | "\"\"" | "false");
-        self.error.is_some_and(reported)
+        self.error.is_some_and(|error| reports_error(error.get().as_bytes()))
             || is(self.kind, "\"error\"")
             || is(self.success, "false")
             || self.exception.is_some()
@@ -93,12 +95,10 @@ impl Outline<'_> {
         }
         let choices =
             self.choices.and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices.get()).ok());
-        choices.unwrap_or_default().iter().any(|choice| {
-            match choice.finish_reason.as_ref().map(|text| &*text.0) {
-                Some("error") => true,
-                Some(reason) => FAILED_FINISHES.contains(&reason) && !choice.has_said(),
-                None => false,
-            }
+        choices.unwrap_or_default().iter().any(|choice| match choice.reason().as_deref() {
+            Some("error") => true,
+            Some(reason) => FAILED_FINISHES.contains(&reason) && !choice.has_said(),
+            None => false,
         })
     }
 
@@ -115,6 +115,11 @@ impl Outline<'_> {
         }
     }
 
+    /// Whether it is a response that says that it was made, though it may be empty: all of it was thought, or held back.
+    fn is_ended(&self) -> bool {
+        self.status.is_some_and(|status| matches!(status.get(), "\"completed\"" | "\"incomplete\""))
+    }
+
     /// Whether it has what an answer of this API consists of.
     fn has_content(&self, api: Api) -> bool {
         let items = match api {
@@ -125,6 +130,9 @@ impl Outline<'_> {
                 return self.content.is_some();
             }
             Api::Messages => self.content,
+            Api::Responses if self.is_ended() => {
+                return self.output.is_some_and(|output| output.get().starts_with('['));
+            }
             Api::Responses => self.output,
             Api::Video => self.videos.or(self.data),
         };
@@ -132,11 +140,26 @@ impl Outline<'_> {
     }
 }
 
+/// Whether the value of `error` says that there is one.
+fn reports_error(value: &[u8]) -> bool {
+    !matches!(value, b"null" | b"{}" | b"\"\"" | b"false")
+}
+
 impl Choice<'_> {
+    fn reason(&self) -> Option<Cow<'_, str>> {
+        serde_json::from_str::<Text<'_>>(self.finish_reason?.get()).ok().map(|reason| reason.0)
+    }
+
     fn has_said(&self) -> bool {
         let something =
             |value: Option<&RawValue>| value.is_some_and(|v| !matches!(v.get(), "null" | "\"\"" | "[]"));
-        self.message.as_ref().is_some_and(|said| something(said.content) || something(said.tool_calls))
+        let said = self.message.map(|message| serde_json::from_str::<Said<'_>>(message.get()));
+        match said {
+            Some(Ok(said)) => something(said.content) || something(said.tool_calls),
+            // Nobody knows what it is, but it is something.
+            Some(Err(_)) => true,
+            None => something(self.text),
+        }
     }
 }
 
@@ -208,6 +231,8 @@ pub struct Identity {
     id: Bytes,
     model: Bytes,
     unchanged: bool,
+    /// It is a video, whose list an upstream may call `data`.
+    film: bool,
     sealing: Option<Sealing>,
 }
 
@@ -222,8 +247,8 @@ pub struct Sealing {
     pub account: Arc<str>,
     /// Random, for this one id.
     pub nonce: [u8; 12],
-    /// The id of the response before it, as the client knows it.
-    pub previous: Option<Bytes>,
+    /// The id of the response before it, as the client named it, as JSON; null if it named none.
+    pub previous: Bytes,
 }
 
 impl fmt::Debug for Sealing {
@@ -241,14 +266,14 @@ impl Identity {
             Call::Messages | Call::CountTokens => format!("msg_gate_{unix_seconds}{random}"),
             _ => format!("gate-{unix_seconds}-{random}"),
         };
-        Self::new(&id, model)
+        Self { film: call == Call::Video, ..Self::new(&id, model) }
     }
 
     /// The answer `id` of the public model `model`.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
         let (id, model) = (json_string(id).into(), json_string(model).into());
-        Self { id, model, unchanged: false, sealing: None }
+        Self { id, model, unchanged: false, film: false, sealing: None }
     }
 
     /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
@@ -277,6 +302,22 @@ impl Identity {
         !self.unchanged && self.sealing.as_ref().is_some_and(|sealing| sealing.stored.upstream_id.is_empty())
     }
 
+    /// Looks at an answer, or its beginning, for what has to be known before any of it can be rewritten: its id, and whether a
+    /// list of videos is called so (spec 11.5).
+    pub fn look_at(&mut self, answer: &[u8]) {
+        let awaits_id = self.awaits_id();
+        if !awaits_id && !self.film {
+            return;
+        }
+        let mut seen = Seen::default();
+        // The error is the end of what has arrived, or the wish to read no further.
+        let _ = seen.members_of(answer, !self.film);
+        self.film &= !seen.videos;
+        if let Some(id) = seen.id.filter(|_| awaits_id) {
+            self.found_id(&id);
+        }
+    }
+
     /// Makes the id of the upstream's.
     pub fn found_id(&mut self, upstream_id: &str) {
         if let Some(sealing) = &mut self.sealing {
@@ -291,7 +332,7 @@ impl Identity {
     #[must_use]
     pub fn action_without_findings(&self, name: &str) -> Action {
         match name {
-            "choices" | "data" if !self.unchanged => Action::Without(FINDINGS),
+            "choices" | "data" if !self.unchanged && !self.film => Action::Without(FINDINGS),
             _ => self.action(name),
         }
     }
@@ -300,15 +341,15 @@ impl Identity {
     #[must_use]
     pub fn action(&self, name: &str) -> Action {
         match name {
+            "data" if self.film => Action::Rename("videos"),
             _ if self.unchanged => Action::Pass,
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
-            "previous_response_id" => {
-                match self.sealing.as_ref().and_then(|sealing| sealing.previous.clone()) {
-                    Some(previous) => Action::Replace(previous),
-                    None => Action::Pass,
-                }
-            }
+            "response_id" => Action::Replace(self.id.clone()),
+            "previous_response_id" => match &self.sealing {
+                Some(sealing) => Action::Replace(sealing.previous.clone()),
+                None => Action::Pass,
+            },
             "usage" => Action::Without(BESIDE_USAGE),
             _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
             _ => Action::Pass,
@@ -333,6 +374,21 @@ impl Identity {
         })
     }
 
+    /// A rewriter for an answer that is sent before its end is known: an error in it is a failure wherever it comes, and does
+    /// not pass (spec 2.6, 10.1).
+    pub fn watching_rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        Rewriter::new(move |name: &str| match name {
+            "error" => Action::Unless(reports_error),
+            "type" => Action::Unless(|kind| kind == b"\"error\""),
+            "status" => Action::Unless(|status| status == b"\"failed\""),
+            "success" => Action::Unless(|success| success == b"false"),
+            // A choice that ended badly is looked for inside.
+            "choices" if self.unchanged => Action::Watched(&[]),
+            "choices" => Action::Watched(FINDINGS),
+            name => self.action_without_findings(name),
+        })
+    }
+
     /// The id as a JSON string.
     #[must_use]
     pub fn id(&self) -> &Bytes {
@@ -349,14 +405,30 @@ impl Identity {
 /// The id that an answer, or its beginning, has.
 #[must_use]
 pub fn id_of(answer: &[u8]) -> Option<String> {
-    let mut found = None;
+    let mut seen = Seen::default();
     // The error is the end of what has arrived, or the wish to read no further.
-    let _ = Named(&mut found).deserialize(&mut serde_json::Deserializer::from_slice(answer));
-    found
+    let _ = seen.members_of(answer, true);
+    seen.id
 }
 
-/// Reads members up to the id.
-struct Named<'a>(&'a mut Option<String>);
+/// Members of an answer that have to be known before it is rewritten.
+#[derive(Default)]
+struct Seen {
+    id: Option<String>,
+    videos: bool,
+}
+
+impl Seen {
+    fn members_of(&mut self, answer: &[u8], up_to_id: bool) -> serde_json::Result<()> {
+        Named { seen: self, up_to_id }.deserialize(&mut serde_json::Deserializer::from_slice(answer))
+    }
+}
+
+/// Reads members, up to the id or to the end.
+struct Named<'a> {
+    seen: &'a mut Seen,
+    up_to_id: bool,
+}
 
 impl<'de> Visitor<'de> for Named<'_> {
     type Value = ();
@@ -367,11 +439,16 @@ impl<'de> Visitor<'de> for Named<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
-            if name == "id" {
-                *self.0 = Some(map.next_value::<Text<'_>>()?.0.into_owned());
+            self.seen.videos |= name == "videos";
+            if name != "id" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let id: &RawValue = map.next_value()?;
+            self.seen.id = serde_json::from_str::<Text<'_>>(id.get()).ok().map(|id| id.0.into_owned());
+            if self.up_to_id {
                 return Err(serde::de::Error::custom("found"));
             }
-            map.next_value::<IgnoredAny>()?;
         }
         Ok(())
     }
@@ -388,9 +465,7 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
 /// Rewrites a complete JSON answer; the second value is its `usage` member as it stood.
 #[must_use]
 pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
-    if let Some(id) = identity.awaits_id().then(|| id_of(body)).flatten() {
-        identity.found_id(&id);
-    }
+    identity.look_at(body);
     let mut rewriter = identity.rewriter(may_have_findings(body));
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);
@@ -398,34 +473,5 @@ pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: the beginning of a large answer decides as soon as it can, and not before.
-    #[test]
-    fn beginnings_decide() {
-        for (prefix, expected) in [
-            (r#"{"id":"x","choices":[{"me"#, Beginning::Content),
-            (r#"{"error":null,"data":[{"#, Beginning::Content),
-            (r#"{"error":{"message":"x"},"da"#, Beginning::Error),
-            (r#"{"id":"x","obj"#, Beginning::Undecided),
-            (r#"{"note":"aaaaaaa"#, Beginning::Undecided),
-            ("<html>", Beginning::Error),
-            (r#"{"id":x"#, Beginning::Error),
-        ] {
-            assert_eq!(beginning(prefix.as_bytes()), expected, "{prefix}");
-        }
-    }
-
-    /// Goal: the answer carries the gateway's id and the public model, and no trace of the upstream.
-    #[test]
-    fn carries_the_gateways_names() {
-        let body = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-5.5-2026","system_fingerprint":"fp","choices":[{"message":{"content":"\"model\""}}],"usage":{"prompt_tokens":1},"service_tier":"x"}"#;
-        let (out, usage) = rewrite(body, Identity::new("gate-1-a", "openai/gpt-5.5"));
-        assert_eq!(
-            &out[..],
-            br#"{"id":"gate-1-a","object":"chat.completion","model":"openai/gpt-5.5","choices":[{"message":{"content":"\"model\""}}],"usage":{"prompt_tokens":1}}"#
-        );
-        assert_eq!(usage.as_deref(), Some(&br#"{"prompt_tokens":1}"#[..]));
-    }
-}
+#[path = "answer_tests.rs"]
+mod tests;

@@ -160,6 +160,18 @@ impl Call {
         !matches!(self, Self::Compact | Self::Video)
     }
 
+    /// The members of its body that bound an answer in tokens, the one first that the gateway bounds it by. Those of other APIs
+    /// bound nothing here: upstreams pass them by.
+    #[must_use]
+    pub fn bounds(self) -> &'static [&'static str] {
+        match self {
+            Self::Chat => &["max_completion_tokens", "max_tokens"],
+            Self::Completions | Self::Messages => &["max_tokens"],
+            Self::Responses => &["max_output_tokens"],
+            _ => &[],
+        }
+    }
+
     /// Whether many who speak the API do not know it: that an upstream does not says nothing about the rest of it.
     #[must_use]
     pub fn is_optional(self) -> bool {

@@ -5,6 +5,7 @@
 //! What the gateway believes must be what the upstream will read: a governed member twice, or under a name that a
 //! case-folding parser would take for it, is refused. Nothing of the body is copied, and no tree of values is built.
 
+use super::endpoint::Call;
 use super::images::{ImageMembers, Modalities};
 use super::prompt::{self, Member};
 use super::video;
@@ -32,6 +33,8 @@ pub struct Envelope<'a> {
     pub model: Cow<'a, str>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// Whether the answer is to be made in the background, and fetched later (Responses).
+    pub background: bool,
     /// What says that requests belong together, as it stands (spec 9.6).
     pub affinity: Option<&'a str>,
     /// The conversation so far, as it stands.
@@ -40,8 +43,10 @@ pub struct Envelope<'a> {
     pub previous: Option<(&'a str, Range<usize>)>,
     /// What the model is given to read, as far as it can be told without counting tokens.
     pub prompt: Prompt,
-    /// How many answers are asked for.
+    /// How many answers are asked for, to each prompt.
     pub choices: u64,
+    /// How many prompts there are (completions).
+    pub prompts: u64,
     /// The member that asks for so many.
     pub choices_param: &'static str,
     /// The seconds of a video, the most that any of their names says.
@@ -83,10 +88,15 @@ impl Places {
         self.usage == UsageOption::Asked
     }
 
-    /// The client's own bound of an answer, in tokens.
+    /// The members that bound an answer to this call.
+    pub fn bounds_of(&self, call: Call) -> impl Iterator<Item = &Bound> {
+        self.bounds.iter().filter(move |bound| call.bounds().contains(&bound.param))
+    }
+
+    /// The client's own bound of an answer, in tokens: the larger of two, since upstreams differ in which they heed.
     #[must_use]
-    pub fn output_bound(&self) -> Option<u64> {
-        self.bounds.iter().filter_map(|bound| bound.tokens).min()
+    pub fn output_bound(&self, call: Call) -> Option<u64> {
+        self.bounds_of(call).filter_map(|bound| bound.tokens).max()
     }
 }
 
@@ -136,9 +146,11 @@ struct Governed<'a> {
     cache_key: Option<&'a RawValue>,
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
+    background: bool,
     conversation: Option<&'a RawValue>,
     images: ImageMembers<'a>,
     prompt: Prompt,
+    prompts: u64,
     seconds: Option<u64>,
 }
 
@@ -185,15 +197,17 @@ impl<'a> Governed<'a> {
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
         let (wishes, modalities) = (self.images.wishes(), self.images.modalities(|raw| span(raw, text)));
-        let (prompt, seconds) = (self.prompt, self.seconds);
+        let (prompt, seconds, background) = (self.prompt, self.seconds, self.background);
         Ok(Envelope {
             model,
             stream,
+            background,
             affinity,
             conversation: self.conversation.map(RawValue::get),
             previous,
             prompt,
             choices,
+            prompts: self.prompts.max(1),
             choices_param,
             seconds,
             wishes,
@@ -265,9 +279,14 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.cache_key = map.next_value()?;
             } else if name == "previous_response_id" {
                 self.previous = map.next_value()?;
+            } else if name == "background" {
+                self.background |= map.next_value::<&RawValue>()?.get() == "true";
             } else if let Some(member) = Member::named(&name) {
                 let value: &RawValue = map.next_value()?;
                 prompt::read(member, value, |piece| self.prompt.add(piece));
+                if name == "prompt" {
+                    self.prompts = self.prompts.max(prompt::prompts(value));
+                }
                 if name == "messages" || name == "input" {
                     self.conversation = Some(value);
                 }

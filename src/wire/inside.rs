@@ -1,4 +1,5 @@
-//! The inside of a value on its way through: members of an object, or of each object of a list, are left out.
+//! The inside of a value on its way through: members of an object, or of each object of a list, are left out, and a choice
+//! that ended with an error is a failure.
 //!
 //! It belongs to the [`Rewriter`], works on pieces of any size in constant memory as that does, and passes whatever is
 //! neither an object nor a list as it is.
@@ -11,6 +12,8 @@ type Rule = Box<dyn FnMut(&str) -> Action + Send>;
 /// A value under way.
 pub(super) struct Inside {
     hidden: &'static [&'static str],
+    /// A choice that ended with an error is a failure.
+    watched: bool,
     in_list: bool,
     place: Place,
 }
@@ -27,8 +30,13 @@ enum Place {
 
 impl Inside {
     /// A value that has not begun, without these members.
-    pub(super) fn new(hidden: &'static [&'static str]) -> Self {
-        Self { hidden, in_list: false, place: Place::Between }
+    pub(super) fn new(hidden: &'static [&'static str], watched: bool) -> Self {
+        Self { hidden, watched, in_list: false, place: Place::Between }
+    }
+
+    /// Whether there was a choice that ended with an error (spec 2.6); nothing passes after that.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.place, Place::Object(object) if object.has_failed())
     }
 
     /// Takes a piece in and appends what becomes of it to `out`; how many bytes belong to the value, if it ends in it.
@@ -65,10 +73,11 @@ impl Inside {
     fn begin(&mut self, byte: u8, out: &mut BytesMut) -> usize {
         match byte {
             b'{' => {
-                let hidden = self.hidden;
-                let rule = move |name: &str| match hidden.contains(&name) {
-                    true => Action::Drop,
-                    false => Action::Pass,
+                let Self { hidden, watched, .. } = *self;
+                let rule = move |name: &str| match name {
+                    _ if hidden.contains(&name) => Action::Drop,
+                    "finish_reason" if watched => Action::Unless(|reason| reason == b"\"error\""),
+                    _ => Action::Pass,
                 };
                 self.place = Place::Object(Box::new(Rewriter::new(Box::new(rule))));
                 return 0;
@@ -97,6 +106,7 @@ mod tests {
     fn rewrite(pieces: &[&[u8]]) -> (String, bool) {
         let mut rewriter = Rewriter::new(|name: &str| match name {
             "list" => Action::Without(HIDDEN),
+            "watched" => Action::Watched(HIDDEN),
             _ => Action::Pass,
         });
         let mut out = BytesMut::new();
@@ -128,6 +138,15 @@ mod tests {
             let bytes: Vec<_> = input.as_bytes().chunks(1).collect();
             assert_eq!(rewrite(&bytes), (expected.into(), true), "{input}, byte by byte");
         }
+        for ended in [
+            r#"{"watched":[{"finish_reason":"stop"}]}"#,
+            r#"{"watched":[{"finish_reason":null,"a":1}]}"#,
+            r#"{"list":[{"finish_reason":"error","a":1}]}"#,
+        ] {
+            assert_eq!(rewrite(&[ended.as_bytes()]), (ended.into(), true));
+        }
+        let badly = br#"{"watched":[{"a":1},{"finish_reason" : "error" ,"b":2}],"c":3}"#;
+        assert_eq!(rewrite(&[badly]), (r#"{"watched":[{"a":1},{"#.into(), false));
         for broken in [r#"{"list":[}"#, r#"{"list":[{]"#, r#"{"list":[1"#, r#"{"list":{"a":1"#] {
             assert!(!rewrite(&[broken.as_bytes()]).1, "{broken}");
         }

@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod envelope;
 pub mod error;
 pub mod exact;
+pub mod fields;
 pub mod hint;
 pub mod images;
 mod inside;

@@ -49,10 +49,14 @@ impl Boundary {
             let mut parameters = Parameters(rest);
             let mut boundary = None;
             while let Some((name, value)) = parameters.next()? {
-                let known = name.eq_ignore_ascii_case("boundary") && boundary.is_none();
-                boundary = Some(value);
-                if !known {
-                    return Err("has a Content-Type with more than one boundary");
+                let name = name.to_ascii_lowercase();
+                match &*name {
+                    "boundary" if boundary.is_none() => boundary = Some(value),
+                    // Some clients add it; upstreams are not sent it, because it means nothing there.
+                    "charset" if ["utf-8", "us-ascii"].contains(&&*value.to_ascii_lowercase()) => {}
+                    "charset" => return Err("is not in UTF-8"),
+                    "boundary" => return Err("has a Content-Type with more than one boundary"),
+                    _ => return Err("has a Content-Type with a parameter that forms do not have"),
                 }
             }
             let boundary = boundary.ok_or("has no boundary in its Content-Type")?;
@@ -100,7 +104,9 @@ pub fn parts<'a>(body: &'a [u8], boundary: &Boundary) -> Result<Vec<Part<'a>>, F
     loop {
         match body.get(at..).unwrap_or_default() {
             [b'\r', b'\n', ..] => {}
-            b"--" | b"--\r\n" => return if marks.next().is_none() { Ok(parts) } else { Err(UNCLEAR) },
+            [b'-', b'-', rest @ ..] if rest.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
+                return if marks.next().is_none() { Ok(parts) } else { Err(UNCLEAR) };
+            }
             [b'-', b'-', ..] => return Err("goes on after its last boundary"),
             _ => return Err(UNCLEAR),
         }

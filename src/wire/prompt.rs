@@ -8,7 +8,9 @@
 //! data in base64, which count by their size or as an image. What is long under the name of a small word is text.
 
 use crate::core::estimate::Piece;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use std::fmt;
 
 /// A member of a request body that costs input tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,27 @@ pub fn read<S: FnMut(Piece<'_>)>(member: Member, value: &RawValue, sink: S) {
         }
         _ => reader.value(DEPTH_MAX),
     }
+}
+
+/// How many prompts a member of a validated body has: a list of texts, or of lists of tokens, has one in each element.
+#[must_use]
+pub fn prompts(value: &RawValue) -> u64 {
+    struct Count;
+    impl<'de> Visitor<'de> for Count {
+        type Value = u64;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<u64, A::Error> {
+            let mut count = 0;
+            while let Some(element) = seq.next_element::<&RawValue>()? {
+                count += u64::from(element.get().starts_with(['"', '[']));
+            }
+            Ok(count)
+        }
+    }
+    let counted = serde_json::Deserializer::from_str(value.get()).deserialize_seq(Count);
+    counted.unwrap_or(1).max(1)
 }
 
 struct Reader<'a, S> {

@@ -11,22 +11,30 @@ use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
 
 /// What happens to a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Action {
     /// It passes as it is.
     Pass,
     /// Its value becomes this.
     Replace(Bytes),
+    /// It passes under this name.
+    Rename(&'static str),
     /// It is left out.
     Drop,
     /// It is an object, or a list of objects, that passes without these members.
     Without(&'static [&'static str]),
+    /// The same, but a choice in it that ended with an error is a failure, and nothing passes any more.
+    Watched(&'static [&'static str]),
+    /// It passes if this function says so of its value; else it is a failure, and nothing passes any more.
+    Unless(fn(&[u8]) -> bool),
 }
 
 /// The longest value that is kept for reading, in bytes; a longer one passes unread.
 const KEPT_MAX: usize = 64 * 1024;
 /// The longest member name that is compared; a longer one is none of ours.
 const NAME_MAX: usize = 256;
+/// So much of a value is held back at most until it is judged, in bytes; the words that matter are shorter.
+const JUDGED_MAX: usize = 32;
 
 /// Rewrites one JSON object by the rule `F`: member name → action.
 ///
@@ -46,6 +54,9 @@ pub struct Rewriter<F> {
     /// The member under way is `data`, whose items are counted.
     counting: Option<Scan>,
     items: Option<u64>,
+    /// The value under way, held back until it is judged.
+    judging: Option<BytesMut>,
+    failed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +91,8 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             kept: BytesMut::new(),
             counting: None,
             items: None,
+            judging: None,
+            failed: false,
         }
     }
 
@@ -108,6 +121,12 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.state == State::End
+    }
+
+    /// Whether a member was a failure ([`Action::Unless`], [`Action::Watched`]); nothing passes after that.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// The value of `usage`, once it has passed.
@@ -173,19 +192,54 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         if self.keeping {
             self.kept.clear();
         }
-        if self.action == Action::Drop {
-            return;
+        match &self.action {
+            Action::Drop => return,
+            Action::Unless(_) => {
+                self.judging = Some(BytesMut::new());
+                return;
+            }
+            _ => {}
         }
+        self.write_name(out);
+        match &self.action {
+            Action::Replace(value) => out.extend_from_slice(value),
+            Action::Without(hidden) => self.inside = Some(Inside::new(hidden, false)),
+            Action::Watched(hidden) => self.inside = Some(Inside::new(hidden, true)),
+            Action::Pass | Action::Rename(_) | Action::Drop | Action::Unless(_) => {}
+        }
+    }
+
+    fn write_name(&mut self, out: &mut BytesMut) {
         if std::mem::replace(&mut self.written_any, true) {
             out.put_u8(b',');
         }
-        out.extend_from_slice(&self.name);
-        out.put_u8(b':');
-        match &self.action {
-            Action::Replace(value) => out.extend_from_slice(value),
-            Action::Without(hidden) => self.inside = Some(Inside::new(hidden)),
-            Action::Pass | Action::Drop => {}
+        match self.action {
+            Action::Rename(name) => {
+                out.put_u8(b'"');
+                out.extend_from_slice(name.as_bytes());
+                out.put_u8(b'"');
+            }
+            _ => out.extend_from_slice(&self.name),
         }
+        out.put_u8(b':');
+    }
+
+    /// Holds a value back until it is known, or known to be too long for a word; then it passes, or is a failure.
+    fn judge(&mut self, bytes: &[u8], ended: bool, out: &mut BytesMut) {
+        let (Some(held), Action::Unless(fails)) = (&mut self.judging, &self.action) else { return };
+        held.extend_from_slice(bytes);
+        if !ended && held.len() <= JUDGED_MAX {
+            return;
+        }
+        let fails = fails(held.trim_ascii_end());
+        let value = self.judging.take().unwrap_or_default();
+        if fails {
+            self.failed = true;
+            return;
+        }
+        self.action = Action::Pass;
+        self.write_name(out);
+        out.extend_from_slice(&value);
     }
 
     /// Passes, drops or keeps bytes of a value, up to its end if that is in the piece.
@@ -196,8 +250,15 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         };
         let used = end.unwrap_or(piece.len());
         let bytes = piece.get(..used).unwrap_or_default();
-        if self.action == Action::Pass {
-            out.extend_from_slice(bytes);
+        match self.action {
+            Action::Pass | Action::Rename(_) => out.extend_from_slice(bytes),
+            Action::Unless(_) => self.judge(bytes, end.is_some(), out),
+            Action::Replace(_) | Action::Drop | Action::Without(_) | Action::Watched(_) => {}
+        }
+        self.failed |= self.inside.as_ref().is_some_and(Inside::has_failed);
+        if self.failed {
+            self.state = State::Broken;
+            return piece.len();
         }
         if let Some(data) = &mut self.counting {
             // Its end is known already; what counts is what it finds on the way.
@@ -333,6 +394,33 @@ mod tests {
             (&*out, complete, usage.as_deref()),
             (r#"{"usage":{"a":1},"b":2}"#, true, Some(r#"{"a":1}"#))
         );
+    }
+
+    /// Goal: a member that is a failure ends it all, and nothing of its value passes; one that is none passes as it stands,
+    /// wherever the pieces are cut.
+    #[test]
+    fn failures_do_not_pass() {
+        let rule = |name: &str| match name {
+            "error" => Action::Unless(|value| value != b"null"),
+            _ => Action::Pass,
+        };
+        for (input, expected) in [
+            (r#"{"a":1,"error": null ,"b":2}"#, Some(r#"{"a":1,"error":null ,"b":2}"#)),
+            (r#"{"error":null}"#, Some(r#"{"error":null}"#)),
+            (r#"{"a":[{"error":{"m":"secret"}}]}"#, Some(r#"{"a":[{"error":{"m":"secret"}}]}"#)),
+            (r#"{"a":1,"error":{"message":"secret, and very much longer than a word"},"b":2}"#, None),
+            (r#"{"a":1,"error":"secret"}"#, None),
+            (r#"{"a":1,"error":3}"#, None),
+        ] {
+            for size in [1, 7, input.len()] {
+                let (mut rewriter, mut out) = (Rewriter::new(rule), BytesMut::new());
+                input.as_bytes().chunks(size).for_each(|piece| rewriter.push(piece, &mut out));
+                let told =
+                    (rewriter.has_failed(), rewriter.is_complete(), std::str::from_utf8(&out).unwrap());
+                let passed = (false, true, expected.unwrap_or_default());
+                assert_eq!(told, if expected.is_some() { passed } else { (true, false, r#"{"a":1"#) });
+            }
+        }
     }
 
     /// Goal: a cut or broken object is never called complete.

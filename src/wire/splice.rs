@@ -95,18 +95,19 @@ fn usage_edit(places: &Places) -> Option<Edit> {
 /// The edits that bound an answer to so many tokens, whatever the client's body says of it (decisions, Money).
 #[must_use]
 pub fn bound_edits(places: &Places, call: Call, tokens: u64) -> Vec<Edit> {
-    if !places.bounds.is_empty() {
-        let bounded = |own: &Bound| {
-            let bound = own.tokens.map_or(tokens, |own| own.min(tokens));
-            (own.span.clone(), Bytes::from(bound.to_string()))
-        };
-        return places.bounds.iter().map(bounded).collect();
-    }
-    let member = match call {
-        Call::Chat => "max_completion_tokens",
-        Call::Responses => "max_output_tokens",
-        _ => "max_tokens",
+    let bounded = |own: &Bound| {
+        let bound = own.tokens.map_or(tokens, |own| own.min(tokens));
+        (own.span.clone(), Bytes::from(bound.to_string()))
     };
+    let said: Vec<_> = places.bounds_of(call).filter(|own| own.tokens.is_some()).map(bounded).collect();
+    if !said.is_empty() {
+        return said;
+    }
+    // A null says nothing; of two of them one is enough.
+    if let Some(null) = places.bounds_of(call).next() {
+        return vec![bounded(null)];
+    }
+    let Some(member) = call.bounds().first() else { return Vec::new() };
     let at = places.model.end;
     vec![(at..at, Bytes::from(format!(r#","{member}":{tokens}"#)))]
 }
@@ -159,6 +160,54 @@ mod tests {
             rewritten(r#"{"stream":true,"model":"x"}"#, "y"),
             r#"{"stream":true,"model":"y","stream_options":{"include_usage":true}}"#
         );
+    }
+
+    /// Goal: an answer is bounded by the members of its own API: the client's, if there are any, else the usual one; what bounds
+    /// nothing there is left alone, and so is a null beside a number.
+    #[test]
+    fn answers_are_bounded_where_their_api_says_it() {
+        let bounded = |call: Call, members: &str| {
+            let body = format!(r#"{{"model":"m"{members}}}"#);
+            let places = Envelope::parse(body.as_bytes()).unwrap().places;
+            let parts = splice(&Bytes::from(body), bound_edits(&places, call, 50));
+            String::from_utf8(parts.parts().concat()).unwrap().replace(r#"{"model":"m""#, "").replace('}', "")
+        };
+        for (call, before, after) in [
+            (Call::Chat, "", r#","max_completion_tokens":50"#),
+            (Call::Chat, r#","max_tokens":90"#, r#","max_tokens":50"#),
+            (
+                Call::Chat,
+                r#","max_tokens":9,"max_completion_tokens":90"#,
+                r#","max_tokens":9,"max_completion_tokens":50"#,
+            ),
+            (
+                Call::Chat,
+                r#","max_tokens":90,"max_completion_tokens":null"#,
+                r#","max_tokens":50,"max_completion_tokens":null"#,
+            ),
+            (
+                Call::Chat,
+                r#","max_tokens":null,"max_completion_tokens":null"#,
+                r#","max_tokens":50,"max_completion_tokens":null"#,
+            ),
+            (Call::Chat, r#","max_output_tokens":1"#, r#","max_completion_tokens":50,"max_output_tokens":1"#),
+            (
+                Call::Completions,
+                r#","max_completion_tokens":1"#,
+                r#","max_tokens":50,"max_completion_tokens":1"#,
+            ),
+            (Call::Messages, r#","max_tokens":90"#, r#","max_tokens":50"#),
+            (Call::Responses, r#","max_tokens":1"#, r#","max_output_tokens":50,"max_tokens":1"#),
+            (Call::Compact, r#","max_output_tokens":1"#, r#","max_output_tokens":1"#),
+        ] {
+            assert_eq!(bounded(call, before), after, "{call:?} {before}");
+        }
+        let bound =
+            |call: Call, body: &str| Envelope::parse(body.as_bytes()).unwrap().places.output_bound(call);
+        let all = r#"{"model":"m","max_tokens":3,"max_completion_tokens":7,"max_output_tokens":5}"#;
+        let bounds =
+            [Call::Chat, Call::Messages, Call::Responses, Call::ImageEdits].map(|call| bound(call, all));
+        assert_eq!(bounds, [Some(7), Some(3), Some(5), None]);
     }
 
     proptest! {

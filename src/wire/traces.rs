@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
 /// At the top of any answer, and of any chunk.
-pub(super) const UPSTREAM_ONLY: [&str; 10] = [
+pub(super) const UPSTREAM_ONLY: [&str; 21] = [
     "system_fingerprint",
     "service_tier",
     "provider",
@@ -19,11 +19,34 @@ pub(super) const UPSTREAM_ONLY: [&str; 10] = [
     "prompt_filter_results",
     "prompt_annotations",
     "content_filters",
+    "billing",
+    "base_resp",
+    "extra_fields",
+    "provider_metadata",
+    "perf_metrics",
+    "nvext",
+    "kv_transfer_params",
+    "__verbose",
+    "amazon-bedrock-invocationMetrics",
+    "amazon-bedrock-guardrailAction",
+    "amazon-bedrock-trace",
 ];
 
-/// What Azure's filters found, in choices and images. Nobody else says it; where something was held back, the finish
-/// reason, which passes, says so.
+/// What Azure's filters found, in choices and images, and what a relay says of the provider behind it. Where something was
+/// held back, the finish reason, which passes, says so.
 pub(super) const FINDINGS: &[&str] = &[
+    "native_finish_reason",
+    "content_filter_results",
+    "content_filter_result",
+    "content_filter_offsets",
+    "content_filter_raw",
+    "prompt_filter_results",
+];
+
+/// The same in a chunk whose choices have a usage of their own (spec 1.6).
+pub(super) const FINDINGS_AND_USAGE: &[&str] = &[
+    "usage",
+    "native_finish_reason",
     "content_filter_results",
     "content_filter_result",
     "content_filter_offsets",
@@ -42,15 +65,29 @@ pub(super) const BESIDE_USAGE: &[&str] = &[
     "prompt_time",
     "completion_time",
     "total_time",
+    "extra_properties",
+    "cost_in_usd_ticks",
+    "estimated_cost",
+    "time_to_first_token",
+    "total_latency",
+    "start_time",
+    "end_time",
+    "acceptance_rate",
+    "total_tokens_per_sec",
+    "completion_tokens_per_sec",
+    "completion_tokens_after_first_per_sec",
+    "completion_tokens_after_first_per_sec_first_ten",
+    "completion_tokens_after_first_per_sec_graph",
 ];
 
 /// What the names of all findings have in common.
-static FINDING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("_filter_"));
+static FINDING: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [Finder::new("_filter_"), Finder::new("native_finish_reason")]);
 
 /// Whether an answer, or a chunk of one, may have findings of filters in it. Most have none, and are not looked into: a
 /// look inside costs several times what the copy costs.
 pub(super) fn may_have_findings(json: &[u8]) -> bool {
-    FINDING.find(json).is_some()
+    FINDING.iter().any(|finder| finder.find(json).is_some())
 }
 
 #[cfg(test)]
@@ -73,6 +110,14 @@ mod tests {
             (
                 r#"{"output":[{"type":"message"}],"content_filters":[{"blocked":false}]}"#,
                 r#"{"output":[{"type":"message"}]}"#,
+            ),
+            (
+                r#"{"choices":[{"index":0,"finish_reason":"stop","native_finish_reason":"STOP"}],"usage":{"prompt_tokens":1,"extra_properties":{"google":{"traffic_type":"ON_DEMAND"}}},"extra_fields":{"provider":"x"},"base_resp":{"status_code":0}}"#,
+                r#"{"choices":[{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
+            ),
+            (
+                r#"{"object":"response","output":[],"response_id":"resp_1"}"#,
+                r#"{"object":"response","output":[],"response_id":"g"}"#,
             ),
             (
                 r#"{"content":[],"usage":{"input_tokens":1,"service_tier":"standard","inference_geo":"eu","output_tokens":1.0}}"#,

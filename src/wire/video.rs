@@ -50,7 +50,9 @@ pub fn seconds_made(usage: Option<&[u8]>, answer: Option<&[u8]>) -> Option<u64> 
         return Some(said);
     }
     let answer = members(answer?)?;
-    let films = answer.0.iter().find(|(name, value)| name == "videos" && value.get().starts_with('['));
+    let list =
+        |called: &str| answer.0.iter().find(|(name, value)| name == called && value.get().starts_with('['));
+    let films = list("videos").or_else(|| list("data"));
     let films = films.and_then(|(_, films)| serde_json::from_str::<Vec<Members<'_>>>(films.get()).ok());
     let films = films.unwrap_or_default();
     let each: Vec<_> = films.iter().filter_map(seconds_of).collect();

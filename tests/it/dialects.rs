@@ -180,7 +180,11 @@ fn anthropic_is_asked_its_own_way() {
     let body = r#"{"max_tokens":64,"model":"p\/anthropic","messages":[{"role":"user","content":"hi"}],"thinking":{"type":"enabled","budget_tokens":1.00e3},"x":-0}"#;
     for (path, version, shown) in [
         ("/v1/messages", "", "2023-06-01"),
-        ("/v1/messages", "anthropic-version: 2099-01-01\r\nanthropic-beta: a,b\r\n", "2099-01-01"),
+        (
+            "/v1/messages",
+            "anthropic-version: 2099-01-01\r\nanthropic-beta: a,b\r\nanthropic-beta: c\r\n",
+            "2099-01-01",
+        ),
         ("/v1/messages/count_tokens", "", "2023-06-01"),
     ] {
         let reply = gateway.post_with(path, body, version);
@@ -195,7 +199,9 @@ fn anthropic_is_asked_its_own_way() {
             assert!(head.contains(&line), "{line}: {head}");
         }
         assert!(!head.contains("authorization:"), "{head}");
-        assert_eq!(head.contains("anthropic-beta: a,b"), !version.is_empty());
+        for beta in ["anthropic-beta: a,b", "anthropic-beta: c"] {
+            assert_eq!(head.contains(beta), !version.is_empty(), "{head}");
+        }
         if path == "/v1/messages" {
             let id = reply.json()["id"].as_str().unwrap().to_owned();
             assert_eq!(

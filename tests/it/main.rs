@@ -48,6 +48,7 @@ mod support;
 mod surface;
 mod systemd;
 mod tidy;
+mod traces;
 mod upgrade;
 mod video;
 mod video_jobs;

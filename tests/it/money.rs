@@ -226,6 +226,51 @@ fn a_small_balance_bounds_the_answer() {
     gateway.finish();
 }
 
+/// Goal: a bound that upstreams pass by, because it is another API's, lowers nothing that is set aside: answers of any length
+/// are covered, whatever a client writes beside its request (spec 8.2).
+#[test]
+fn bounds_of_other_apis_bound_nothing() {
+    let bodies = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let seen = Arc::clone(&bodies);
+    let upstream = scripted::start(move |request: &Asked| {
+        seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+        answer(r#","usage":{"prompt_tokens":10,"completion_tokens":10}"#)
+    });
+    let gateway = gateway(upstream, "0.01");
+    let body = r#"{"model":"m/paid","max_output_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
+    assert_eq!(gateway.post("/v1/chat/completions", body).status, 200);
+    let sent = bodies.lock().unwrap().remove(0);
+    assert_eq!(sent["max_output_tokens"], 1);
+    assert!((900..1_000).contains(&sent["max_completion_tokens"].as_u64().unwrap()), "{sent}");
+    gateway.finish();
+}
+
+/// Goal: completions of a list of prompts are as many answers as there are prompts, and all of them are set aside (spec 8.2).
+#[test]
+fn each_prompt_is_an_answer() {
+    let bodies = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let seen = Arc::clone(&bodies);
+    let upstream = scripted::start(move |request: &Asked| {
+        seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+        answer(r#","usage":{"prompt_tokens":0,"completion_tokens":0}"#)
+    });
+    let gateway = gateway(upstream, "0.01");
+    let ask =
+        |members: &str| gateway.post("/v1/completions", &format!(r#"{{"model":"m/paid",{members}}}"#)).status;
+    for (members, least, most) in [
+        (r#""prompt":"a""#, 900, 1_000),
+        (r#""prompt":[1,2,3,4]"#, 900, 1_000),
+        (r#""prompt":["a","b"]"#, 450, 500),
+        (r#""prompt":[[1,2],[3]],"n":1"#, 450, 500),
+    ] {
+        assert_eq!(ask(members), 200, "{members}");
+        let bound = bodies.lock().unwrap().pop().unwrap()["max_tokens"].as_u64().unwrap();
+        assert!((least..most).contains(&bound), "{members}: {bound}");
+    }
+    assert_eq!(ask(r#""prompt":["a","b"],"n":2"#), 402, "four answers of a sensible length are not covered");
+    gateway.finish();
+}
+
 /// Goal: a stream sets more aside as it goes on; when the balance does not cover the next block it ends as spec 2.6 says,
 /// with the code `insufficient_quota`, and no more than the balance is charged.
 #[test]
@@ -284,6 +329,14 @@ fn a_left_stream_costs_what_was_delivered() {
         let mut stream = http::connect(gateway.public).unwrap();
         std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
         gateway.count(1);
+        // However busy the machine is, the time begins with the first word.
+        let mut read = Vec::new();
+        while content == "spoken" && http::find(&read, b"word").is_none() {
+            let mut piece = [0; 4096];
+            let length = std::io::Read::read(&mut stream, &mut piece).unwrap();
+            assert!(length > 0, "{}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&piece[..length]);
+        }
         std::thread::sleep(wait);
         drop(stream);
         gateway.log_of(content)

@@ -120,6 +120,34 @@ fn conversations_are_compacted() {
     gateway.finish();
 }
 
+/// Goal: a response that would be made in the background is refused before anyone is asked, since nobody could fetch it; as a
+/// stream it passes. One that ended without a word is an answer, as it is in a stream.
+#[test]
+fn responses_are_whole_or_refused() {
+    let ended = r#"{"object":"response","status":"incomplete","output":[],"usage":{"input_tokens":1,"output_tokens":9}}"#;
+    let upstream = scripted::start(move |asked| match asked.body.windows(6).any(|word| word == b"stream") {
+        true => scripted::whole(
+            200,
+            &[],
+            format!("data: {{\"type\":\"response.incomplete\",\"response\":{ended}}}\n\n").as_bytes(),
+        ),
+        false => scripted::whole(200, &[], ended.as_bytes()),
+    });
+    let gateway =
+        Config::default().model("a/b", "chat").channel("one", upstream, &[("a/b", "x")], "").start();
+    let ask = |more: &str| gateway.post("/v1/responses", &format!(r#"{{"model":"a/b","input":"x"{more}}}"#));
+    let refused = ask(r#","background":true"#);
+    let error = &refused.json()["error"];
+    assert_eq!((refused.status, &error["param"]), (400, &"background".into()), "{error}");
+    assert!(gateway.log_of(refused.request_id())["attempts"].as_array().unwrap().is_empty());
+    for more in ["", r#","background":false"#, r#","background":true,"stream":true"#] {
+        let reply = ask(more);
+        assert_eq!((reply.status, reply.complete), (200, true), "{more}: {}", reply.text());
+        assert!(reply.text().contains(r#""status":"incomplete""#), "{}", reply.text());
+    }
+    gateway.finish();
+}
+
 /// Goal: what cannot be bounded is refused where the balance does not cover it, and nothing is taken (spec 8.2).
 #[test]
 fn a_compaction_is_covered_or_refused() {

@@ -10,7 +10,7 @@ use crate::core::usage::Usage;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::rewrite::{Action, Rewriter};
-use crate::wire::traces::may_have_findings;
+use crate::wire::traces::{FINDINGS_AND_USAGE, may_have_findings};
 use crate::wire::usage::{self, Reading};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -25,17 +25,26 @@ pub(super) struct Chat {
     pattern: Pattern,
 }
 
+/// Where in a chunk there is usage.
+#[derive(Clone, Copy, Default)]
+struct InChunk {
+    own: bool,
+    in_choices: bool,
+}
+
 impl Chat {
     pub(super) fn new(options: StreamOptions) -> Self {
         Self { options, seen: 0, finished: 0, usage: None, pattern: Pattern::default() }
     }
 
-    /// Inside chunks only a null passes as usage, and only to a client that asked.
-    fn write_event(&self, data: &[u8], has_usage: bool, out: &mut BytesMut) {
-        let (identity, hide_usage) = (&self.options.identity, has_usage || !self.options.wants_usage);
+    /// Inside chunks only a null passes as usage, and only to a client that asked; inside choices nothing does.
+    fn write_event(&self, data: &[u8], usage: InChunk, out: &mut BytesMut) {
+        let (identity, hide_usage) = (&self.options.identity, usage.own || !self.options.wants_usage);
         let findings = may_have_findings(data);
         let mut rewriter = Rewriter::new(|name: &str| match name {
             "usage" if hide_usage => Action::Drop,
+            "choices" if usage.in_choices && identity.is_unchanged() => Action::Without(&["usage"]),
+            "choices" if usage.in_choices => Action::Without(FINDINGS_AND_USAGE),
             _ if findings => identity.action_without_findings(name),
             _ => identity.action(name),
         });
@@ -51,7 +60,7 @@ impl Chat {
         let mut holes = vec![(Hole::Text, text)];
         holes.extend(chunk.padding.map(|padding| (Hole::Filler, padding)));
         let mut pattern = std::mem::take(&mut self.pattern);
-        pattern.learn(data, holes, |data, out| self.write_event(data, false, out));
+        pattern.learn(data, holes, |data, out| self.write_event(data, InChunk::default(), out));
         self.pattern = pattern;
     }
 
@@ -103,7 +112,8 @@ impl Language for Chat {
             self.write_ends(chunk.withheld, "content_filter", out);
         } else if !chunk.no_choices {
             out.note(chunk.content, chunk.finished != 0);
-            self.write_event(data, chunk.usage.is_some(), &mut out.out);
+            let usage = InChunk { own: chunk.usage.is_some(), in_choices: chunk.usage_in_choices };
+            self.write_event(data, usage, &mut out.out);
             self.learn(data, &chunk);
         }
         Ok(())

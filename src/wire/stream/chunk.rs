@@ -35,8 +35,10 @@ pub struct Chunk<'a> {
     pub plain: Option<&'a RawValue>,
     /// Padding against those who guess words by the length of events.
     pub padding: Option<&'a RawValue>,
-    /// Its usage, if it is not null.
+    /// Its usage, if it is not null; where it has none of its own, that of a choice.
     pub usage: Option<&'a RawValue>,
+    /// A choice of it has a usage that is not null.
+    pub usage_in_choices: bool,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +74,8 @@ struct Choice<'a> {
     text: Option<&'a RawValue>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
 }
 
 impl<'a> Chunk<'a> {
@@ -97,6 +101,9 @@ impl<'a> Chunk<'a> {
             usage: view.usage.filter(|usage| usage.get() != "null"),
             ..Self::default()
         };
+        let of_choice = choices.iter().filter_map(|choice| choice.usage).next_back();
+        chunk.usage_in_choices = of_choice.is_some();
+        chunk.usage = chunk.usage.or(of_choice);
         let (mut shown, mut last) = (0, None);
         for choice in &choices {
             chunk.add(choice, &mut |value| {
@@ -175,6 +182,9 @@ mod tests {
         assert!(!chunk.error && chunk.usage.is_none() && chunk.finished_badly);
         assert_eq!((chunk.seen, chunk.finished), (2, 2));
         assert!(parse(r#"{"choices":[],"usage":{"a":1}}"#).usage.is_some());
+        let own = parse(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"a":1}}]}"#);
+        assert!(own.usage_in_choices && own.usage.is_some_and(|usage| usage.get() == r#"{"a":1}"#));
+        assert!(!parse(r#"{"choices":[{"delta":{"usage":{"a":1}}}]}"#).usage_in_choices);
         assert!(Chunk::parse(b"[1]", |_| {}).is_err() && Chunk::parse(b"{\"choices\":1}", |_| {}).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! with an image is content (spec 10.1). As many completed ones as images were asked for are the end; fewer are one where
 //! the upstream ends there too. There is no success marker besides.
 
-use super::{Fault, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -25,8 +25,8 @@ pub(super) struct Images {
 
 #[derive(Deserialize)]
 struct View<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
     #[serde(borrow, default)]
     b64_json: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -46,13 +46,11 @@ impl Images {
 impl Language for Images {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
-        let kind = &*view.kind.0;
-        if kind.contains(char::is_control) {
-            return Err(Fault::NotAnEvent);
-        }
-        if kind == "error" || view.error.is_some_and(is_present) {
-            return out.error_event(data, self.is_finished());
-        }
+        let kind = match Head::read(view.kind.as_ref(), view.error)? {
+            Head::Error => return out.error_event(data, self.is_finished()),
+            Head::Of(kind) if is_of_responses(kind) => return Err(Fault::NotAnEvent),
+            Head::Of(kind) => kind,
+        };
         let pictured = view.b64_json.is_some_and(is_present) || view.url.is_some_and(is_present);
         let completes = kind.ends_with(".completed");
         if pictured {

@@ -4,7 +4,7 @@
 //! stands in `message_delta`; what ends before it was cut.
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -27,8 +27,10 @@ pub(super) struct Messages {
 
 #[derive(Deserialize)]
 struct View<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     message: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -104,10 +106,13 @@ impl Language for Messages {
             return Ok(());
         }
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
-        let kind = &*view.kind.0;
+        let kind = match Head::read(view.kind.as_ref(), view.error)? {
+            Head::Error => return out.error_event(data, self.is_finished()),
+            Head::Of(kind) if is_of_responses(kind) => return Err(Fault::NotAnEvent),
+            Head::Of(kind) => kind,
+        };
         let (mut content, mut finishes) = (false, false);
         match kind {
-            "error" => return out.error_event(data, self.is_finished()),
             "message_start" => {
                 let start =
                     view.message.and_then(|message| serde_json::from_str::<Start<'_>>(message.get()).ok());

@@ -14,6 +14,7 @@ pub mod responses;
 
 use super::answer::Identity;
 use super::endpoint::Call;
+use super::envelope::{Text, is_present};
 use super::error::PublicError;
 use super::prompt::{self, Member};
 use super::rewrite::{Action, Rewriter};
@@ -145,6 +146,33 @@ impl Shell {
         self.delivered.add_text(text);
         self.note(true, false);
     }
+}
+
+/// What an event of a language with types is by its head.
+enum Head<'a> {
+    /// An error, in this language or in another: upstreams that relay do not translate theirs.
+    Error,
+    /// An event of this type, which can be its name: one line, and no other field behind it.
+    Of(&'a str),
+}
+
+impl<'a> Head<'a> {
+    /// Reads the members `type` and `error`.
+    fn read(kind: Option<&'a Text<'_>>, error: Option<&RawValue>) -> Result<Self, Fault> {
+        if error.is_some_and(is_present) {
+            return Ok(Self::Error);
+        }
+        match kind.map(|kind| &*kind.0) {
+            Some("error") => Ok(Self::Error),
+            Some(kind) if !kind.is_empty() && !kind.contains(char::is_control) => Ok(Self::Of(kind)),
+            _ => Err(Fault::NotAnEvent),
+        }
+    }
+}
+
+/// Whether a type is one of Responses, which is no type of another language.
+fn is_of_responses(kind: &str) -> bool {
+    kind.starts_with("response.")
 }
 
 /// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.

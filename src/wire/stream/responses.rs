@@ -5,7 +5,7 @@
 //! gateway adds go on counting (spec 2.6).
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Head, Language, Shell, StreamOptions, write_named};
 use crate::core::usage::Usage;
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
@@ -27,8 +27,10 @@ pub(super) struct Responses {
 
 #[derive(Deserialize)]
 struct View<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     response: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -69,7 +71,7 @@ impl Responses {
     }
 
     /// Learns what events look like from one whose delta is a text.
-    fn learn(&mut self, data: &[u8], view: &View<'_>) {
+    fn learn(&mut self, kind: &str, data: &[u8], view: &View<'_>) {
         let (Some(text), Some(number), None) = (view.delta, view.sequence_number, view.response) else {
             return;
         };
@@ -80,7 +82,7 @@ impl Responses {
         let padding = view.obfuscation.filter(|padding| padding.get().starts_with('"'));
         holes.extend(padding.map(|padding| (Hole::Filler, padding)));
         let mut pattern = std::mem::take(&mut self.pattern);
-        pattern.learn(data, holes, |data, out| self.write(&view.kind.0, data, None, out));
+        pattern.learn(data, holes, |data, out| self.write(kind, data, None, out));
         self.pattern = pattern;
     }
 }
@@ -98,7 +100,10 @@ impl Language for Responses {
             return Ok(());
         }
         let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
-        let kind = &*view.kind.0;
+        let kind = match Head::read(view.kind.as_ref(), view.error)? {
+            Head::Error => return out.error_event(data, self.completed),
+            Head::Of(kind) => kind,
+        };
         self.note_number(view.sequence_number.and_then(|number| number.get().parse().ok()));
         if let Some(id) = view
             .response
@@ -109,7 +114,7 @@ impl Language for Responses {
         }
         let finishes = matches!(kind, "response.completed" | "response.incomplete");
         let content = match kind {
-            "error" | "response.failed" => return out.error_event(data, self.completed),
+            "response.failed" => return out.error_event(data, self.completed),
             "response.output_item.added" => view.item.as_ref().is_some_and(is_call),
             _ => view.delta.is_some_and(is_present) || kind.ends_with(".partial_image"),
         };
@@ -126,7 +131,7 @@ impl Language for Responses {
         out.note(content, finishes);
         self.write(kind, data, view.response, &mut out.out);
         if content && kind.ends_with(".delta") {
-            self.learn(data, &view);
+            self.learn(kind, data, &view);
         }
         Ok(())
     }

@@ -21,6 +21,16 @@ fn stream(wants_usage: bool) -> EventStream {
     })
 }
 
+fn of_call(call: Call) -> EventStream {
+    EventStream::new(StreamOptions {
+        call,
+        identity: Identity::new("gate-1", "pub/m"),
+        wants_usage: false,
+        created: 7,
+        expected: Expected::default(),
+    })
+}
+
 fn sse(events: &[&str]) -> String {
     events.iter().map(|event| format!("data: {event}\n\n")).collect()
 }
@@ -49,6 +59,67 @@ fn a_good_stream_passes() {
             DONE
         ])
     );
+}
+
+/// Goal: a usage that stands in a choice counts as one, reaches the client where usage belongs, and only if it asked
+/// (spec 1.6).
+#[test]
+fn usage_in_choices_is_moved() {
+    let stop = r#"{"id":"u","model":"um","choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":3,"completion_tokens":1}}]}"#;
+    let text = r#"{"id":"u","model":"um","choices":[{"index":0,"delta":{"content":"hi"}}]}"#;
+    let own = r#"{"id":"gate-1","model":"pub/m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    for wants in [false, true] {
+        let (told, step) = run(wants, &[ROLE, text, text, stop, DONE]);
+        assert_eq!((step, told.matches("\"content\":\"hi\"}}]}").count()), (Step::Done, 2), "{told}");
+        assert!(told.contains(own), "{told}");
+        let at_end = r#""choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+        assert_eq!(
+            (told.matches("usage").count(), told.contains(at_end)),
+            (usize::from(wants), wants),
+            "{told}"
+        );
+    }
+    let mut stream = stream(false);
+    stream.push(sse(&[ROLE, text, stop, DONE]).as_bytes());
+    let (usage, source) = stream.usage();
+    assert_eq!((usage.input, usage.output, source), (3, 1, UsageSource::Reported));
+}
+
+/// Goal: an error is one in whatever language it is told, and nothing of it passes; events of Responses are none of another
+/// language.
+#[test]
+fn errors_are_known_in_every_language() {
+    for call in [Call::Chat, Call::Completions, Call::Messages, Call::Responses, Call::ImageEdits] {
+        for error in [
+            ERROR,
+            r#"{"type":"error","error":{"message":"secret"}}"#,
+            r#"{"type":"upstream_error","error":{"message":"secret"}}"#,
+            r#"{"type":"error","message":"secret","sequence_number":1}"#,
+        ] {
+            let mut stream = of_call(call);
+            let step = stream.push(sse(&[error]).as_bytes());
+            assert_eq!(step, Step::Failed(Fault::ErrorEvent(error.into())), "{call:?}");
+            assert!(stream.take().is_empty());
+        }
+    }
+    let failed = r#"{"type":"response.failed","response":{"error":{"message":"secret"}}}"#;
+    for call in [Call::Messages, Call::ImageGenerations] {
+        assert_eq!(of_call(call).push(sse(&[failed]).as_bytes()), Step::Failed(Fault::NotAnEvent));
+    }
+}
+
+/// Goal: a type that cannot be the name of an event is not written as one: nobody can put lines of their own into a stream.
+#[test]
+fn types_are_names_or_nothing() {
+    for kind in ["a\\ndata: [DONE]", "a\\r\\n\\r\\n", "", "\\u0000"] {
+        for call in [Call::Messages, Call::Responses, Call::ImageEdits] {
+            let mut stream = of_call(call);
+            let step =
+                stream.push(sse(&[&format!(r#"{{"type":"{kind}","delta":{{"text":"x"}}}}"#)]).as_bytes());
+            assert_eq!(step, Step::Failed(Fault::NotAnEvent), "{call:?} {kind}");
+            assert!(stream.take().is_empty());
+        }
+    }
 }
 
 /// Goal: what Azure says of its filters reaches nobody, in whatever mode they run, but what they held back does
