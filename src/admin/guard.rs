@@ -8,6 +8,9 @@ use http::HeaderMap;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
+/// What comes before a token.
+const BEARER: &[u8] = b"Bearer ";
+
 /// The rules of one admin listener.
 pub struct Guard {
     address: IpAddr,
@@ -47,19 +50,25 @@ impl Guard {
     }
 
     fn is_meant(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        let address = name.parse::<IpAddr>();
+        let Ok(host) = host.parse::<http::uri::Authority>() else { return false };
+        if host.as_str().contains('@') {
+            return false;
+        }
+        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = name.parse::<IpAddr>() {
+            // A name is what is bound anew, an address is not: whoever listens at all of them is meant by each.
+            return address.is_loopback() || address == self.address || self.address.is_unspecified();
+        }
         name.eq_ignore_ascii_case("localhost")
-            || address.is_ok_and(|address| address.is_loopback() || address == self.address)
             || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
 
     fn has_token(&self, headers: &HeaderMap) -> bool {
         let presented = headers.get("authorization").map(http::HeaderValue::as_bytes);
-        let presented = presented.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+        // The scheme may be written in either case (RFC 9110).
+        let presented = presented.and_then(|value| value.split_at_checked(BEARER.len()));
+        let presented = presented.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
+        let presented = presented.map(|(_, token)| token).unwrap_or_default();
         self.token.as_ref().is_some_and(|token| token.expose().as_bytes().ct_eq(presented).into())
     }
 }
@@ -88,11 +97,35 @@ mod tests {
         for host in ["127.0.0.1:9090", "localhost", "[::1]:9090", "ops.example:9090"] {
             assert_eq!(asked("127.0.0.1:9090", host, None), Ok(()), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"] {
+        let odd = ["[::1]evil.example", "evil.example@127.0.0.1", "127.0.0.1:9090:1", "localhost/"];
+        for host in ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"].into_iter().chain(odd) {
             assert_eq!(asked("127.0.0.1:9090", host, None), Err(Denied::ForeignHost), "{host}");
         }
         assert_eq!(asked("10.0.0.1:9090", "10.0.0.1:9090", None), Err(Denied::NoToken));
         assert_eq!(asked("10.0.0.1:9090", "10.0.0.1:9090", Some("the-tokem")), Err(Denied::NoToken));
         assert_eq!(asked("10.0.0.1:9090", "10.0.0.1:9090", Some("the-token")), Ok(()));
+        assert_eq!(asked("0.0.0.0:9090", "10.0.0.1:9090", Some("the-token")), Ok(()));
+        assert_eq!(asked("0.0.0.0:9090", "10.0.0.1:9090", None), Err(Denied::NoToken));
+        assert_eq!(asked("[::]:9090", "evil.example", Some("the-token")), Err(Denied::ForeignHost));
+    }
+
+    /// Goal: the token counts as a whole, whichever way the scheme is written, and an empty one is none.
+    #[test]
+    fn the_token_is_whole() {
+        let admin = config::Admin {
+            listen: "127.0.0.1:9090".parse().unwrap(),
+            token: Some(Secret::new("the-token".into())),
+            allowed_hosts: Vec::new(),
+        };
+        let may = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "localhost".parse().unwrap());
+            headers.insert("authorization", value.parse().unwrap());
+            Guard::new(&admin).may_change(&headers).is_ok()
+        };
+        assert!(may("Bearer the-token") && may("bearer the-token"));
+        for wrong in ["", "Bearer", "Bearer ", "Bearer the", "Bearer the-token ", "Basic the-token", "the-token"] {
+            assert!(!may(wrong), "{wrong:?}");
+        }
     }
 }

@@ -74,6 +74,7 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             return Err(Cut::ClientGone);
         }
         if let Some((runner, answer, used_up)) = raced.answered {
+            ctx.record.excluded.clear();
             scene.note_answer(ctx, &runner, used_up);
             return scene.deliver(session, ctx, runner, answer).await;
         }
