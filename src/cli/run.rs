@@ -1,10 +1,10 @@
 //! `tidegate run`
 
-use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, complain, say};
+use super::{Complaint, EXIT_RUNTIME, Ended, complain, say};
 use crate::config::{self, Config};
 use crate::runtime::Assembly;
 use crate::runtime::signals::LameDuck;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,10 +13,7 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
     start_log(level);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            let _ = writeln!(io::stderr(), "{problems}");
-            return Err(EXIT_CONFIG);
-        }
+        Err(problems) => return Err(Complaint::of(&problems)),
     };
     for warning in &loaded.warnings {
         log::warn!("{}:{warning}", path.display());
@@ -38,7 +35,7 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
     };
     let succession = assembly.succession();
     assembly.run(Box::new(signals), || std::process::exit(0));
-    if succession.has_failed() { Err(EXIT_RUNTIME) } else { Ok(ExitCode::SUCCESS) }
+    Ok(if succession.has_failed() { ExitCode::from(EXIT_RUNTIME) } else { ExitCode::SUCCESS })
 }
 
 /// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys. Its
