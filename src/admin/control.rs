@@ -50,7 +50,9 @@ impl Admin {
     /// As the methods of `Directory`.
     pub(super) async fn change(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let path = session.req_header().uri.path().to_owned();
-        let Some(body) = read(session).await else { return text(413, "the body is too large or too slow, or was not sent to its end\n") };
+        let Some(body) = read(session).await else {
+            return text(413, "the body is too large or too slow, or was not sent to its end\n");
+        };
         // Split first: an id may contain a slash, which its sender has escaped.
         let parts: Vec<_> = path.trim_matches('/').split('/').map(unescaped).collect();
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();

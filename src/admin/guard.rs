@@ -4,8 +4,10 @@
 //! be one that is meant. Off loopback everything but the three open paths needs the token.
 
 use crate::config::{self, Secret};
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// What comes before a token.
@@ -14,8 +16,19 @@ const BEARER: &[u8] = b"Bearer ";
 /// The rules of one admin listener.
 pub struct Guard {
     address: IpAddr,
+    rules: ArcSwap<Rules>,
+}
+
+/// What a reload may change of them.
+struct Rules {
     hosts: Vec<String>,
     token: Option<Secret>,
+}
+
+impl Rules {
+    fn of(admin: &config::Admin) -> Self {
+        Self { hosts: admin.allowed_hosts.clone(), token: admin.token.clone() }
+    }
 }
 
 /// Why a request is not answered.
@@ -31,7 +44,12 @@ impl Guard {
     /// The rules of a configuration.
     #[must_use]
     pub fn new(admin: &config::Admin) -> Self {
-        Self { address: admin.listen.ip(), hosts: admin.allowed_hosts.clone(), token: admin.token.clone() }
+        Self { address: admin.listen.ip(), rules: ArcSwap::from_pointee(Rules::of(admin)) }
+    }
+
+    /// Takes the names and the token of another configuration; the address takes a restart.
+    pub(crate) fn change(&self, admin: &config::Admin) {
+        self.rules.store(Arc::new(Rules::of(admin)));
     }
 
     /// Whether a request may read what is not open to all.
@@ -60,7 +78,7 @@ impl Guard {
             return address.is_loopback() || address == self.address || self.address.is_unspecified();
         }
         name.eq_ignore_ascii_case("localhost")
-            || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+            || self.rules.load().hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
 
     fn has_token(&self, headers: &HeaderMap) -> bool {
@@ -69,7 +87,11 @@ impl Guard {
         let presented = presented.and_then(|value| value.split_at_checked(BEARER.len()));
         let presented = presented.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
         let presented = presented.map(|(_, token)| token).unwrap_or_default();
-        self.token.as_ref().is_some_and(|token| token.expose().as_bytes().ct_eq(presented).into())
+        self.rules
+            .load()
+            .token
+            .as_ref()
+            .is_some_and(|token| token.expose().as_bytes().ct_eq(presented).into())
     }
 }
 
@@ -124,7 +146,9 @@ mod tests {
             Guard::new(&admin).may_change(&headers).is_ok()
         };
         assert!(may("Bearer the-token") && may("bearer the-token"));
-        for wrong in ["", "Bearer", "Bearer ", "Bearer the", "Bearer the-token ", "Basic the-token", "the-token"] {
+        for wrong in
+            ["", "Bearer", "Bearer ", "Bearer the", "Bearer the-token ", "Basic the-token", "the-token"]
+        {
             assert!(!may(wrong), "{wrong:?}");
         }
     }

@@ -54,7 +54,7 @@ pub struct Admin {
     /// Whether `/readyz` can say that what is paid for is written down.
     pub bank: Arc<Bank>,
     /// Who may see what is not open to all.
-    pub guard: Guard,
+    pub guard: Arc<Guard>,
 }
 
 #[async_trait]

@@ -160,8 +160,7 @@ struct Told {
 
 impl Told {
     fn as_text(&self) -> String {
-        let headers: String =
-            self.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         format!("HTTP/1.1 {}\n{headers}\n{}", self.status, self.body)
     }
 }

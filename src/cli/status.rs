@@ -138,7 +138,9 @@ fn watch(admin: &admin::Listener, format: Format) -> Ended {
                 }
             }
             // A token that is refused now is refused the next time; everything else may pass.
-            Err(why) if [" answered 401: ", " answered 403: "].iter().any(|refused| why.contains(refused)) => {
+            Err(why)
+                if [" answered 401: ", " answered 403: "].iter().any(|refused| why.contains(refused)) =>
+            {
                 return complain(EXIT_RUNTIME, why);
             }
             // What was shown before is old, so it goes.
@@ -236,7 +238,11 @@ fn limits(limits: &[Limit], quotas: &[Quota]) -> String {
     let row = |Limit { scope, id, dimension, used, limit }: &Limit| {
         vec![format!("{scope} {id}"), dimension.replace('_', " "), format!("{used} of {limit}")]
     };
-    columns(&["NEAR ITS LIMIT", "", "USED"], &quotas.iter().map(of_key).chain(limits.iter().map(row)).collect::<Vec<_>>(), 0)
+    columns(
+        &["NEAR ITS LIMIT", "", "USED"],
+        &quotas.iter().map(of_key).chain(limits.iter().map(row)).collect::<Vec<_>>(),
+        0,
+    )
 }
 
 fn percent(part: Option<f64>) -> String {

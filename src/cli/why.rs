@@ -96,7 +96,9 @@ fn described(failure: &Failed) -> String {
     for Excluded { channel, reason } in &failure.excluded {
         lines.push(format!("not asked {channel}: {reason}"));
     }
-    lines.extend(failure.refusal.iter().map(|refused| format!("refused   by the gateway itself: {}", refused.reason)));
+    lines.extend(
+        failure.refusal.iter().map(|refused| format!("refused   by the gateway itself: {}", refused.reason)),
+    );
     lines.push(format!("client    was told {} {}", failure.status, or(&failure.code, "")));
     lines.extend(failure.told.iter().map(|told| format!("          {told}")));
     lines.push(format!("end       {} after {} ms", failure.end, failure.duration_ms));

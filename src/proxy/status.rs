@@ -19,8 +19,8 @@ use crate::store::{Bank, Health};
 use crate::telemetry::failures::LastFailure;
 use crate::telemetry::history::{History, Reading};
 use crate::telemetry::snapshot::{
-    ChannelRow, HistoryView, LimitRow, ModelRow, MoneyView, QuotaRow, Resting, Share, Snapshot, StoreView, Traffic,
-    millis, rounded,
+    ChannelRow, HistoryView, LimitRow, ModelRow, MoneyView, QuotaRow, Resting, Share, Snapshot, StoreView,
+    Traffic, millis, rounded,
 };
 use std::cmp::Reverse;
 use std::collections::HashMap;
