@@ -4,6 +4,7 @@ use super::{Complaint, EXIT_RUNTIME, Ended, complain, say};
 use crate::config::{self, Config};
 use crate::runtime::Assembly;
 use crate::runtime::signals::LameDuck;
+use log::{Log, Metadata, Record};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,7 +47,38 @@ fn start_log(level: log::LevelFilter) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(pingora).filter_module("pingora_proxy", log::LevelFilter::Off);
     builder.filter_module("pingora_core::server::transfer_fd", log::LevelFilter::Off);
-    builder.filter_module("tidegate", level).init();
+    builder.filter_module("tidegate", level);
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    // Fails only where a log was set before, which is then the one that counts.
+    let _ = log::set_boxed_logger(Box::new(WithoutClients(logger)));
+}
+
+/// Leaves out what the framework says of each client that does not get through the handshake of TLS: it calls that an error,
+/// and every scan of the port would fill the log. That sockets cannot be accepted, which it says at the same place, is told.
+struct WithoutClients(env_logger::Logger);
+
+impl WithoutClients {
+    fn is_a_clients(record: &Record<'_>) -> bool {
+        record.target() == "pingora_core::services::listening"
+            && record.args().to_string().starts_with("Downstream handshake error")
+    }
+}
+
+impl Log for WithoutClients {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !Self::is_a_clients(record) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 fn greeting(config: &Config, minted: &[config::Minted]) -> String {

@@ -425,7 +425,7 @@ fn the_unit_is_hardened() {
     assert_eq!(value("ExecReload"), "/bin/kill -HUP $MAINPID");
     let upgrade = "systemctl kill --signal=USR2 --kill-who=main tidegate";
     assert!(unit.contains(upgrade) && text("docs/operations.md").contains(upgrade));
-    assert_eq!(value("RestartPreventExitStatus"), "78 2");
+    assert_eq!((value("RestartPreventExitStatus"), value("StartLimitIntervalSec")), ("78 2", "0"));
     assert_eq!(
         (value("NoNewPrivileges"), value("ProtectSystem"), value("CapabilityBoundingSet")),
         ("yes", "strict", "")

@@ -145,6 +145,40 @@ fn a_page_of_a_gateway_that_hangs_is_old() {
     gateway.finish();
 }
 
+/// Goal: what has not changed stays where it is while the page goes on, so that somebody can copy from it or read on; what
+/// somebody has chosen is not taken from under their hands.
+#[test]
+fn a_live_page_can_be_read() {
+    let upstream = Upstream::start();
+    let gateway = config()
+        .model("m/x", "chat")
+        .channel("c", upstream.addr, &[("m/x", "fault/rate-openai")], "")
+        .start();
+    assert_eq!(gateway.chat("m/x", false).status, 502);
+    gateway.wait_for("the failure", || !snapshot(&gateway)["failures"].as_array().unwrap().is_empty());
+    let mut browser = Browser::open(&format!("http://{}/", gateway.admin), true);
+    browser.wait_for("rate_limited");
+    let polls = |browser: &Browser| browser.asked.iter().filter(|url| url.ends_with("status.json")).count();
+    let wait = |browser: &mut Browser, more: usize| {
+        let enough = polls(browser) + more;
+        while polls(browser) < enough {
+            browser.dom();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait(&mut browser, 2);
+    browser.run("window.kept = document.querySelector('#failures tbody tr'); window.age = document.getElementById('age').textContent");
+    wait(&mut browser, 3);
+    browser.run("if (!kept.isConnected || age === document.getElementById('age').textContent) throw new Error('lost')");
+    browser.run("getSelection().selectAllChildren(kept)");
+    assert_eq!(gateway.chat("m/x", false).status, 502);
+    wait(&mut browser, 3);
+    browser.run("if (!kept.isConnected) throw new Error('taken'); getSelection().removeAllRanges()");
+    wait(&mut browser, 3);
+    browser.run("if (document.querySelectorAll('#failures tbody tr').length !== 2) throw new Error('old')");
+    gateway.finish();
+}
+
 /// Goal: with `--format json` standard output is one JSON value whatever happens, and the exit code says the rest.
 #[test]
 fn json_is_json_also_when_it_fails() {
