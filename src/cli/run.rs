@@ -51,27 +51,34 @@ fn start_log(level: log::LevelFilter) {
     let logger = builder.build();
     log::set_max_level(logger.filter());
     // Fails only where a log was set before, which is then the one that counts.
-    let _ = log::set_boxed_logger(Box::new(WithoutClients(logger)));
+    let _ = log::set_boxed_logger(Box::new(WithoutNoise(logger)));
 }
 
-/// Leaves out what the framework says of each client that does not get through the handshake of TLS: it calls that an error,
-/// and every scan of the port would fill the log. That sockets cannot be accepted, which it says at the same place, is told.
-struct WithoutClients(env_logger::Logger);
+/// What the framework calls an error and is none: a client that does not get through the handshake of TLS, so that every scan of
+/// the port would fill the log; a kept connection that was closed a moment before it was wanted, so that another is opened.
+/// What else is said at these places is told, such as that sockets cannot be accepted.
+const NOISE: [(&str, &str); 2] = [
+    ("pingora_core::services::listening", "Downstream handshake error"),
+    ("pingora_core::connectors", "failed to acquire reusable stream"),
+];
 
-impl WithoutClients {
-    fn is_a_clients(record: &Record<'_>) -> bool {
-        record.target() == "pingora_core::services::listening"
-            && record.args().to_string().starts_with("Downstream handshake error")
+/// The log without that.
+struct WithoutNoise(env_logger::Logger);
+
+impl WithoutNoise {
+    fn is_noise(record: &Record<'_>) -> bool {
+        let mut known = NOISE.into_iter().filter(|(target, _)| record.target() == *target);
+        known.any(|(_, begin)| record.args().to_string().starts_with(begin))
     }
 }
 
-impl Log for WithoutClients {
+impl Log for WithoutNoise {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !Self::is_a_clients(record) {
+        if !Self::is_noise(record) {
             self.0.log(record);
         }
     }
