@@ -15,7 +15,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The label of everything that is not configured.
 pub(super) const OTHER: &str = "other";
@@ -52,6 +52,8 @@ pub struct Metrics {
     log_dropped: IntCounter,
     generation: IntGauge,
     last_reload_successful: IntGauge,
+    /// A scrape and a reload must not both move what one model counted.
+    forgetting: Mutex<()>,
 }
 
 /// Registers families one after another.
@@ -169,6 +171,7 @@ impl Metrics {
             last_reload_successful: new
                 .gauge("tidegate_config_last_reload_successful", "Whether the last load of a configuration worked.")?,
             registry: new.0,
+            forgetting: Mutex::default(),
         }))
     }
 
@@ -187,6 +190,7 @@ impl Metrics {
 
     /// Takes the series of models and channels away that are not configured any more (spec 13.2).
     pub fn forget_all_but(&self, labels: &Labels) {
+        let _one = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner);
         let channels: &[Arc<str>] = &labels.channels;
         let models: &[Arc<str>] = &labels.models;
         forget(&self.attempts, "channel", channels);
@@ -350,8 +354,9 @@ fn forget_and<T: MetricVecBuilder>(
             if !known {
                 // Taken first and read last: a request that ends at this moment is counted, too.
                 let Ok(child) = family.get_metric_with(&labels) else { continue };
-                let _ = family.remove(&labels);
-                then(&labels, child);
+                if family.remove(&labels).is_ok() {
+                    then(&labels, child);
+                }
             }
         }
     }
