@@ -316,3 +316,59 @@ fn verify_says_how_far_it_is() {
     let piped = told(&mut command(&["ledger", "verify", store.to_str().unwrap()]));
     assert_eq!(piped, (Some(0), "the ledger is consistent\n".into(), String::new()));
 }
+
+/// Goal: with the longest names there can be, in both widths and both schemes, nothing is wider than the screen, every field has
+/// a name to be read out, and whoever has a keyboard alone reaches and uses every control.
+#[test]
+fn the_page_fits_and_is_reached_by_keyboard() {
+    let (upstream, long) = (Upstream::start(), "c".repeat(64));
+    let model = format!("m/{}\\\"'<b>&amp;", "x".repeat(180));
+    let shown = model.replace("\\\"", "\"");
+    let gateway = config()
+        .model(&model, "chat")
+        .channel(&long, upstream.addr, &[(&model, "fault/rate-openai")], "")
+        .limits("rpm: 1")
+        .start();
+    let body =
+        serde_json::json!({ "model": shown, "messages": [{ "role": "user", "content": "hi" }] }).to_string();
+    assert_eq!(gateway.post("/v1/chat/completions", &body).status, 502);
+    gateway.wait_for("the failure", || !snapshot(&gateway)["failures"].as_array().unwrap().is_empty());
+    let here = format!("http://{}/", gateway.admin);
+    for scripts in [true, false] {
+        let mut browser = Browser::open(&here, scripts);
+        browser.wait_for(&"x".repeat(180));
+        for (width, dark) in [(360, true), (1280, false)] {
+            browser.picture(width, 900, dark);
+            let wide = "[...document.querySelectorAll('*')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && \
+                !e.closest('thead')).map((e) => e.tagName + e.textContent.slice(0, 40))";
+            browser.run(&format!(
+                "if (document.documentElement.scrollWidth > innerWidth) throw new Error(JSON.stringify({wide}))"
+            ));
+        }
+        browser.run(
+            "for (const field of document.querySelectorAll('input, select')) \
+             if (!field.labels.length || !field.labels[0].textContent.trim()) throw new Error(field.outerHTML)",
+        );
+        browser.run(
+            "for (const table of document.querySelectorAll('table')) \
+             if (!table.querySelector('thead th[scope=col]') || !table.querySelector('tbody th[scope=row]')) throw new Error(table.outerHTML)",
+        );
+        if scripts {
+            browser.run(
+                "if (document.documentElement.lang !== 'en') throw new Error('lang'); document.body.focus()",
+            );
+            for control in ["live", "model", "key", "api", "tokens", ""] {
+                browser.press("Tab", 9);
+                browser.run(&format!(
+                    "{{ const at = document.activeElement; if ((at.name ?? at.id ?? '') !== '{control}' && at.id !== '{control}') \
+                     throw new Error(at.outerHTML); \
+                     if (getComputedStyle(at).outlineStyle !== 'solid') throw new Error('no outline: ' + at.outerHTML); }}"
+                ));
+            }
+            browser.run("document.querySelector('#explain input').value = 'm/none'");
+            browser.press("Enter", 13);
+            browser.wait_for("The client would read 503 model_not_found");
+        }
+    }
+    gateway.finish();
+}
