@@ -13,6 +13,16 @@ use subtle::ConstantTimeEq;
 /// What comes before a token.
 const BEARER: &[u8] = b"Bearer ";
 
+/// The name in a `Host`, without brackets and port; `None` if there is more to it than that.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)).then_some(name)
+}
+
 /// The rules of one admin listener.
 pub struct Guard {
     address: IpAddr,
@@ -68,11 +78,7 @@ impl Guard {
     }
 
     fn is_meant(&self, host: &str) -> bool {
-        let Ok(host) = host.parse::<http::uri::Authority>() else { return false };
-        if host.as_str().contains('@') {
-            return false;
-        }
-        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        let Some(name) = name_of(host) else { return false };
         if let Ok(address) = name.parse::<IpAddr>() {
             // A name is what is bound anew, an address is not: whoever listens at all of them is meant by each.
             return address.is_loopback() || address == self.address || self.address.is_unspecified();

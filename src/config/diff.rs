@@ -303,7 +303,7 @@ mod tests {
             "limits: rpm none → 9",
             "defaults: retry.failover_wait 1s → 3s",
             "errors: unknown_model 503 → 404",
-            "server: body_max (bytes) 33554432 → 1048576, keepalive 1m → 7s",
+            "server: body_max (bytes) 33554432 → 1048576, keepalive 1m 15s → 7s",
             "admin: token",
             "cors: changed",
         ];

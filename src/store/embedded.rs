@@ -76,6 +76,11 @@ impl Embedded {
 
     /// Opens the store in a folder where its file must be.
     pub(super) fn open_existing(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        // Told before anything is tried in a folder that may be the wrong one, or none.
+        if path.try_exists().is_ok_and(|there| !there) {
+            return Err(StoreError::Missing(path));
+        }
         Self::in_folder(folder, false)
     }
 
