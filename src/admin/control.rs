@@ -29,6 +29,15 @@ struct Credit {
     idempotency_key: String,
 }
 
+/// Whether something is changed by a POST to this path, and by nothing else.
+pub(super) fn changes(path: &str) -> bool {
+    let parts: Vec<_> = path.trim_matches('/').split('/').collect();
+    matches!(
+        parts.as_slice(),
+        ["reload" | "drain"] | ["channels", _, _] | ["accounts", _, "credit"] | ["keys", _, "revoke"]
+    )
+}
+
 fn unescaped(part: &str) -> Cow<'_, str> {
     percent_encoding::percent_decode_str(part).decode_utf8_lossy()
 }
@@ -41,7 +50,9 @@ impl Admin {
     /// As the methods of `Directory`.
     pub(super) async fn change(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let path = session.req_header().uri.path().to_owned();
-        let Some(body) = read(session).await else { return text(413, "the body is too large or too slow\n") };
+        let Some(body) = read(session).await else {
+            return text(413, "the body is too large or too slow, or was not sent to its end\n");
+        };
         // Split first: an id may contain a slash, which its sender has escaped.
         let parts: Vec<_> = path.trim_matches('/').split('/').map(unescaped).collect();
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
@@ -124,7 +135,8 @@ fn rejection(rejected: &Rejected) -> Response<Vec<u8>> {
 async fn read(session: &mut ServerSession) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     let reading = async {
-        while let Ok(Some(piece)) = session.read_request_body().await {
+        // A body that breaks off is none: what it would have said is not known.
+        while let Some(piece) = session.read_request_body().await.ok()? {
             body.extend_from_slice(&piece);
             if body.len() > BODY_MAX {
                 return None;

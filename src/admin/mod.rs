@@ -54,7 +54,7 @@ pub struct Admin {
     /// Whether `/readyz` can say that what is paid for is written down.
     pub bank: Arc<Bank>,
     /// Who may see what is not open to all.
-    pub guard: Guard,
+    pub guard: Arc<Guard>,
 }
 
 #[async_trait]
@@ -68,7 +68,7 @@ impl ServeHttp for Admin {
             };
         }
         if head.method != http::Method::GET && head.method != http::Method::HEAD {
-            return text(404, "not found\n");
+            return other_method("GET, HEAD, POST");
         }
         match head.uri.path() {
             "/metrics" => {
@@ -85,6 +85,13 @@ impl ServeHttp for Admin {
             },
         }
     }
+}
+
+/// Tells whoever tries a change with GET what is wrong, for `not found` would send them looking elsewhere.
+fn other_method(allowed: &'static str) -> Response<Vec<u8>> {
+    let mut response = text(405, &format!("asked with another method (allowed: {allowed})\n"));
+    response.headers_mut().insert("allow", http::HeaderValue::from_static(allowed));
+    response
 }
 
 fn refuse(denied: Denied) -> Response<Vec<u8>> {
@@ -121,6 +128,7 @@ impl Admin {
             "/openapi.json" => answer(200, "application/json", OPENAPI.into()),
             "/accounts" => json(200, &self.directory.account_views()),
             "/keys" => json(200, &self.directory.key_views()),
+            _ if control::changes(path) => other_method("POST"),
             _ => text(404, "not found\n"),
         }
     }

@@ -6,8 +6,8 @@
 
 use super::answer;
 use crate::core::api::Api;
-use crate::telemetry::failures::{AttemptView, FailureView};
-use crate::telemetry::snapshot::{ChannelRow, LimitRow, ModelRow, Snapshot};
+use crate::telemetry::failures::{AttemptView, ExcludedView, FailureView};
+use crate::telemetry::snapshot::{ChannelRow, LimitRow, ModelRow, QuotaRow, Snapshot};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Response};
@@ -19,6 +19,9 @@ const TEMPLATE: &str = include_str!("page.html");
 /// The height of a chart, in its own units, and how much of it the highest value takes.
 const CHART: f64 = 40.0;
 const CHART_TOP: f64 = 38.0;
+
+/// What is shown of a model without channels.
+const NOT_SERVED: &str = "not offered: no enabled channel, or no price";
 
 /// The rule for the browser.
 static POLICY: Lazy<HeaderValue> = Lazy::new(|| {
@@ -327,12 +330,13 @@ fn models(snapshot: &Snapshot) -> Html {
             let state = if candidate.state == "up" { Html::default() } else { state(candidate.state) };
             Html::all([share, state]).line()
         });
+        let none = model.candidates.is_empty().then(|| Html::text(NOT_SERVED).line());
         let more = model.candidates_left_out;
         let more = (more > 0).then(|| Html::small(format_args!("and {more} more")).line());
         vec![
             Html::text(&model.id),
             Html::text(number(model.requests_per_second)),
-            Html::all(candidates.chain(more)),
+            Html::all(candidates.chain(none).chain(more)),
         ]
     };
     let rows = snapshot.models.iter().map(row).collect();
@@ -348,8 +352,12 @@ fn limits(snapshot: &Snapshot) -> Html {
             Html::text(format_args!("{used} of {limit} ({part} %)")),
         ]
     };
-    let rows = snapshot.limits.iter().map(row).collect();
-    table(&["Whose", "Limit", "#Used"], rows, snapshot.limits_left_out)
+    let quota = |QuotaRow { key, used, quota, percent }: &QuotaRow| {
+        let used = Html::text(format_args!("${used} of ${quota} ({percent} %)"));
+        vec![Html::text(format_args!("key {key}")), Html::text("quota"), used]
+    };
+    let rows = snapshot.quotas.iter().map(quota).chain(snapshot.limits.iter().map(row)).collect();
+    table(&["Whose", "Limit", "#Used"], rows, snapshot.quotas_left_out + snapshot.limits_left_out)
 }
 
 fn failures(snapshot: &Snapshot) -> Html {
@@ -363,11 +371,24 @@ fn failures(snapshot: &Snapshot) -> Html {
             or_none(failure.model.as_deref()),
             or_none(failure.key.as_deref()),
             Html::text(format_args!("{status} {}", failure.code.unwrap_or(&end))),
-            Html::all(failure.attempts.iter().map(attempt)),
+            cause(failure),
         ]
     };
     let rows = snapshot.failures.iter().map(row).collect();
     table(&["Request", "Time", "Model", "Key", "The client read", "Hidden cause"], rows, 0)
+}
+
+/// What was tried, what could not be tried, and what the gateway itself had against it.
+fn cause(failure: &FailureView) -> Html {
+    let excluded = failure.excluded.iter();
+    let excluded = excluded.map(|ExcludedView { channel, reason }| {
+        Html::text(format_args!("{channel}: not asked, {reason}")).line()
+    });
+    let own = failure.refusal.map(|reason| Html::text(format_args!("the gateway itself: {reason}")).line());
+    match Html::all(failure.attempts.iter().map(attempt).chain(excluded).chain(own)) {
+        Html(none) if none.is_empty() => Html::text("–"),
+        cause => cause,
+    }
 }
 
 fn attempt(AttemptView { channel, status, outcome, rule, words }: &AttemptView) -> Html {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use std::time::Duration;
 
 /// How long an answer may take.
@@ -21,6 +22,15 @@ pub(super) struct Listener {
 /// An id as a part of a path or query.
 pub(super) fn escaped(id: &str) -> String {
     utf8_percent_encode(id, NON_ALPHANUMERIC).to_string()
+}
+
+/// What is wrong, out of an answer that says so in JSON or as plain text.
+fn told(body: &str) -> String {
+    #[derive(Deserialize)]
+    struct Told {
+        error: String,
+    }
+    serde_json::from_str::<Told>(body).map_or_else(|_| body.trim().to_owned(), |told| told.error)
 }
 
 impl Listener {
@@ -47,6 +57,8 @@ impl Listener {
 
     fn agent(&self) -> ureq::Agent {
         let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        // A proxy of the environment is for the way out: it cannot reach a loopback address, and must not see the token.
+        let config = config.proxy(None).max_redirects(0);
         ureq::Agent::new_with_config(config.build())
     }
 
@@ -63,7 +75,7 @@ impl Listener {
         let body = answer.body_mut().read_to_string().map_err(unreachable)?;
         match answer.status().as_u16() {
             200 | 201 => Ok(body),
-            status => Err(format!("the gateway at {} answered {status}: {}", self.admin, body.trim())),
+            status => Err(format!("the gateway at {} answered {status}: {}", self.admin, told(&body))),
         }
     }
 

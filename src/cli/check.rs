@@ -1,24 +1,24 @@
 //! `tidegate check`
 
-use super::{EXIT_CONFIG, Ended, say};
+use super::{Complaint, Ended, Format, say};
 use crate::config;
-use std::io::{self, Write};
+use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Checks a file; every problem and every warning is a line.
-pub(super) fn check(path: &Path) -> Ended {
-    match config::load(path) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                say(format_args!("{}:{warning}", path.display()));
-            }
+pub(super) fn check(path: &Path, format: Format) -> Ended {
+    let loaded = config::load(path).map_err(|problems| Complaint::of(&problems))?;
+    let warnings = loaded.warnings.iter().map(|warning| format!("{}:{warning}", path.display()));
+    match format {
+        Format::Text => {
+            warnings.for_each(say);
             say(format_args!("{}: ok", path.display()));
-            Ok(ExitCode::SUCCESS)
         }
-        Err(problems) => {
-            let _ = writeln!(io::stderr(), "{problems}");
-            Err(EXIT_CONFIG)
+        Format::Json => {
+            let warnings: Vec<_> = warnings.collect();
+            say(json!({ "file": path, "ok": true, "warnings": warnings }));
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `tidegate classify` (spec 3.4)
 
-use super::{EXIT_CONFIG, EXIT_RUNTIME, EXIT_USAGE, Ended, api, complain, say};
+use super::{Complaint, EXIT_RUNTIME, EXIT_USAGE, Ended, Format, api, complain, say};
 use crate::config;
 use crate::core::api::Api;
 use crate::core::failure::{Class, Verdict};
@@ -12,6 +12,8 @@ use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::recorded::{Outcome, Recorded};
 use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,7 +49,7 @@ pub(super) struct Arguments {
 }
 
 /// Judges a recording and says how.
-pub(super) fn run(arguments: &Arguments) -> Ended {
+pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     let (rows, statuses) = custom(arguments)?;
     let recorded = match read(&arguments.recording).map(|text| Recorded::parse(&text)) {
         Ok(Ok(recorded)) => recorded,
@@ -64,13 +66,30 @@ pub(super) fn run(arguments: &Arguments) -> Ended {
     let custom = Custom { rows: &rows, statuses: &statuses };
     let judge = Judge { caller: &caller, custom, now: now() };
     let call = Call::of(arguments.api);
-    say(match recorded.judge(call, &judge) {
-        Outcome::Passes => "passes to the client".to_owned(),
-        Outcome::Failed(verdict) => described(&verdict) + "\n\n" + &told(&verdict, call, &arguments.model),
+    let (outcome, verdict) = match recorded.judge(call, &judge) {
+        Outcome::Passes => ("passes", None),
+        Outcome::Failed(verdict) => ("failed", Some(verdict)),
         Outcome::BreaksOff(verdict) => {
-            let told = "client  reads what came before, then an error event inside the stream (502)";
-            format!("{}\n\n{told}", described(&Verdict { next: Class::BrokenMidStream.next(), ..verdict }))
+            ("breaks_off", Some(Verdict { next: Class::BrokenMidStream.next(), ..verdict }))
         }
+    };
+    let told = verdict.as_ref().filter(|_| outcome == "failed");
+    let told = told.map(|verdict| told_by(verdict, call, &arguments.model));
+    say(match format {
+        Format::Json => json!({
+            "outcome": outcome,
+            "verdict": verdict.as_ref().map(as_json),
+            "client": told,
+        })
+        .to_string(),
+        Format::Text => match (verdict, told) {
+            (None, _) => "passes to the client".to_owned(),
+            (Some(verdict), Some(told)) => described(&verdict) + "\n\n" + &told.as_text(),
+            (Some(verdict), None) => {
+                let told = "client  reads what came before, then an error event inside the stream (502)";
+                format!("{}\n\n{told}", described(&verdict))
+            }
+        },
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -79,19 +98,14 @@ pub(super) fn run(arguments: &Arguments) -> Ended {
 type OwnRules = (Vec<CustomRow>, Vec<(u16, u16)>);
 
 /// The operator's own rules, if a configuration is given.
-fn custom(arguments: &Arguments) -> Result<OwnRules, u8> {
+fn custom(arguments: &Arguments) -> Result<OwnRules, Complaint> {
     let Some(path) = &arguments.config else { return Ok(Default::default()) };
-    let loaded = config::load(path).map_err(|problems| {
-        let _ = complain(EXIT_CONFIG, &problems);
-        EXIT_CONFIG
-    })?;
+    let loaded = config::load(path).map_err(|problems| Complaint::of(&problems))?;
     let Some(id) = &arguments.channel else { return Ok((loaded.config.classify, Vec::new())) };
     let channel = loaded.config.channels.into_iter().find(|channel| channel.id == *id);
     match channel {
         Some(channel) => Ok((loaded.config.classify, channel.status_map)),
-        None => Err(complain(EXIT_USAGE, format_args!("no channel {id} in {}", path.display()))
-            .err()
-            .unwrap_or(EXIT_USAGE)),
+        None => Err(Complaint::new(EXIT_USAGE, format_args!("no channel {id} in {}", path.display()))),
     }
 }
 
@@ -125,19 +139,45 @@ fn described(verdict: &Verdict) -> String {
     )
 }
 
-/// The bytes that the client would read, if no other channel answered.
-fn told(verdict: &Verdict, call: Call, model: &str) -> String {
+/// The verdict for scripts.
+fn as_json(verdict: &Verdict) -> Value {
+    json!({
+        "row": verdict.rule,
+        "class": verdict.class.as_str(),
+        "retry": verdict.next.as_str(),
+        "effect": verdict.effect.as_str(),
+        "hint_ms": verdict.retry_after.map(|hint| u64::try_from(hint.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+/// What the client would read.
+#[derive(Serialize)]
+struct Told {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Told {
+    fn as_text(&self) -> String {
+        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        format!("HTTP/1.1 {}\n{headers}\n{}", self.status, self.body)
+    }
+}
+
+/// The answer that the client would read, if no other channel answered.
+fn told_by(verdict: &Verdict, call: Call, model: &str) -> Told {
     let failure = match verdict.class {
         Class::ModelMissing => Failure::NowhereServed(model.to_owned()),
         _ => Failure::Upstream(verdict.clone()),
     };
     let error = PublicError::of(&failure, 503);
     let dialect = if call == Call::Messages { Dialect::Anthropic } else { Dialect::OpenAi };
-    let headers: String =
-        error.retry_headers(0).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    format!(
-        "HTTP/1.1 {}\ncontent-type: application/json\n{headers}\n{}",
-        error.status(),
-        error.render(dialect, "req-example")
-    )
+    let headers = error.retry_headers(0);
+    let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    Told {
+        status: error.status(),
+        headers: [("content-type".into(), "application/json".into())].into_iter().chain(headers).collect(),
+        body: error.render(dialect, "req-example").to_string(),
+    }
 }

@@ -5,6 +5,7 @@ use super::{EXIT_RUNTIME, EXIT_USAGE, Ended, Format, answered, columns, complain
 use crate::config::mint;
 use clap::Subcommand;
 use serde::Deserialize;
+use serde_json::json;
 use std::io;
 use std::process::ExitCode;
 
@@ -50,16 +51,17 @@ pub(super) enum Command {
 /// Runs one of the commands.
 pub(super) fn run(command: &Command, format: Format) -> Ended {
     match command {
-        Command::New => new(),
-        Command::Hash => hash(),
-        Command::List { admin } => answered(admin.get("/keys").and_then(|keys| listed(keys, format))),
+        Command::New => new(format),
+        Command::Hash => hash(format),
+        Command::List { admin } => answered(admin.get("/keys"), format, listed),
         Command::Create { id, account, models, quota, admin } => {
             let models = (!models.is_empty()).then_some(models);
             let key = serde_json::json!({ "id": id, "account": account, "models": models, "quota": quota });
-            answered(admin.post("/keys", &key))
+            answered(admin.post("/keys", &key), format, |Made { key }| format!("key:    {key}"))
         }
         Command::Revoke { id, admin } => {
-            answered(admin.post(&format!("/keys/{}/revoke", escaped(id)), &serde_json::Value::Null))
+            let answer = admin.post(&format!("/keys/{}/revoke", escaped(id)), &serde_json::Value::Null);
+            answered(answer, format, |Revoked { revoked }| format!("the key {revoked} is revoked"))
         }
     }
 }
@@ -74,12 +76,18 @@ struct Listed {
     spent: String,
 }
 
-fn listed(keys: String, format: Format) -> Result<String, String> {
-    if format == Format::Json {
-        return Ok(keys);
-    }
-    let keys: Vec<Listed> =
-        serde_json::from_str(&keys).map_err(|e| format!("the gateway's answer is odd: {e}"))?;
+/// A key that was made; it is in this answer and nowhere else.
+#[derive(Deserialize)]
+struct Made {
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct Revoked {
+    revoked: String,
+}
+
+fn listed(keys: Vec<Listed>) -> String {
     let row = |key: Listed| {
         vec![
             key.id,
@@ -92,7 +100,7 @@ fn listed(keys: String, format: Format) -> Result<String, String> {
     };
     let rows: Vec<_> = keys.into_iter().map(row).collect();
     let head = ["KEY", "ACCOUNT", "", "EXPIRES", "QUOTA USD", "SPENT USD"];
-    Ok(columns(&head, &rows, 0).trim_start().to_owned())
+    columns(&head, &rows, 0).trim_start().to_owned()
 }
 
 /// Unix seconds as a date, as long as there are dates.
@@ -105,18 +113,21 @@ fn moment(seconds: u64) -> String {
 }
 
 /// Makes a key; it is shown here and nowhere else.
-fn new() -> Ended {
+fn new(format: Format) -> Ended {
     let key = match mint::mint() {
         Ok(key) => key,
         Err(e) => return complain(EXIT_RUNTIME, format_args!("no randomness: {e}")),
     };
-    say(format_args!("key:    {key}"));
-    say(format_args!("digest: {}", mint::digest_text(&mint::digest(&key))));
+    let digest = mint::digest_text(&mint::digest(&key));
+    match format {
+        Format::Text => say(format_args!("key:    {key}\ndigest: {digest}")),
+        Format::Json => say(json!({ "key": key, "digest": digest })),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the digest of a key that is given on standard input, so that it is in no shell history.
-fn hash() -> Ended {
+fn hash(format: Format) -> Ended {
     let mut line = String::new();
     if let Err(e) = io::stdin().read_line(&mut line) {
         return complain(EXIT_RUNTIME, format_args!("standard input: {e}"));
@@ -128,6 +139,10 @@ fn hash() -> Ended {
     if key.starts_with("tg_") && !mint::checksum_ok(key) {
         return complain(EXIT_USAGE, "the checksum of this key is wrong: it was not copied in full");
     }
-    say(mint::digest_text(&mint::digest(key)));
+    let digest = mint::digest_text(&mint::digest(key));
+    match format {
+        Format::Text => say(digest),
+        Format::Json => say(json!({ "digest": digest })),
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,9 +17,12 @@ mod schema;
 mod status;
 mod why;
 
+use crate::config::Problems;
 use crate::core::api::Api;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +44,7 @@ pub struct Cli {
     /// The configuration file, with `-t`.
     #[arg(short = 'c', value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How answers of a running gateway are printed.
+    /// How the answer is printed. With json standard output is JSON, also when something goes wrong.
     #[arg(long, global = true, value_enum, default_value_t = Wanted::Text)]
     format: Wanted,
     #[command(subcommand)]
@@ -53,7 +56,7 @@ pub struct Cli {
 enum Wanted {
     /// For people.
     Text,
-    /// As the gateway gives it.
+    /// For scripts; what a running gateway answers is printed as it is.
     Json,
     /// The reference of the configuration; with `schema` alone.
     Markdown,
@@ -64,7 +67,7 @@ enum Wanted {
 enum Format {
     /// For people.
     Text,
-    /// As the gateway gives it.
+    /// For scripts.
     Json,
 }
 
@@ -152,32 +155,33 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    run(Cli::parse()).unwrap_or_else(ExitCode::from)
+    let cli = Cli::parse();
+    let format = if cli.format == Wanted::Json { Format::Json } else { Format::Text };
+    run(cli, format).unwrap_or_else(|complaint| complaint.tell(format))
 }
 
-fn run(cli: Cli) -> Ended {
-    let format = match (cli.format, &cli.command) {
-        (Wanted::Text, _) => Format::Text,
-        (Wanted::Json, _) => Format::Json,
+fn run(cli: Cli, format: Format) -> Ended {
+    match (cli.format, &cli.command) {
         (Wanted::Markdown, Some(Command::Schema)) => return schema::reference(),
         (Wanted::Markdown, _) => return complain(EXIT_USAGE, "--format markdown is for schema alone"),
-    };
+        _ => {}
+    }
     match (cli.command, cli.test) {
         (Some(Command::Schema), false) => schema::run(),
         (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
-        (Some(Command::Check { config }), _) => check::check(&config),
-        (Some(Command::Classify(arguments)), false) => classify::run(&arguments),
+        (Some(Command::Check { config }), _) => check::check(&config, format),
+        (Some(Command::Classify(arguments)), false) => classify::run(&arguments, format),
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments, format),
         (Some(Command::Status(arguments)), false) => status::run(&arguments, format),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin, format),
-        (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into())),
+        (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into()), format),
         (Some(Command::Reload { admin }), false) => reload::run(&admin, format),
         (Some(Command::Channel { command }), false) => channel::run(&command, format),
         (Some(Command::Drain { admin }), false) => channel::drain(&admin, format),
-        (Some(Command::Healthcheck { admin }), false) => healthcheck::run(&admin),
+        (Some(Command::Healthcheck { admin }), false) => healthcheck::run(&admin, format),
         (Some(Command::Keys { command }), false) => keys::run(&command, format),
-        (Some(Command::Credit(arguments)), false) => credit::run(&arguments),
-        (Some(Command::Ledger { command }), false) => ledger::run(&command),
+        (Some(Command::Credit(arguments)), false) => credit::run(&arguments, format),
+        (Some(Command::Ledger { command }), false) => ledger::run(&command, format),
         (Some(Command::Completions { shell }), false) => completions(shell),
         (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
@@ -219,24 +223,64 @@ fn columns(head: &[&str], rows: &[Vec<String>], left_out: usize) -> String {
     lines.join("\n")
 }
 
-/// How a command ended: well, or with an exit code after its message.
-type Ended = Result<ExitCode, u8>;
+/// How a command ended: well, or with what went wrong.
+type Ended = Result<ExitCode, Complaint>;
 
-/// Says what went wrong, on standard error.
-fn complain(code: u8, what: impl std::fmt::Display) -> Ended {
-    let _ = writeln!(io::stderr(), "tidegate: {what}");
-    Err(code)
+/// What went wrong.
+#[derive(Debug)]
+struct Complaint {
+    code: u8,
+    what: String,
+    /// The problems of a file, a line each; they begin with its name.
+    of_file: bool,
 }
 
-/// Prints what a running gateway answered.
-fn answered(answer: Result<String, String>) -> Ended {
-    match answer {
-        Ok(text) => {
-            say(text.trim_end());
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(why) => complain(EXIT_RUNTIME, why),
+impl Complaint {
+    fn new(code: u8, what: impl std::fmt::Display) -> Self {
+        Self { code, what: what.to_string(), of_file: false }
     }
+
+    /// Every problem of a configuration.
+    fn of(problems: &Problems) -> Self {
+        Self { code: EXIT_CONFIG, what: problems.to_string(), of_file: true }
+    }
+
+    /// Says it: to people on standard error, to scripts on standard output, which is JSON then whatever happens.
+    fn tell(self, format: Format) -> ExitCode {
+        let Self { code, what, of_file } = self;
+        match format {
+            Format::Json if of_file => {
+                let problems: Vec<_> = what.lines().collect();
+                say(json!({ "error": "the configuration is wrong", "problems": problems }));
+            }
+            Format::Json => say(json!({ "error": what })),
+            Format::Text if of_file => drop(writeln!(io::stderr(), "{what}")),
+            Format::Text => drop(writeln!(io::stderr(), "tidegate: {what}")),
+        }
+        ExitCode::from(code)
+    }
+}
+
+fn complain(code: u8, what: impl std::fmt::Display) -> Ended {
+    Err(Complaint::new(code, what))
+}
+
+/// Prints what a running gateway answered: as it is, or what `described` makes of it for people.
+fn answered<T: DeserializeOwned>(
+    answer: Result<String, String>,
+    format: Format,
+    described: impl FnOnce(T) -> String,
+) -> Ended {
+    let answer = answer.map_err(|why| Complaint::new(EXIT_RUNTIME, why))?;
+    if format == Format::Json {
+        say(answer.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    match serde_json::from_str(&answer) {
+        Ok(answer) => say(described(answer)),
+        Err(e) => return complain(EXIT_RUNTIME, format_args!("the gateway's answer is odd: {e}")),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes to standard output; a reader that left is not our problem.

@@ -37,7 +37,7 @@ fn described(report: &Report) -> String {
     lines.extend(report.changes.iter().map(|change| format!("  {change}")));
     lines.extend(report.after_restart.iter().map(|name| format!("  {name}: takes a restart")));
     lines.extend(report.warnings.iter().map(|warning| format!("  warning: {warning}")));
-    if report.changes.is_empty() {
+    if report.changes.is_empty() && report.after_restart.is_empty() {
         lines.push("  nothing has changed".into());
     }
     lines.join("\n")

@@ -1,10 +1,11 @@
 //! `tidegate run`
 
-use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, complain, say};
+use super::{Complaint, EXIT_RUNTIME, Ended, complain, say};
 use crate::config::{self, Config};
 use crate::runtime::Assembly;
 use crate::runtime::signals::LameDuck;
-use std::io::{self, Write};
+use log::{Log, Metadata, Record};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,10 +14,7 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
     start_log(level);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            let _ = writeln!(io::stderr(), "{problems}");
-            return Err(EXIT_CONFIG);
-        }
+        Err(problems) => return Err(Complaint::of(&problems)),
     };
     for warning in &loaded.warnings {
         log::warn!("{}:{warning}", path.display());
@@ -38,7 +36,7 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended 
     };
     let succession = assembly.succession();
     assembly.run(Box::new(signals), || std::process::exit(0));
-    if succession.has_failed() { Err(EXIT_RUNTIME) } else { Ok(ExitCode::SUCCESS) }
+    Ok(if succession.has_failed() { ExitCode::from(EXIT_RUNTIME) } else { ExitCode::SUCCESS })
 }
 
 /// The gateway's own log, on standard error. Pingora is held to warnings: at debug it would print headers with keys. Its
@@ -49,7 +47,45 @@ fn start_log(level: log::LevelFilter) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(pingora).filter_module("pingora_proxy", log::LevelFilter::Off);
     builder.filter_module("pingora_core::server::transfer_fd", log::LevelFilter::Off);
-    builder.filter_module("tidegate", level).init();
+    builder.filter_module("tidegate", level);
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    // Fails only where a log was set before, which is then the one that counts.
+    let _ = log::set_boxed_logger(Box::new(WithoutNoise(logger)));
+}
+
+/// What the framework calls an error and is none: a client that does not get through the handshake of TLS, so that every scan of
+/// the port would fill the log; a kept connection that was closed a moment before it was wanted, so that another is opened.
+/// What else is said at these places is told, such as that sockets cannot be accepted.
+const NOISE: [(&str, &str); 2] = [
+    ("pingora_core::services::listening", "Downstream handshake error"),
+    ("pingora_core::connectors", "failed to acquire reusable stream"),
+];
+
+/// The log without that.
+struct WithoutNoise(env_logger::Logger);
+
+impl WithoutNoise {
+    fn is_noise(record: &Record<'_>) -> bool {
+        let mut known = NOISE.into_iter().filter(|(target, _)| record.target() == *target);
+        known.any(|(_, begin)| record.args().to_string().starts_with(begin))
+    }
+}
+
+impl Log for WithoutNoise {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !Self::is_noise(record) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 fn greeting(config: &Config, minted: &[config::Minted]) -> String {

@@ -3,6 +3,7 @@
 use super::{EXIT_RUNTIME, Ended, Format, admin, columns, complain, say};
 use clap::Args;
 use serde::Deserialize;
+use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,6 +34,7 @@ struct Snapshot {
     models: Vec<Model>,
     models_left_out: usize,
     limits: Vec<Limit>,
+    quotas: Vec<Quota>,
     money: Money,
     store: Store,
 }
@@ -91,6 +93,14 @@ struct Limit {
 }
 
 #[derive(Deserialize)]
+struct Quota {
+    key: String,
+    used: String,
+    quota: String,
+    percent: u8,
+}
+
+#[derive(Deserialize)]
 struct Money {
     settled: String,
     outstanding: String,
@@ -127,8 +137,22 @@ fn watch(admin: &admin::Listener, format: Format) -> Ended {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
-            // It may answer the next time.
-            Err(why) => drop(complain(EXIT_RUNTIME, why)),
+            // A token that is refused now is refused the next time; everything else may pass.
+            Err(why)
+                if [" answered 401: ", " answered 403: "].iter().any(|refused| why.contains(refused)) =>
+            {
+                return complain(EXIT_RUNTIME, why);
+            }
+            // What was shown before is old, so it goes.
+            Err(why) => {
+                let shown = match format {
+                    Format::Json => json!({ "error": why }).to_string(),
+                    Format::Text => format!("{begin}tidegate: {why}"),
+                };
+                if writeln!(out, "{shown}").is_err() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
         }
         std::thread::sleep(EVERY);
     }
@@ -165,8 +189,8 @@ fn described(snapshot: &Snapshot) -> String {
     }
     lines.push(channels(&snapshot.channels, snapshot.channels_left_out));
     lines.push(models(&snapshot.models, snapshot.models_left_out));
-    if !snapshot.limits.is_empty() {
-        lines.push(limits(&snapshot.limits));
+    if !snapshot.limits.is_empty() || !snapshot.quotas.is_empty() {
+        lines.push(limits(&snapshot.limits, &snapshot.quotas));
     }
     lines.join("\n")
 }
@@ -207,11 +231,18 @@ fn models(models: &[Model], left_out: usize) -> String {
     columns(&["MODEL", "REQUESTS/S", "CHANNELS"], &models.iter().map(row).collect::<Vec<_>>(), left_out)
 }
 
-fn limits(limits: &[Limit]) -> String {
+fn limits(limits: &[Limit], quotas: &[Quota]) -> String {
+    let of_key = |Quota { key, used, quota, percent }: &Quota| {
+        vec![format!("key {key}"), "quota".to_owned(), format!("{used} of {quota} USD ({percent} %)")]
+    };
     let row = |Limit { scope, id, dimension, used, limit }: &Limit| {
         vec![format!("{scope} {id}"), dimension.replace('_', " "), format!("{used} of {limit}")]
     };
-    columns(&["NEAR ITS LIMIT", "", "USED"], &limits.iter().map(row).collect::<Vec<_>>(), 0)
+    columns(
+        &["NEAR ITS LIMIT", "", "USED"],
+        &quotas.iter().map(of_key).chain(limits.iter().map(row)).collect::<Vec<_>>(),
+        0,
+    )
 }
 
 fn percent(part: Option<f64>) -> String {

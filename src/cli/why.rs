@@ -38,6 +38,9 @@ struct Failed {
     route: String,
     key: Option<String>,
     attempts: Vec<Attempt>,
+    #[serde(default)]
+    excluded: Vec<Excluded>,
+    refusal: Option<Refused>,
     status: u16,
     code: Option<String>,
     told: Option<String>,
@@ -54,6 +57,17 @@ struct Attempt {
     ms: f64,
     #[serde(default)]
     words: String,
+}
+
+#[derive(Deserialize)]
+struct Excluded {
+    channel: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    reason: String,
 }
 
 /// A failure in lines for people.
@@ -79,6 +93,12 @@ fn described(failure: &Failed) -> String {
             lines.push(format!("          upstream said: {words}"));
         }
     }
+    for Excluded { channel, reason } in &failure.excluded {
+        lines.push(format!("not asked {channel}: {reason}"));
+    }
+    lines.extend(
+        failure.refusal.iter().map(|refused| format!("refused   by the gateway itself: {}", refused.reason)),
+    );
     lines.push(format!("client    was told {} {}", failure.status, or(&failure.code, "")));
     lines.extend(failure.told.iter().map(|told| format!("          {told}")));
     lines.push(format!("end       {} after {} ms", failure.end, failure.duration_ms));

@@ -3,8 +3,11 @@
 //! Secrets are compared and never shown. Whoever adds a member to the configuration has to say here how its change is told:
 //! without that nothing compiles.
 
-use super::types::{Account, Channel, Config, Key, Model, Provider, Server};
+use super::tls::Tls;
+use super::types::{Account, Admin, Channel, Config, Errors, Key, Model, Provider, Retry, Server};
+use crate::core::limits::Limited;
 use std::fmt::Display;
+use std::time::Duration;
 
 /// The differences between two configurations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,9 +18,10 @@ pub struct Changes {
     pub after_restart: Vec<&'static str>,
 }
 
-/// Compares `new` with `old`.
+/// Compares `new` with `old`, and with what the process was `started` with: what takes a restart stays what that says,
+/// however often others are loaded.
 #[must_use]
-pub fn changes(old: &Config, new: &Config) -> Changes {
+pub fn changes(started: &Config, old: &Config, new: &Config) -> Changes {
     // Listed whole; what is left out here takes a restart, and is told there.
     let Config {
         server,
@@ -30,7 +34,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         classify,
         retry,
         limits,
-        admin: _,
+        admin,
         store: _,
         sandbox: _,
     } = new;
@@ -39,19 +43,23 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
     things("channel", (&old.channels, channels), |channel| &channel.id, of_channel, &mut made);
     things("account", (&old.accounts, accounts), |account| &account.id, of_account, &mut made);
     things("key", (&old.keys, keys), |key| &key.id, of_key, &mut made);
-    for (what, same) in [
-        ("limits", old.limits == *limits),
-        ("defaults", old.retry == *retry),
-        ("errors", old.errors == *errors),
-        ("cors", old.cors == *cors),
-        ("classify", old.classify == *classify),
-        ("server", in_place(&old.server) == in_place(server)),
+    for (what, told) in [
+        ("limits", of_limits(&old.limits, limits)),
+        ("defaults", of_retry(&old.retry, retry)),
+        ("errors", of_errors(&old.errors, errors)),
+        ("server", of_server(&old.server, server)),
+        ("admin", of_admin(&old.admin, admin)),
     ] {
+        if !told.is_empty() {
+            made.push(format!("{what}: {}", told.join(", ")));
+        }
+    }
+    for (what, same) in [("cors", old.cors == *cors), ("classify", old.classify == *classify)] {
         if !same {
             made.push(format!("{what}: changed"));
         }
     }
-    Changes { made, after_restart: after_restart(old, new) }
+    Changes { made, after_restart: after_restart(started, new) }
 }
 
 /// What only a new process can change.
@@ -65,48 +73,11 @@ fn after_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.seal_key", before.seal_key != after.seal_key),
         ("server.drain", before.drain != after.drain),
         ("server.grace", before.grace != after.grace),
-        ("admin", old.admin != new.admin),
+        ("admin.listen", old.admin.listen != new.admin.listen),
         ("store.path", old.store != new.store),
         ("sandbox", old.sandbox != new.sandbox),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
-}
-
-/// The part of a server that can be changed while it runs.
-fn in_place(server: &Server) -> impl PartialEq {
-    // Listed whole, as above.
-    let Server {
-        health_path,
-        body_max,
-        body_timeout,
-        header_max,
-        header_timeout,
-        hold_max,
-        replay_max,
-        max_connections,
-        keepalive,
-        write_timeout,
-        trusted_proxies,
-        tls,
-        listen: _,
-        listen_h2c: _,
-        threads: _,
-        seal_key: _,
-        drain: _,
-        grace: _,
-    } = server;
-    let bounds = (
-        *body_max,
-        *body_timeout,
-        *header_max,
-        *header_timeout,
-        *hold_max,
-        *replay_max,
-        *max_connections,
-        *keepalive,
-        *write_timeout,
-    );
-    (bounds, health_path.clone(), trusted_proxies.clone(), tls.clone())
 }
 
 /// Says of each thing whether it came, went or changed.
@@ -136,6 +107,58 @@ macro_rules! told {
         let told: [Option<String>; _] = [$($tell($name, &$old.$member, &$new.$member)),*];
         told.into_iter().flatten().collect()
     }};
+}
+
+fn of_server(old: &Server, new: &Server) -> Vec<String> {
+    told!(Server, old, new, {
+        health_path: optional "health_path",
+        body_max: shown "body_max (bytes)",
+        body_timeout: time "body_timeout",
+        header_max: shown "header_max (bytes)",
+        header_timeout: time "header_timeout",
+        hold_max: shown "hold_max (bytes)",
+        replay_max: shown "replay_max (bytes)",
+        max_connections: shown "max_connections",
+        keepalive: time "keepalive",
+        write_timeout: time "write_timeout",
+        trusted_proxies: named "trusted_proxies",
+        tls: certificate "tls",
+        listen: elsewhere "",
+        listen_h2c: elsewhere "",
+        threads: elsewhere "",
+        seal_key: elsewhere "",
+        drain: elsewhere "",
+        grace: elsewhere "",
+    })
+}
+
+fn of_admin(old: &Admin, new: &Admin) -> Vec<String> {
+    told!(Admin, old, new, {
+        listen: elsewhere "",
+        token: named "token",
+        allowed_hosts: named "allowed_hosts",
+    })
+}
+
+fn of_errors(old: &Errors, new: &Errors) -> Vec<String> {
+    told!(Errors, old, new, { unknown_model: shown "unknown_model" })
+}
+
+fn of_retry(old: &Retry, new: &Retry) -> Vec<String> {
+    told!(Retry, old, new, {
+        budget_ratio: shown "retry.budget_ratio",
+        failover_wait: time "retry.failover_wait",
+        times: named "how long what fails rests",
+    })
+}
+
+fn of_limits(old: &Limited, new: &Limited) -> Vec<String> {
+    told!(Limited, old, new, {
+        rpm: optional "rpm",
+        tpm: optional "tpm",
+        concurrency: optional "concurrency",
+        shadow: shown "shadow",
+    })
 }
 
 fn of_model(old: &Model, new: &Model) -> Vec<String> {
@@ -230,6 +253,22 @@ fn optional<T: PartialEq + Display>(name: &str, old: &Option<T>, new: &Option<T>
     (old != new).then(|| format!("{name} {} → {}", text(old), text(new)))
 }
 
+fn time(name: &str, old: &Duration, new: &Duration) -> Option<String> {
+    let text = |time: &Duration| humantime::format_duration(*time).to_string();
+    shown(name, &text(old), &text(new))
+}
+
+/// A certificate that was renewed in its place, or is taken from other files.
+fn certificate(name: &str, old: &Option<Tls>, new: &Option<Tls>) -> Option<String> {
+    let changed = old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| old != new);
+    changed.then(|| format!("{name} (certificate and key are read anew)"))
+}
+
+/// What is told among the changes that take a restart.
+fn elsewhere<T>(_: &str, _: &T, _: &T) -> Option<String> {
+    None
+}
+
 fn provider(name: &str, old: &Provider, new: &Provider) -> Option<String> {
     shown(name, &old.as_str(), &new.as_str())
 }
@@ -253,19 +292,28 @@ mod tests {
     #[test]
     fn differences_are_told() {
         let old = config("models: [{ id: m/x, free: true }, { id: m/old, free: true }]");
-        assert_eq!(changes(&old, &old), Changes::default());
+        assert_eq!(changes(&old, &old, &old), Changes::default());
         let new = config(
-            "# heavy\nserver: { threads: 63, body_max: 1MiB }\ncors: { origins: [\"https://a.example\"] }\nmodels: [{ id: m/x, price: { input: \"1\", output: \"2\" }, output_max: 9, hedge: true }, { id: m/new, free: true }]",
+            "# heavy\nserver: { threads: 63, body_max: 1MiB, keepalive: 7s }\nlimits: { rpm: 9 }\nerrors: { unknown_model: 404 }\n\
+             admin: { token: { value: t }, listen: \"127.0.0.1:1\" }\ndefaults: { retry: { failover_wait: 3s } }\ncors: { origins: [\"https://a.example\"] }\nmodels: [{ id: m/x, price: { input: \"1\", output: \"2\" }, output_max: 9, hedge: true }, { id: m/new, free: true }]",
         );
-        let Changes { made, after_restart } = changes(&old, &new);
+        let Changes { made, after_restart } = changes(&old, &old, &new);
         let expected = [
             "model m/old: removed",
             "model m/x: price, output_max none → 9, hedge false → true",
             "model m/new: added",
             "channel c: weight 1 → 7",
+            "limits: rpm none → 9",
+            "defaults: retry.failover_wait 1s → 3s",
+            "errors: unknown_model 503 → 404",
+            "server: body_max (bytes) 33554432 → 1048576, keepalive 1m 15s → 7s",
+            "admin: token",
             "cors: changed",
-            "server: changed",
         ];
-        assert_eq!((made, after_restart), (expected.map(str::to_owned).to_vec(), vec!["server.threads"]));
+        let restarts = vec!["server.threads", "admin.listen"];
+        assert_eq!((made, after_restart), (expected.map(str::to_owned).to_vec(), restarts.clone()));
+        let again = changes(&old, &new, &new);
+        assert_eq!((again.made, again.after_restart), (vec![], restarts), "it still takes a restart");
+        assert_eq!(changes(&old, &new, &old).after_restart, Vec::<&str>::new());
     }
 }

@@ -73,6 +73,10 @@ fn id(item: &Item<'_>, seen: &mut HashSet<String>) -> Option<String> {
         item.refuse("must be 1 to 200 printable characters without spaces or '*'");
         return None;
     }
+    if ["other", "removed"].contains(&id) {
+        item.refuse("is a word that metrics use for models that are not configured");
+        return None;
+    }
     if !seen.insert(id.to_owned()) {
         item.refuse(format!("is there twice: {id}"));
         return None;

@@ -4,6 +4,7 @@ use super::reader::Item;
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub struct Tls {
     pub cert: PathBuf,
     /// The file of its private key, in PEM.
     pub key: PathBuf,
+    /// SHA-256 of what the two files held, so that a renewed certificate is a change.
+    pub held: [u8; 32],
 }
 
 /// Certificates of authorities, in DER.
@@ -26,10 +29,13 @@ pub(super) fn listener(item: &Item<'_>) -> Option<Tls> {
     let path = |name| section.required(name).and_then(|item| path(&item));
     let (cert, key) = (path("cert"), path("key"));
     section.finish();
-    let tls = Tls { cert: cert?, key: key? };
-    if let Err(why) = check(&tls) {
-        item.refuse(why);
-        return None;
+    let mut tls = Tls { cert: cert?, key: key?, held: [0; 32] };
+    match check(&tls) {
+        Ok(held) => tls.held = held,
+        Err(why) => {
+            item.refuse(why);
+            return None;
+        }
     }
     Some(tls)
 }
@@ -55,13 +61,15 @@ impl Tls {
     }
 }
 
-/// The certificate and the key are what they should be, and belong together.
-fn check(tls: &Tls) -> Result<(), String> {
+/// The certificate and the key are what they should be, and belong together; gives what `held` is.
+fn check(tls: &Tls) -> Result<[u8; 32], String> {
     let (certs, key) = tls.read()?;
+    let parts = certs.iter().map(AsRef::as_ref).chain([key.secret_der()]);
+    let held = parts.fold(Sha256::new(), Digest::chain_update).finalize().into();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let checked = config.and_then(|config| config.with_no_client_auth().with_single_cert(certs, key));
-    checked.map(drop).map_err(|e| format!("certificate and key cannot be used: {e}"))
+    checked.map(|_| held).map_err(|e| format!("certificate and key cannot be used: {e}"))
 }
 
 /// The authorities that a channel's certificate has to come from, instead of the usual ones.

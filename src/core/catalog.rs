@@ -146,6 +146,11 @@ impl Catalog {
         self.by_id.get(id).copied()
     }
 
+    /// All models that are configured, also those that nobody serves.
+    pub fn all(&self) -> impl Iterator<Item = &Model> {
+        self.models.iter()
+    }
+
     /// Models that at least one enabled channel serves (spec 1.7).
     pub fn on_offer(&self) -> impl Iterator<Item = &Model> {
         self.models.iter().filter(|model| !model.tiers.is_empty())

@@ -77,6 +77,7 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             return Err(Cut::ClientGone);
         }
         if let Some((runner, answer, beside)) = raced.answered {
+            ctx.record.excluded.clear();
             scene.note_answer(ctx, &runner, beside.used_up);
             ctx.passed = beside.fields;
             return scene.deliver(session, ctx, runner, answer).await;

@@ -15,6 +15,7 @@ use crate::core::health::Now;
 use crate::core::id::ChannelId;
 use crate::core::refusal::{Failure, Refusal};
 use crate::core::select::{Nothing, Wanted, select};
+use crate::telemetry::record::EXCLUDED_MAX;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ impl<'a> Search<'a> {
     }
 
     /// The next channel with the place that was taken there, a wait, or the end.
-    pub(super) fn next(&mut self, ctx: &Ctx) -> Turn<'a> {
+    pub(super) fn next(&mut self, ctx: &mut Ctx) -> Turn<'a> {
         if self.attempts > 0 && ctx.is_late_for_client() {
             return Turn::End;
         }
@@ -127,7 +128,7 @@ impl<'a> Search<'a> {
     }
 
     /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).
-    fn wait_or_end(&mut self, ctx: &Ctx, now: u64) -> Turn<'a> {
+    fn wait_or_end(&mut self, ctx: &mut Ctx, now: u64) -> Turn<'a> {
         let nothing = self.view(now).nothing(self.model.candidates(), self.wanted(), &self.excluded);
         self.nothing = Some(nothing);
         self.count_exclusions(ctx, now);
@@ -140,8 +141,9 @@ impl<'a> Search<'a> {
         Turn::Wait(wait)
     }
 
-    /// Notes why none of the channels can be tried.
-    fn count_exclusions(&self, ctx: &Ctx, now: u64) {
+    /// Notes why none of the channels can be tried, for the metrics and for who asks about this request.
+    fn count_exclusions(&self, ctx: &mut Ctx, now: u64) {
+        ctx.record.excluded.clear();
         for candidate in self.model.candidates() {
             let standing = self.generation.board.stands(candidate, now);
             let reason = match self.wanted().mismatch(candidate) {
@@ -152,6 +154,10 @@ impl<'a> Search<'a> {
                 None => standing.as_str(),
             };
             ctx.shared.metrics.health().exclusion(self.generation.labels.channel(candidate.channel), reason);
+            // What was tried stands among the attempts.
+            if reason != "failed_before" && ctx.record.excluded.len() < EXCLUDED_MAX {
+                ctx.record.excluded.push((candidate.channel, reason));
+            }
         }
     }
 

@@ -9,16 +9,18 @@ use super::inspect::{Draws, Inspector, millis_of};
 use super::upstream::Channel;
 use crate::core::catalog::{Candidate, Model};
 use crate::core::health::Now;
+use crate::core::key::Key;
+use crate::core::ledger::Ledger;
 use crate::core::limits::{Limits, Used};
 use crate::core::money::Money;
 use crate::core::select::View;
-use crate::core::unit::Standing;
+use crate::core::unit::{Standing, Unit};
 use crate::store::{Bank, Health};
 use crate::telemetry::failures::LastFailure;
 use crate::telemetry::history::{History, Reading};
 use crate::telemetry::snapshot::{
-    ChannelRow, HistoryView, LimitRow, ModelRow, MoneyView, Resting, Share, Snapshot, StoreView, Traffic,
-    millis, rounded,
+    ChannelRow, HistoryView, LimitRow, ModelRow, MoneyView, QuotaRow, Resting, Share, Snapshot, StoreView,
+    Traffic, millis, rounded,
 };
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -54,6 +56,7 @@ impl Inspector {
         let (channels, channels_left_out) = look.channels(&shared.failures.of_channels());
         let (models, models_left_out) = look.models();
         let (limits, limits_left_out) = self.limits(&look);
+        let (quotas, quotas_left_out) = self.quotas();
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             time: rfc3339(clock::unix().as_secs()),
@@ -68,6 +71,8 @@ impl Inspector {
             models_left_out,
             limits,
             limits_left_out,
+            quotas,
+            quotas_left_out,
             money: money(shared.teller.bank()),
             store: store(shared.teller.bank()),
             failures: shared.failures.last(FAILURES_MAX),
@@ -117,6 +122,44 @@ impl Inspector {
     }
 }
 
+impl Inspector {
+    /// The keys whose quota is nearly spent, the fullest first.
+    fn quotas(&self) -> (Vec<QuotaRow>, usize) {
+        let (keys, today) = (self.0.directory.current(), clock::unix().as_secs());
+        let with_quota = keys.all().filter(|key| key.quota.is_some() && key.is_valid(today));
+        let row = |key: &Arc<Key>, ledger: &Ledger| {
+            let (quota, funds) = (key.quota?, ledger.key(&key.id)?);
+            let used = funds.spent.saturating_add(funds.held);
+            let part = part_of(used, quota);
+            (part > NEARLY).then(|| (part, key.id.to_string(), used, quota))
+        };
+        let bank = self.0.teller.bank();
+        let mut near: Vec<_> = bank.with(|ledger| with_quota.filter_map(|key| row(key, ledger)).collect());
+        near.sort_by(|(one, a, ..), (other, b, ..)| other.total_cmp(one).then(a.cmp(b)));
+        let left_out = near.len().saturating_sub(LIMITS_MAX);
+        near.truncate(LIMITS_MAX);
+        let row = |(part, key, used, quota): (f64, String, Money, Money)| QuotaRow {
+            key,
+            used: used.to_string(),
+            quota: quota.to_string(),
+            percent: whole_percent(part),
+        };
+        (near.into_iter().map(row).collect(), left_out)
+    }
+}
+
+/// One amount as a part of another; all of nothing is used up.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn part_of(used: Money, whole: Money) -> f64 {
+    if whole == Money::ZERO { 1.0 } else { used.nanos() as f64 / whole.nanos() as f64 }
+}
+
+/// Rounded down, so that only what is used up is 100.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
+fn whole_percent(part: f64) -> u8 {
+    (part * 100.0).clamp(0.0, 100.0) as u8
+}
+
 /// How a channel stands, also by the configuration's word.
 pub(super) fn standing(channel: &Channel, now: u64) -> Standing {
     if channel.settings.enabled { channel.health.overall(now) } else { Standing::Disabled }
@@ -132,15 +175,25 @@ impl Look<'_> {
     fn channels(&self, failures: &HashMap<String, Arc<LastFailure>>) -> (Vec<ChannelRow>, usize) {
         let mut shown: Vec<&Arc<Channel>> = self.generation.channels.iter().collect();
         let left_out = shown.len().saturating_sub(CHANNELS_MAX);
-        if left_out > 0 {
-            shown.sort_by_key(|channel| {
-                let well = standing(channel, self.now) == Standing::Up;
-                (well, Reverse(channel.health.load().in_flight()))
-            });
-            shown.truncate(CHANNELS_MAX);
-        }
+        // What takes no traffic, or not all, is what an operator looks for; else the order is that of the file.
+        let in_flight = |channel: &Channel| Reverse(channel.health.load().in_flight());
+        shown.sort_by_cached_key(|channel| {
+            (self.wellness(channel), (left_out > 0).then(|| in_flight(channel)))
+        });
+        shown.truncate(CHANNELS_MAX);
         let row = |channel: &Arc<Channel>| self.channel(channel, failures.get(&*channel.id));
         (shown.into_iter().map(row).collect(), left_out)
+    }
+
+    /// 0 for a channel that takes no traffic, 1 for one of which a part rests, 2 for the others.
+    fn wellness(&self, channel: &Channel) -> u8 {
+        let health = &channel.health;
+        let rests = |unit: &Arc<Unit>| !unit.standing(self.now).is_usable();
+        match standing(channel, self.now) == Standing::Up {
+            false => 0,
+            true if health.models.iter().chain(&health.credentials).any(rests) => 1,
+            true => 2,
+        }
     }
 
     fn channel(&self, channel: &Channel, last: Option<&Arc<LastFailure>>) -> ChannelRow {
@@ -182,12 +235,17 @@ impl Look<'_> {
 
     fn models(&self) -> (Vec<ModelRow>, usize) {
         let requests = |model: &&Model| self.history.model(&model.id, MINUTE);
-        let mut shown: Vec<&Model> = self.generation.catalog.on_offer().collect();
+        let mut shown: Vec<&Model> = self.generation.catalog.all().collect();
         let left_out = shown.len().saturating_sub(MODELS_MAX);
-        if left_out > 0 {
-            shown.sort_by_cached_key(|model| Reverse(requests(model)));
-            shown.truncate(MODELS_MAX);
-        }
+        let view = self.view();
+        let is_served = |model: &Model| model.candidates().any(|candidate| is_drawn(candidate, &view));
+        // As for channels: first what is not served though it is asked for, then what is not served.
+        shown.sort_by_cached_key(|model| {
+            let asked = requests(model);
+            let rank = if is_served(model) { 2 } else { u8::from(asked == 0) };
+            (rank, (left_out > 0).then_some(Reverse(asked)))
+        });
+        shown.truncate(MODELS_MAX);
         let row = |model: &Model| ModelRow {
             id: Arc::clone(&model.id),
             requests_per_second: rounded(self.history.per_second(requests(&model), MINUTE)),
@@ -197,9 +255,13 @@ impl Look<'_> {
         (shown.into_iter().map(row).collect(), left_out)
     }
 
+    fn view(&self) -> Now<'_> {
+        Now { board: &self.generation.board, now: self.now, tokens: 0 }
+    }
+
     fn shares(&self, model: &Model) -> Vec<Share> {
-        let view = Now { board: &self.generation.board, now: self.now, tokens: 0 };
-        let usable = |candidate: &Candidate| candidate.weight > 0 && view.is_usable(candidate);
+        let view = self.view();
+        let usable = |candidate: &Candidate| is_drawn(candidate, &view);
         let draws = Draws::of(model, &view, &usable);
         let share = |candidate: &Candidate| {
             let standing = self.generation.board.stands(candidate, self.now);
@@ -217,6 +279,11 @@ impl Look<'_> {
         };
         model.candidates().take(CANDIDATES_MAX).map(share).collect()
     }
+}
+
+/// Whether a request without special wishes may be sent there now.
+fn is_drawn(candidate: &Candidate, view: &Now<'_>) -> bool {
+    candidate.weight > 0 && view.is_usable(candidate)
 }
 
 /// Why a channel takes no traffic, as far as that is known: its last failure is mostly what did it.

@@ -21,12 +21,14 @@ impl Certificate {
         Ok(Arc::new(Self(ArcSwap::from_pointee(certified(tls)?))))
     }
 
-    /// Reads the files again; what cannot be used leaves the old one in place.
-    pub(super) fn read(&self, tls: &Tls) {
-        match certified(tls) {
-            Ok(certified) => self.0.store(Arc::new(certified)),
-            Err(e) => log::error!("the certificate was not read again, the old one stays: {e}"),
-        }
+    /// Reads the files again.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be used any more, though they were checked a moment ago; the old one stays in place.
+    pub(super) fn read(&self, tls: &Tls) -> io::Result<()> {
+        self.0.store(Arc::new(certified(tls)?));
+        Ok(())
     }
 }
 

@@ -85,7 +85,9 @@ impl Assembly {
         // With `upgrade` it waits here until the old process hands its listeners over.
         server.bootstrap();
         let built = Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
-        let reload = Arc::new(Reload::new(file.to_owned(), config, built.reloader, certificate.clone()));
+        let (guard, shown) = (Arc::new(Guard::new(&admin)), certificate.clone());
+        let reload = Reload::new(file.to_owned(), config, built.reloader, shown, Arc::clone(&guard));
+        let reload = Arc::new(reload);
         let (wish, impatience, connections) = (Arc::default(), Arc::default(), Arc::default());
         let listeners = Listeners::at(addresses);
         let succession = Arc::new(Succession::new(folder, predecessor, Arc::clone(&listeners), built.teller));
@@ -112,7 +114,7 @@ impl Assembly {
             bank: Arc::clone(&built.bank),
             reload: Arc::clone(&reload),
             wish: Arc::clone(&wish),
-            guard: Guard::new(&admin),
+            guard,
         };
         let mut service = Service::new("admin".into(), app);
         service.threads = Some(1);

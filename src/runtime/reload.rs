@@ -1,18 +1,25 @@
 //! Loading the configuration again: check, build, swap, or keep the old one and say why (spec 12.3).
 
 use super::certificate::Certificate;
+use crate::admin::guard::Guard;
 use crate::config::{self, Config, Problems, diff};
 use crate::proxy::Reloader;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loads one file again and again.
 pub struct Reload {
     file: PathBuf,
+    /// What the process was started with.
+    started: Config,
     current: Mutex<Config>,
     reloader: Reloader,
     certificate: Option<Arc<Certificate>>,
+    guard: Arc<Guard>,
+    /// How often it was asked for by signal and has not been done.
+    asked: AtomicU32,
 }
 
 /// What a reload did.
@@ -36,8 +43,27 @@ impl Reload {
         current: Config,
         reloader: Reloader,
         certificate: Option<Arc<Certificate>>,
+        guard: Arc<Guard>,
     ) -> Self {
-        Self { file, current: Mutex::new(current), reloader, certificate }
+        let (started, current) = (current.clone(), Mutex::new(current));
+        Self { file, started, current, reloader, certificate, guard, asked: AtomicU32::new(0) }
+    }
+
+    /// Loads the file in a thread of its own, so that a file that cannot be read to its end keeps no signal waiting. However
+    /// often it is asked for meanwhile, it is done once more. What goes wrong is in the log.
+    pub(super) fn ask(self: Arc<Self>) {
+        if self.asked.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let asked = self.asked.load(Ordering::Acquire);
+                let _told_in_the_log = self.reload().is_ok();
+                if self.asked.fetch_sub(asked, Ordering::AcqRel) == asked {
+                    break;
+                }
+            }
+        });
     }
 
     /// Loads the file and puts it into force, with the secrets and certificates that it names.
@@ -53,10 +79,15 @@ impl Reload {
         })?;
         let mut config = loaded.config;
         keep_minted(&mut config, &current);
-        let diff::Changes { made, after_restart } = diff::changes(&current, &config);
-        if let (Some(certificate), Some(tls)) = (&self.certificate, &config.server.tls) {
-            certificate.read(tls);
+        let diff::Changes { made, after_restart } = diff::changes(&self.started, &current, &config);
+        let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        if let (Some(certificate), Some(tls)) = (&self.certificate, &config.server.tls)
+            && let Err(e) = certificate.read(tls)
+        {
+            log::error!("the certificate was not read again, the old one stays: {e}");
+            warnings.push(format!("server.tls: was not read again, the old certificate stays: {e}"));
         }
+        self.guard.change(&config.admin);
         let generation = self.reloader.apply(&config);
         *current = config;
         for change in &made {
@@ -65,7 +96,6 @@ impl Reload {
         for name in &after_restart {
             log::warn!("{name} has changed, which takes a restart");
         }
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         Ok(Report { generation, changes: made, after_restart, warnings })
     }
 }

@@ -196,11 +196,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return Heard::Leave(Leave::End),
                 _ = self.quit.recv() => return Heard::HandOver,
                 _ = self.user.recv() => return Heard::Upgrade,
-                _ = self.hangup.recv() => {
-                    let reload = Arc::clone(reload);
-                    // What goes wrong is in the log.
-                    let _ = tokio::task::spawn_blocking(move || reload.reload().is_ok()).await;
-                }
+                _ = self.hangup.recv() => Arc::clone(reload).ask(),
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! The file is locked, checked page by page and, after a crash, repaired as at any start; no row is changed.
 
+use super::embedded::FILE;
 use super::{Embedded, StoreError};
 use crate::core::ledger::Ledger;
 use serde_json::{Value, json};
@@ -14,7 +15,30 @@ use std::path::Path;
 ///
 /// [`StoreError`] when the store in this folder cannot be read at all.
 pub fn verify(folder: &Path) -> Result<Vec<String>, StoreError> {
-    let (loaded, mut found) = Embedded::open_existing(folder)?.read()?;
+    verify_telling(folder, &mut |_| {})
+}
+
+/// What [`verify_telling`] is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The pages of a file of so many bytes are checked.
+    Pages(u64),
+    /// So many rows have been read.
+    Rows(u64),
+    /// The rules of the ledger are checked.
+    Rules,
+}
+
+/// As [`verify()`], for a file that takes long; `told` hears what is done, the first time at once.
+///
+/// # Errors
+///
+/// As those of [`verify()`].
+pub fn verify_telling(folder: &Path, told: &mut dyn FnMut(Step)) -> Result<Vec<String>, StoreError> {
+    told(Step::Pages(std::fs::metadata(folder.join(FILE)).map_or(0, |file| file.len())));
+    let store = Embedded::open_existing(folder)?;
+    let (loaded, mut found) = store.read_telling(&mut |rows| told(Step::Rows(rows)))?;
+    told(Step::Rules);
     let violations = Ledger::from_snapshot(loaded.ledger).verify();
     found.extend(violations.iter().map(ToString::to_string));
     Ok(found)

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The format of the tables below.
 const FORMAT: u64 = 1;
 /// The file in the store's folder.
-const FILE: &str = "ledger.redb";
+pub(super) const FILE: &str = "ledger.redb";
 /// The file that takes its place after trouble.
 const FRESH: &str = "ledger.redb.new";
 /// Only what a batch touches is read again, so little of the file need be in memory.
@@ -76,6 +76,11 @@ impl Embedded {
 
     /// Opens the store in a folder where its file must be.
     pub(super) fn open_existing(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        // Told before anything is tried in a folder that may be the wrong one, or none.
+        if path.try_exists().is_ok_and(|there| !there) {
+            return Err(StoreError::Missing(path));
+        }
         Self::in_folder(folder, false)
     }
 
@@ -106,10 +111,18 @@ impl Embedded {
 
     /// Everything that can be read, and a line for each row that cannot.
     pub(super) fn read(&self) -> Result<(Loaded, Vec<String>), StoreError> {
+        self.read_telling(&mut |_| {})
+    }
+
+    /// The same; `told` hears from time to time how many rows have been read.
+    pub(super) fn read_telling(
+        &self,
+        told: &mut dyn FnMut(u64),
+    ) -> Result<(Loaded, Vec<String>), StoreError> {
         let database = self.database()?;
         shielded(&self.path, || {
-            let read = || {
-                let mut scan = Scan { transaction: database.begin_read()?, bad: Vec::new() };
+            let mut read = || {
+                let mut scan = Scan { transaction: database.begin_read()?, bad: Vec::new(), count: 0, told };
                 let loaded = scan.everything()?;
                 Ok((loaded, scan.bad))
             };
@@ -304,13 +317,18 @@ fn write_ledger(transaction: &WriteTransaction, changes: &Changes) -> Result<(),
     Ok(())
 }
 
+/// After so many rows whoever waits is told of it.
+const TELL_EVERY: u64 = 4_096;
+
 /// Reads tables, and notes what is no row.
-struct Scan {
+struct Scan<'a> {
     transaction: ReadTransaction,
     bad: Vec<String>,
+    count: u64,
+    told: &'a mut dyn FnMut(u64),
 }
 
-impl Scan {
+impl Scan<'_> {
     fn everything(&mut self) -> Result<Loaded, redb::Error> {
         let next = self.transaction.open_table(META)?.get("next")?.map_or(0, |next| next.value());
         let accounts: Vec<(Arc<str>, AccountFunds)> = self.rows(ACCOUNTS, |id| id.into())?;
@@ -335,6 +353,10 @@ impl Scan {
         let mut rows = Vec::new();
         for entry in table.iter()? {
             let (key, value) = entry?;
+            self.count += 1;
+            if self.count.is_multiple_of(TELL_EVERY) {
+                (self.told)(self.count);
+            }
             let name = own(key.value());
             match R::decode(value.value()) {
                 Some(row) => rows.push((name, row)),

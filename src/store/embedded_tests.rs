@@ -236,7 +236,9 @@ fn trouble_at_the_start_is_explained() {
         assert!(text.contains(words) && text.contains(": ") && !text.contains('\n'), "{text}");
     };
     assert_eq!(verify(path), Err(StoreError::Missing(path.join(FILE))));
-    says(Embedded::open(&path.join("nowhere")), "create it");
+    let nowhere = path.join("nowhere");
+    assert_eq!(verify(&nowhere), Err(StoreError::Missing(nowhere.join(FILE))));
+    says(Embedded::open(&nowhere), "create it");
     std::fs::write(path.join("file"), "").unwrap();
     says(Embedded::open(&path.join("file")), "cannot be used");
     let store = Embedded::open(path).unwrap();

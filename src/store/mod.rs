@@ -13,7 +13,7 @@ pub mod handover;
 mod records;
 mod teller;
 
-pub use audit::{export, verify};
+pub use audit::{Step, export, verify, verify_telling};
 pub use bank::{Bank, Counters, Health, Options, Unavailable};
 pub use embedded::Embedded;
 pub use records::RecordRow;

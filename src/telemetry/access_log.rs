@@ -5,6 +5,7 @@
 
 use super::metrics::Labels;
 use super::record::{Attempt, Outcome, Record};
+use crate::core::id::ChannelId;
 use prometheus::IntCounter;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -103,6 +104,7 @@ pub fn render(record: &Record, labels: &Labels) -> String {
         model: record.model.map(|model| labels.model(model)),
         channel: record.attempts.last().map(|attempt| labels.channel(attempt.channel)),
         attempts: record.attempts.iter().map(|attempt| AttemptView::of(attempt, labels)).collect(),
+        excluded: record.excluded.iter().map(|excluded| Excluded::of(*excluded, labels)).collect(),
         status: record.status,
         code: record.code,
         told: record.told.as_deref(),
@@ -147,6 +149,8 @@ struct Line<'a> {
     model: Option<&'a str>,
     channel: Option<&'a str>,
     attempts: Vec<AttemptView<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    excluded: Vec<Excluded<'a>>,
     status: u16,
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +194,19 @@ impl<'a> AttemptView<'a> {
             ms: millis(attempt.elapsed),
             words: &attempt.words,
         }
+    }
+}
+
+/// A channel that could not be tried when none was left.
+#[derive(Serialize)]
+struct Excluded<'a> {
+    channel: &'a str,
+    reason: &'static str,
+}
+
+impl<'a> Excluded<'a> {
+    fn of((channel, reason): (ChannelId, &'static str), labels: &'a Labels) -> Self {
+        Self { channel: labels.channel(channel), reason }
     }
 }
 

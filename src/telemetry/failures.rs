@@ -9,6 +9,7 @@ use super::access_log;
 use super::metrics::Labels;
 use super::record::{Attempt, End, Outcome, Record};
 use crate::core::failure::Class;
+use crate::core::id::ChannelId;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -65,6 +66,19 @@ pub struct FailureView {
     pub end: &'static str,
     /// What was tried.
     pub attempts: Vec<AttemptView>,
+    /// What could not be tried when nothing was left, and why: the cause where there was no attempt at all.
+    pub excluded: Vec<ExcludedView>,
+    /// The gateway's own reason, where it is at fault itself: that it is full, or that its store fails.
+    pub refusal: Option<&'static str>,
+}
+
+/// What the status page shows of a channel that could not be tried.
+#[derive(Debug, Serialize)]
+pub struct ExcludedView {
+    /// The channel.
+    pub channel: String,
+    /// Its state, or what the request asked that it does not have.
+    pub reason: &'static str,
 }
 
 /// What the status page shows of an attempt.
@@ -140,7 +154,12 @@ fn is_failure(record: &Record) -> bool {
     let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(..));
     record.attempts.iter().any(|attempt| failed(&attempt.outcome))
         || record.end == End::BrokenMidStream
-        || record.status >= 500
+        || (record.status >= 500 && !is_the_callers(record))
+}
+
+/// A name that is not configured is the caller's own, though it is answered 503 (spec 2.3).
+fn is_the_callers(record: &Record) -> bool {
+    record.refusal.is_some_and(|(stage, _)| stage == "model")
 }
 
 /// The attempts that say something bad about their channels.
@@ -171,6 +190,10 @@ fn view(Note { record, labels }: &Note) -> FailureView {
         },
         words: attempt.words.clone(),
     };
+    let excluded = |(channel, reason): &(ChannelId, &'static str)| ExcludedView {
+        channel: labels.channel(*channel).to_owned(),
+        reason,
+    };
     FailureView {
         time: humantime::format_rfc3339_seconds(begun).to_string(),
         request_id: Arc::clone(&record.request_id),
@@ -180,6 +203,8 @@ fn view(Note { record, labels }: &Note) -> FailureView {
         code: record.code,
         end: record.end.as_str(),
         attempts: record.attempts.iter().map(attempt).collect(),
+        excluded: record.excluded.iter().map(excluded).collect(),
+        refusal: record.refusal.map(|(_, reason)| reason),
     }
 }
 
@@ -200,6 +225,8 @@ mod tests {
         for (id, status) in [("a", 502), ("b", 401), ("c", 500)] {
             failures.note(&record(id, status), &labels);
         }
+        let refused = Some(("model", "unknown_model"));
+        failures.note(&Record { refusal: refused, ..record("made up by a client", 503) }, &labels);
         let shown: serde_json::Value = serde_json::from_str(&failures.render(None, 10)).unwrap();
         let ids: Vec<_> =
             shown["failures"].as_array().unwrap().iter().map(|f| f["request_id"].clone()).collect();
@@ -217,7 +244,6 @@ mod tests {
     /// Goal: the last failure of a channel outlives the ring, is never a caller's mistake, and goes with the channel.
     #[test]
     fn channels_are_remembered() {
-        use crate::core::id::ChannelId;
         let metrics = Metrics::new().unwrap();
         let labels = metrics.labels(&[], &["good".into(), "bad".into()]);
         let failures = Failures::default();
@@ -232,8 +258,11 @@ mod tests {
         let mut first = record("a", 502);
         first.attempts =
             vec![attempt(1, failed(Class::Overloaded)), attempt(0, failed(Class::CallerMistake))];
+        first.excluded = vec![(ChannelId::new(1), "cooling")];
         failures.note(&first, &labels);
-        assert_eq!(failures.last(9)[0].attempts[0].words, "<busy>");
+        let shown = &failures.last(9)[0];
+        assert_eq!(shown.attempts[0].words, "<busy>");
+        assert_eq!((&*shown.excluded[0].channel, shown.excluded[0].reason), ("bad", "cooling"));
         let mut cut = Record { end: End::BrokenMidStream, started_at: 5, ..record("b", 200) };
         cut.attempts = vec![attempt(0, Outcome::Success)];
         failures.note(&cut, &labels);

@@ -77,7 +77,8 @@ impl GenAi {
 
     /// Counts one finished call of a configured model.
     pub(super) fn observe(&self, record: &Record, model: &str) {
-        let labels = [record.route, model];
+        let operation = operation(record.route);
+        let labels = [operation, model];
         self.duration.with_label_values(&labels).observe(record.duration.as_secs_f64());
         if let Some(first) = record.time_to_first_token {
             self.first_token.with_label_values(&labels).observe(first.as_secs_f64());
@@ -88,11 +89,19 @@ impl GenAi {
             reason = "histograms count in f64; token counts are far below 2^53"
         )]
         for (kind, count) in [("input", usage.input as f64), ("output", usage.output as f64)] {
-            self.token_usage.with_label_values(&[record.route, model, kind]).observe(count);
+            self.token_usage.with_label_values(&[operation, model, kind]).observe(count);
         }
         if let Some(pace) = pace(record, usage.output) {
             self.per_token.with_label_values(&labels).observe(pace.as_secs_f64());
         }
+    }
+}
+
+/// The operation of a route: the word that the conventions prescribe where they have one, else the gateway's.
+fn operation(route: &'static str) -> &'static str {
+    match route {
+        "completions" => "text_completion",
+        other => other,
     }
 }
 

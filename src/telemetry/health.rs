@@ -19,8 +19,9 @@ pub struct HealthMetrics {
 
 /// Series of one channel: its states, and the three kinds of change.
 pub(super) const SERIES: usize = Standing::WORDS.len() + 3 + EXCLUSIONS;
-/// Reasons for which a channel is not tried: states, mismatches, a failure before, and no room.
-const EXCLUSIONS: usize = 12;
+/// Reasons for which a channel is not tried: states in which it takes nothing, five kinds of mismatch, a parameter that it does
+/// not take, a failure before, and no room.
+const EXCLUSIONS: usize = Standing::WORDS.len() + 5 + 3;
 
 impl HealthMetrics {
     pub(super) fn new(new: &Catalogue) -> Result<Self, Error> {
@@ -32,7 +33,7 @@ impl HealthMetrics {
             )?,
             state: new.gauges(
                 "tidegate_channel_state",
-                "1 for the state that a channel is in: up, cooling, missing, ejected, out or probing.",
+                "1 for the state that a channel is in: up, cooling, missing, ejected, out, probing or disabled.",
                 &["channel", "state"],
             )?,
             exclusions: new.counters(

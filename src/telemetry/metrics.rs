@@ -1,12 +1,12 @@
 //! The metric catalogue (spec 13.2) on a registry of its own.
 //!
 //! Every label value is a configured name, a word of a closed list in the code, or `other`, so that the number of series
-//! is bounded by [`series_max`] whatever clients send. What is touched on every request of a model or channel is
+//! is bounded by [`series_max`](super::series::series_max) whatever clients send. What is touched on every request of a model or channel is
 //! resolved once per configuration generation, in [`Labels`].
 
-use super::gen_ai::{self, GenAi};
-use super::health::{self, HealthMetrics};
-use super::money::{self, MoneyMetrics};
+use super::gen_ai::GenAi;
+use super::health::HealthMetrics;
+use super::money::MoneyMetrics;
 use super::record::Record;
 use crate::core::id::{ChannelId, ModelId};
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
@@ -15,13 +15,16 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The label of everything that is not configured.
 pub(super) const OTHER: &str = "other";
 
+/// The label of what models counted that are not configured any more.
+pub(super) const REMOVED: &str = "removed";
+
 /// Seconds that a stream is held back.
-const GATE_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
+pub(super) const GATE_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 /// Seconds of the gateway's own work.
 pub const OVERHEAD_BUCKETS: [f64; 11] =
     [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
@@ -50,6 +53,8 @@ pub struct Metrics {
     log_dropped: IntCounter,
     generation: IntGauge,
     last_reload_successful: IntGauge,
+    /// A scrape and a reload must not both move what one model counted.
+    forgetting: Mutex<()>,
 }
 
 /// Registers families one after another.
@@ -171,6 +176,7 @@ impl Metrics {
             last_reload_successful: new
                 .gauge("tidegate_config_last_reload_successful", "Whether the last load of a configuration worked.")?,
             registry: new.0,
+            forgetting: Mutex::default(),
         }))
     }
 
@@ -189,17 +195,18 @@ impl Metrics {
 
     /// Takes the series of models and channels away that are not configured any more (spec 13.2).
     pub fn forget_all_but(&self, labels: &Labels) {
+        let _one = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner);
         let channels: &[Arc<str>] = &labels.channels;
         let models: &[Arc<str>] = &labels.models;
         forget(&self.attempts, "channel", channels);
         forget(&self.channel_in_flight, "channel", channels);
         forget(&self.tokens, "channel", channels);
         forget(&self.tokens, "model", models);
-        // The sum over all stays the number of requests that there were.
-        forget_and(&self.requests, "model", models, |labels, count| {
+        // The sum over all stays the number of requests that there were, under a label that rates can leave out.
+        forget_and(&self.requests, "model", models, |labels, counter| {
             let mut labels = labels.clone();
-            labels.insert("model", OTHER);
-            self.requests.with(&labels).inc_by(count);
+            labels.insert("model", REMOVED);
+            self.requests.with(&labels).inc_by(counter.get());
         });
         forget(&self.in_flight, "model", models);
         self.health.forget_all_but(channels);
@@ -347,44 +354,29 @@ pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, label: &str, co
     forget_and(family, label, configured, |_, _| {});
 }
 
-/// The same, and calls `then` with the labels of each and what it had counted.
+/// The same, and calls `then` with the labels of each and the child that was there, which counts no further.
 fn forget_and<T: MetricVecBuilder>(
     family: &MetricVec<T>,
     label: &str,
     configured: &[Arc<str>],
-    then: impl Fn(&HashMap<&str, &str>, u64),
+    then: impl Fn(&HashMap<&str, &str>, T::M),
 ) {
     for shown in family.collect() {
         for metric in shown.get_metric() {
             let pairs = metric.get_label().iter();
             let labels: HashMap<&str, &str> = pairs.map(|pair| (pair.name(), pair.value())).collect();
             let known = labels.get(label).is_none_or(|name| {
-                *name == OTHER || configured.iter().any(|configured| **configured == **name)
+                [OTHER, REMOVED].contains(name) || configured.iter().any(|configured| **configured == **name)
             });
             if !known {
-                let _ = family.remove(&labels);
-                then(&labels, counted(metric));
+                // Taken first and read last: a request that ends at this moment is counted, too.
+                let Ok(child) = family.get_metric_with(&labels) else { continue };
+                if family.remove(&labels).is_ok() {
+                    then(&labels, child);
+                }
             }
         }
     }
-}
-
-/// The most series that `models` models and `channels` channels can bring about: the bound on cardinality.
-///
-/// Routes are the relayed calls and the model list; a histogram counts as its buckets and three more.
-#[must_use]
-pub fn series_max(models: usize, channels: usize) -> usize {
-    let (routes, codes, classes, models) = (13, 30, 15, models + 1);
-    let histogram = |buckets: usize| buckets + 3;
-    routes * models * (codes + gen_ai::SERIES)
-        + channels * (classes + 3 + health::SERIES)
-        + models * (1 + 4 * channels + money::SERIES_OF_MODEL)
-        + money::SERIES
-        + classes * 4
-        + codes * 2
-        + histogram(OVERHEAD_BUCKETS.len())
-        + histogram(GATE_BUCKETS.len())
-        + 25
 }
 
 /// Names and resolved children of one configuration generation.

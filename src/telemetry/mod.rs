@@ -14,4 +14,5 @@ pub mod money;
 mod reading;
 pub mod record;
 pub mod request_id;
+pub mod series;
 pub mod snapshot;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Seconds of a commit.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
 /// Series besides those of a model: four sums, uncollected, flawed, two sources, the store's, and shadow refusals.
-pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 4 * 3;
+pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 5 * 3;
 /// Series of one model.
 pub(super) const SERIES_OF_MODEL: usize = 1;
 

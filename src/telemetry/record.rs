@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Channels that a record names as not tried: enough to see what is wrong, and a bound on a line of the log.
+pub const EXCLUDED_MAX: usize = 20;
+
 /// Everything that metrics and log say about one request.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -23,6 +26,8 @@ pub struct Record {
     pub model: Option<ModelId>,
     /// Every attempt at an upstream, in order.
     pub attempts: Vec<Attempt>,
+    /// The channels that could not be tried when none was left, and why each (spec 9.1); at most [`EXCLUDED_MAX`].
+    pub excluded: Vec<(ChannelId, &'static str)>,
     /// The class whose verdict the client was answered by.
     pub rewritten: Option<Class>,
     /// The step of admission and the reason that refused it.
@@ -162,6 +167,7 @@ impl Record {
             route: "other",
             model: None,
             attempts: Vec::new(),
+            excluded: Vec::new(),
             rewritten: None,
             refusal: None,
             status: 0,

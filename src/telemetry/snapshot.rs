@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub limits: Vec<LimitRow>,
     /// Limits that are not in the list.
     pub limits_left_out: usize,
+    /// Keys whose quota is nearly spent, the fullest first.
+    pub quotas: Vec<QuotaRow>,
+    /// How many of them are not shown.
+    pub quotas_left_out: usize,
     /// The sums of the ledger.
     pub money: MoneyView,
     /// What makes it durable.
@@ -155,6 +159,19 @@ pub struct LimitRow {
     pub used: u64,
     /// The bound.
     pub limit: u64,
+}
+
+/// A key whose quota is nearly spent.
+#[derive(Debug, Serialize)]
+pub struct QuotaRow {
+    /// The key.
+    pub key: String,
+    /// What it has spent and what is set aside for it, in dollars.
+    pub used: String,
+    /// What it may spend, in dollars.
+    pub quota: String,
+    /// The part that is used, in per cent.
+    pub percent: u8,
 }
 
 /// The sums of the ledger, in dollars: reserved = settled + released + outstanding.

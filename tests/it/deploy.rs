@@ -78,6 +78,7 @@ fn alerts() -> Vec<Value> {
 struct Family {
     kind: String,
     labels: BTreeSet<String>,
+    help: String,
 }
 
 /// Every family, read from where the code registers it: a family without a sample is in no scrape.
@@ -92,6 +93,7 @@ fn catalogue() -> BTreeMap<String, Family> {
                 let kind = call.rsplit(['.', ' ']).next().unwrap().to_owned();
                 let (name, rest) = code[at + 1..].split_once('"').unwrap();
                 let call = rest.split(")?").next().unwrap();
+                let help = call.split('"').nth(1).unwrap_or_default().to_owned();
                 let labels =
                     call.split_once("&[").map_or("", |(_, labels)| labels.split(']').next().unwrap());
                 let labels = labels.split('"').skip(1).step_by(2).map(str::to_owned);
@@ -99,7 +101,7 @@ fn catalogue() -> BTreeMap<String, Family> {
                 if call.contains("&labels") {
                     labels.extend(["gen_ai_operation_name", "gen_ai_request_model"].map(str::to_owned));
                 }
-                families.insert(name.to_owned(), Family { kind, labels });
+                families.insert(name.to_owned(), Family { kind, labels, help });
             }
         }
     }
@@ -257,6 +259,59 @@ fn every_metric_that_is_named_exists() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     assert!(complaint("tidegate_requests_total", "{key=\"x\"}", &catalogue, &recorded).is_some());
     assert!(complaint("tidegate_requests_seconds_bucket", "", &catalogue, &recorded).is_some());
+}
+
+/// Goal: every family of the contract is there as what it says, with the labels it says (spec 13.2); every family says in a
+/// sentence what it is, and stands in the table that operators read.
+#[test]
+fn the_catalogue_is_that_of_the_contract() {
+    let catalogue = catalogue();
+    for (name, kind, labels) in [
+        ("gen_ai_server_request_duration_seconds", "histogram", "gen_ai_operation_name gen_ai_request_model"),
+        (
+            "gen_ai_server_time_to_first_token_seconds",
+            "histogram",
+            "gen_ai_operation_name gen_ai_request_model",
+        ),
+        (
+            "gen_ai_server_time_per_output_token_seconds",
+            "histogram",
+            "gen_ai_operation_name gen_ai_request_model",
+        ),
+        (
+            "gen_ai_client_token_usage",
+            "histogram",
+            "gen_ai_operation_name gen_ai_request_model gen_ai_token_type",
+        ),
+        ("tidegate_requests_total", "counter", "code model route status"),
+        ("tidegate_attempts_total", "counter", "channel outcome"),
+        ("tidegate_rewrites_total", "counter", "class status"),
+        ("tidegate_rejections_total", "counter", "reason stage"),
+        ("tidegate_in_flight", "gauge", "model"),
+        ("tidegate_channel_in_flight", "gauge", "channel"),
+        ("tidegate_channel_state", "gauge", "channel state"),
+        ("tidegate_tokens_total", "counter", "channel model type"),
+        ("tidegate_overhead_seconds", "histogram", ""),
+        ("tidegate_commit_gate_seconds", "histogram", ""),
+        ("tidegate_stream_end_total", "counter", "reason"),
+        ("tidegate_quota_reserved_nanodollars_total", "counter", ""),
+        ("tidegate_quota_settled_nanodollars_total", "counter", ""),
+        ("tidegate_quota_released_nanodollars_total", "counter", ""),
+        ("tidegate_quota_outstanding_nanodollars", "gauge", ""),
+        ("tidegate_config_generation", "gauge", ""),
+        ("tidegate_config_last_reload_successful", "gauge", ""),
+        ("tidegate_build_info", "gauge", "version"),
+    ] {
+        let family = catalogue.get(name).unwrap_or_else(|| panic!("there is no {name}"));
+        let found = family.labels.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        assert_eq!((family.kind.trim_end_matches('s'), found.as_str()), (kind, labels), "{name}");
+    }
+    let readme = text("README.md");
+    for (name, family) in &catalogue {
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+        assert!(family.help.len() > 20 && family.help.ends_with('.'), "{name}: {}", family.help);
+        assert_eq!(family.kind.starts_with("counter"), name.ends_with("_total"), "{name}: {}", family.kind);
+    }
 }
 
 /// Goal: dashboards are whole, their variables declared, their queries such that Prometheus takes them, and amounts are shown
@@ -425,7 +480,7 @@ fn the_unit_is_hardened() {
     assert_eq!(value("ExecReload"), "/bin/kill -HUP $MAINPID");
     let upgrade = "systemctl kill --signal=USR2 --kill-who=main tidegate";
     assert!(unit.contains(upgrade) && text("docs/operations.md").contains(upgrade));
-    assert_eq!(value("RestartPreventExitStatus"), "78 2");
+    assert_eq!((value("RestartPreventExitStatus"), value("StartLimitIntervalSec")), ("78 2", "0"));
     assert_eq!(
         (value("NoNewPrivileges"), value("ProtectSystem"), value("CapabilityBoundingSet")),
         ("yes", "strict", "")

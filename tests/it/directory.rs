@@ -123,10 +123,11 @@ fn commands() {
         )
     };
     let (code, made, _) = run(&["keys", "create", "k1", "--account", "acme", "--quota", "0.01"]);
-    let key = serde_json::from_str::<Value>(&made).unwrap()["key"].as_str().unwrap().to_owned();
+    let key = made.strip_prefix("key:    ").unwrap_or_else(|| panic!("{made}")).trim().to_owned();
     assert_eq!((code, call(&gateway, &key, "m/each"), call(&gateway, &key, "m/each")), (Some(0), 200, 402));
-    assert_eq!(run(&["credit", "acme", "2.50", "--once", "i-1"]).1, "{\"booked\":true}\n");
-    assert_eq!(run(&["credit", "acme", "2.50", "--once", "i-1"]).1, "{\"booked\":false}\n");
+    let credit = ["credit", "acme", "2.50", "--once", "i-1", "--format", "json"];
+    assert_eq!(run(&credit).1, "{\"booked\":true}\n");
+    assert_eq!(run(&credit).1, "{\"booked\":false}\n");
     assert!(run(&["keys", "list", "--format", "json"]).1.contains(r#""id":"k1""#));
     let listed = run(&["keys", "list"]).1;
     let row: Vec<_> =

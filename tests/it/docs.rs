@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tidegate::core::failure::{Class, Effect, Next, Verdict};
 use tidegate::core::refusal::Failure;
+use tidegate::telemetry::series;
 use tidegate::wire::error::{CATALOGUE, PublicError};
 
 const END: &str = "<!-- end of generated part -->";
@@ -26,6 +27,23 @@ fn hold(path: &Path, name: &str, expected: &str) {
     } else {
         assert_eq!(found, expected, "{}: {name}; write it anew with UPDATE_DOCS=1", path.display());
     }
+}
+
+/// The bound on series, and what it is for gateways of some sizes.
+fn series() -> String {
+    let mut table =
+        format!("    {}\n\n| models | channels | series at most |\n|---|---|---|\n", series::bound());
+    for (models, channels) in [(10, 5), (50, 20), (200, 50)] {
+        let max = series::series_max(models, channels);
+        writeln!(table, "| {models} | {channels} | {max} |").unwrap();
+    }
+    table
+}
+
+/// Goal: the bound on series that operators read is the one that the tests hold the gateway to (spec 13.2).
+#[test]
+fn the_bound_on_series_is_stated() {
+    hold(&file("docs/operations.md"), "series", &series());
 }
 
 /// The error table of the README, from the catalogue.

@@ -22,13 +22,13 @@ const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assis
 const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"good\"}}]}\n\n";
 
 /// A certificate for `localhost`, and the folder in which it and its key lie.
-struct Authority {
+pub(crate) struct Authority {
     own: CertifiedKey<rcgen::KeyPair>,
     folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let own = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("cert.pem"), own.cert.pem()).unwrap();
@@ -36,7 +36,7 @@ impl Authority {
         Self { own, folder }
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -50,7 +50,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    fn connector(&self, protocols: &[&[u8]]) -> TlsConnector {
+    pub(crate) fn connector(&self, protocols: &[&[u8]]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.own.cert.der().to_vec())).unwrap();
         let config = ClientConfig::builder_with_provider(default_provider().into())
@@ -87,7 +87,7 @@ fn upstream(acceptor: Option<TlsAcceptor>) -> SocketAddr {
     addr
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 

@@ -149,3 +149,44 @@ fn many_reloads_under_load() {
     assert_eq!(gateway.metrics()["tidegate_config_generation"] as u64, 1 + ROUNDS - ROUNDS / 3);
     gateway.finish();
 }
+
+/// Goal: while a model leaves and comes back under load and under scrapes, every request is counted once: the sum is the number of
+/// requests sent, and nothing but the removed model's past is under `removed`.
+#[test]
+fn models_that_leave_under_load_are_counted() {
+    let upstream = Upstream::start();
+    let with = || {
+        config(&upstream, 1).model("m/guest", "chat").channel("guest", upstream.addr, &[("m/guest", "x")], "")
+    };
+    let gateway = with().start();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!([200, 503].contains(&gateway.chat("m/guest", false).status));
+                }
+            });
+        }
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                gateway.metrics();
+            }
+        });
+        for round in 0..100 {
+            gateway.rewrite(&if round % 2 == 0 { config(&upstream, 1) } else { with() });
+            assert_eq!(gateway.operate("POST", "/reload", TOKEN, "").status, 200);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let of = |model: &str, code: &str| {
+        let metrics = gateway.metrics();
+        let series =
+            format!(r#"tidegate_requests_total{{code="{code}",model="{model}",route="chat",status="#);
+        metrics.iter().filter(|(name, _)| name.starts_with(&series)).map(|(_, count)| count).sum::<f64>()
+    };
+    assert!(of("removed", "ok") > 0.0 && of("other", "model_not_found") > 0.0);
+    assert_eq!((of("other", "ok"), of("removed", "model_not_found")), (0.0, 0.0));
+    gateway.finish();
+}

@@ -253,7 +253,8 @@ fn channels_are_disabled_and_enabled() {
     assert_eq!(served_by(&gateway), first);
     for path in ["/channels/first/disable", "/channels/first/readmit", "/drain"] {
         assert_eq!(gateway.operate("POST", path, "", "").status, 401, "{path}");
-        assert_eq!(gateway.operate("GET", path, TOKEN, "").status, 404, "{path}");
+        let reply = gateway.operate("GET", path, TOKEN, "");
+        assert_eq!((reply.status, reply.header("allow")), (405, Some("POST")), "{path}");
     }
     assert_eq!(served_by(&gateway), first);
     let (status, told) = post(&gateway, "/channels/first/disable");

@@ -114,6 +114,16 @@ impl Browser {
         assert!(ran["exceptionDetails"].is_null(), "{ran}");
     }
 
+    /// Presses a key, as someone at the keyboard does: `Tab`, 9, for instance.
+    pub(crate) fn press(&mut self, key: &str, code: u32) {
+        for kind in ["keyDown", "keyUp"] {
+            let text = if key == "Enter" && kind == "keyDown" { "\r" } else { "" };
+            let press =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
+            self.tell("Input.dispatchKeyEvent", press);
+        }
+    }
+
     /// The beginning of the page as a picture, so wide and high, dark or light.
     pub(crate) fn picture(&mut self, width: u32, height: u32, dark: bool) -> Vec<u8> {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
