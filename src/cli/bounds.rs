@@ -170,7 +170,11 @@ fn load() -> Vec<Row> {
         ),
         (
             "connections of clients, idle ones included",
-            format!("twice {}", named(&["server.max_connections"])),
+            format!(
+                "twice {}, and {} more",
+                named(&["server.max_connections"]),
+                grouped(fixed::CONNECTIONS_SPARE)
+            ),
             "closed unanswered",
             "`tidegate_connections_refused_total`",
         ),

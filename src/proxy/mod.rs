@@ -44,6 +44,7 @@ mod upstream;
 
 /// Bounds that are fixed, for those who tell operators of them (spec 15.1).
 pub(crate) mod fixed {
+    pub(crate) use super::CONNECTIONS_SPARE;
     pub(crate) use super::admit::FIELDS_MAX;
     pub(crate) use super::attempt::HELD_UNDECIDED_MAX;
     pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
@@ -95,6 +96,9 @@ pub use steer::{Helm, Steer, Steered};
 
 /// A longer timeout of a client bounds nothing, in seconds.
 const CLIENT_TIMEOUT_MAX: f64 = 86_400.0;
+
+/// Connections beyond those that are idle or have a request under way, which are answered that there are too many.
+pub(crate) const CONNECTIONS_SPARE: usize = 256;
 
 /// Whether the header of a request has arrived; who serves the connection waits for it.
 #[derive(Debug, Clone, Default)]
@@ -214,10 +218,10 @@ impl Gateway {
     }
 
     /// Whether so many connections of clients may be open, of which as many may be idle as requests may be under way
-    /// (spec 15.1); one too many is counted.
+    /// (spec 15.1), and some more that have a 502 coming (2.10); one too many is counted.
     pub(crate) fn has_room_for(&self, connections: usize) -> bool {
         let requests_max = self.shared.generation.load().server.max_connections;
-        let fits = connections <= requests_max.saturating_mul(2);
+        let fits = connections <= requests_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
         if !fits {
             self.shared.metrics.connections_refused("too_many");
         }

@@ -61,6 +61,14 @@ pub struct Metrics {
 pub(super) struct Catalogue(Registry);
 
 impl Catalogue {
+    /// Nothing yet but which version this is.
+    fn new() -> Result<Self, Error> {
+        let new = Self(Registry::new());
+        let build = new.gauges("tidegate_build_info", "Always 1; the version is a label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(new)
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, collector: Result<C, Error>) -> Result<C, Error> {
         let collector = collector?;
         self.0.register(Box::new(collector.clone()))?;
@@ -109,8 +117,7 @@ impl Metrics {
     ///
     /// A family is wrong or there twice; a test would have told.
     pub fn new() -> Result<Arc<Self>, Error> {
-        let new = Catalogue(Registry::new());
-        tell_version(&new)?;
+        let new = Catalogue::new()?;
         Ok(Arc::new(Self {
             requests: new.counters(
                 "tidegate_requests_total",
@@ -340,13 +347,6 @@ impl Metrics {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, up to 2^53")]
 pub(super) fn counted(metric: &prometheus::proto::Metric) -> u64 {
     metric.get_counter().get_value() as u64
-}
-
-/// Shows which version this is.
-fn tell_version(new: &Catalogue) -> Result<(), Error> {
-    let build = new.gauges("tidegate_build_info", "Always 1; the version is a label.", &["version"])?;
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-    Ok(())
 }
 
 /// Takes the series away whose label names nothing that is configured.
