@@ -45,6 +45,8 @@ fn streams_finish_and_the_process_ends_with_the_last() {
     assert!(reply.complete && reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
     assert_eq!(exit_code(&mut gateway, Duration::from_secs(3)), Some(0));
     assert!(ended.elapsed() < Duration::from_secs(3));
+    // What the process has written last may still be on its way through the pipe.
+    gateway.wait_for("the log", || gateway.log().len() == 2);
     let log = gateway.log();
     assert!(log.len() == 2 && log.iter().all(|line| line["end"] == "complete"), "{log:?}");
 }
@@ -171,6 +173,7 @@ fn two_hundred_streams_finish() {
     });
     assert_eq!(exit_code(&mut gateway, Duration::from_secs(5)), Some(0));
     assert!(last.elapsed() < Duration::from_secs(1), "{:?}", last.elapsed());
+    gateway.wait_for("the log", || gateway.log().len() == STREAMS);
     let log = gateway.log();
     assert!(log.len() == STREAMS && log.iter().all(|line| line["cost_usd"].as_f64() == Some(0.01)));
     let mut ledger = Vec::new();
