@@ -116,6 +116,10 @@ impl HttpServerApp for Requests {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        // Over HTTP/2 the header is there already.
+        if session.is_http2() {
+            return self.proxy.process_new_http(session, shutdown).await;
+        }
         let arrived = HeaderArrived::default();
         // A connection may be idle before it brings the next header.
         let idle = Duration::from_secs(session.get_keepalive().unwrap_or_default());

@@ -2,7 +2,7 @@
 //! (spec 12.1, 15.2).
 
 use crate::support::scripted::{self, Act};
-use crate::support::{Config, KEY, free_address};
+use crate::support::{Config, KEY, Upstream, free_address};
 use bytes::Bytes;
 use http::Request;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -245,6 +245,25 @@ fn clients_speak_http2() {
     calls(secure.public, Some(own.connector(&[b"h2"])));
     secure.count(3);
     secure.finish();
+}
+
+/// Goal: the bound on the time of a header bounds no request over HTTP/2, where the framework has read the header before.
+#[test]
+fn long_calls_over_http2_are_not_slow_headers() {
+    let (h2c, upstream) = (free_address(), Upstream::start());
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("c", upstream.addr, &[("m/x", "x+delay=2500")], "")
+        .server(&format!("  listen_h2c: [\"{h2c}\"]\n  keepalive: 1s\n  header_timeout: 1s"))
+        .start();
+    gateway.wait_for("the listener of HTTP/2", || std::net::TcpStream::connect(h2c).is_ok());
+    let (code, text) = runtime().block_on(async {
+        let connection = TcpStream::connect(h2c).await.unwrap();
+        call_h2(connection, "http", &body("m/x", false)).await
+    });
+    assert_eq!(code, 200, "{text}");
+    gateway.count(1);
+    gateway.finish();
 }
 
 /// The same faults over HTTP/1.1.
