@@ -17,6 +17,7 @@ mod charge;
 mod clock;
 pub mod ctx;
 mod directory;
+mod door;
 mod exchange;
 mod forward;
 mod generation;
@@ -44,9 +45,9 @@ mod upstream;
 
 /// Bounds that are fixed, for those who tell operators of them (spec 15.1).
 pub(crate) mod fixed {
-    pub(crate) use super::CONNECTIONS_SPARE;
     pub(crate) use super::admit::FIELDS_MAX;
     pub(crate) use super::attempt::HELD_UNDECIDED_MAX;
+    pub(crate) use super::door::CONNECTIONS_SPARE;
     pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
     pub(crate) use super::polling::STATE_MAX;
     pub(crate) use super::pool::{KEPT_MAX, WRITE_TIMEOUT};
@@ -71,6 +72,7 @@ use async_trait::async_trait;
 use clock::Clock;
 use ctx::Ctx;
 pub use directory::{AccountView, Directory, KeyView, NewAccount, NewKey, Rejected};
+pub(crate) use door::HeaderArrived;
 use futures::FutureExt;
 use generation::Generation;
 pub use inspect::{Explanation, Inspector, Question};
@@ -90,25 +92,11 @@ use std::any::Any;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 pub use steer::{Helm, Steer, Steered};
 
 /// A longer timeout of a client bounds nothing, in seconds.
 const CLIENT_TIMEOUT_MAX: f64 = 86_400.0;
-
-/// Connections beyond those that are idle or have a request under way, which are answered that there are too many.
-pub(crate) const CONNECTIONS_SPARE: usize = 256;
-
-/// Whether the header of a request has arrived; who serves the connection waits for it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HeaderArrived(Arc<AtomicBool>);
-
-impl HeaderArrived {
-    pub(crate) fn is_so(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// What all requests of a process share.
 pub(crate) struct Shared {
@@ -205,27 +193,6 @@ impl Gateway {
     #[must_use]
     pub fn builder(config: Config) -> Builder {
         Builder { config, log: None, metrics: None, upgrade: false }
-    }
-
-    /// How long a client may take to send a header.
-    pub(crate) fn header_timeout(&self) -> Duration {
-        self.shared.generation.load().server.header_timeout
-    }
-
-    /// Counts a connection that is closed because its header did not come to an end.
-    pub(crate) fn note_slow_header(&self) {
-        self.shared.metrics.connections_refused("slow_header");
-    }
-
-    /// Whether so many connections of clients may be open, of which as many may be idle as requests may be under way
-    /// (spec 15.1), and some more that have a 502 coming (2.10); one too many is counted.
-    pub(crate) fn has_room_for(&self, connections: usize) -> bool {
-        let requests_max = self.shared.generation.load().server.max_connections;
-        let fits = connections <= requests_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
-        if !fits {
-            self.shared.metrics.connections_refused("too_many");
-        }
-        fits
     }
 }
 
@@ -367,7 +334,7 @@ impl ProxyHttp for Gateway {
         waiting: Box<dyn Any + Send + Sync>,
     ) {
         if let Some(arrived) = waiting.downcast_ref::<HeaderArrived>() {
-            arrived.0.store(true, Ordering::Release);
+            arrived.note();
         }
     }
 
