@@ -34,14 +34,7 @@ pub(super) const UPSTREAM_ONLY: [&str; 21] = [
 
 /// What Azure's filters found, in choices and images, and what a relay says of the provider behind it. Where something was
 /// held back, the finish reason, which passes, says so.
-pub(super) const FINDINGS: &[&str] = &[
-    "native_finish_reason",
-    "content_filter_results",
-    "content_filter_result",
-    "content_filter_offsets",
-    "content_filter_raw",
-    "prompt_filter_results",
-];
+pub(super) const FINDINGS: &[&str] = FINDINGS_AND_USAGE.split_at(1).1;
 
 /// The same in a chunk whose choices have a usage of their own (spec 1.6).
 pub(super) const FINDINGS_AND_USAGE: &[&str] = &[
