@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 const FUNCTION_MAX: usize = 70;
-const FILE_MAX: usize = 500;
+const FILE_MAX: usize = 700;
 
 /// The ring of a module at the top of the crate.
 fn ring(module: &str) -> Option<u8> {
@@ -100,7 +100,7 @@ fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| !line[..at].ends_with(inside))
 }
 
-/// Goal: functions of at most 70 lines, files of at most 500, no drawer for leftovers, no promise without a number.
+/// Goal: functions of at most 70 lines, files of at most 700, no drawer for leftovers, no promise without a number.
 #[test]
 fn measures_are_kept() {
     let mut complaints = Vec::new();
