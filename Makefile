@@ -6,12 +6,12 @@ CLIENTS := target/clients
 .PHONY: run test test-long lint bench clients build-needs test-needs
 
 run: build-needs
-	cargo run --release --quiet -- run -c conf/quickstart.yaml
+	cargo run --release -- run -c conf/quickstart.yaml
 
 test: test-needs lint clients
-	cargo test --all-targets
-	cargo test --doc
-	cargo test --manifest-path tests/schedules/Cargo.toml --target-dir target/schedules
+	cargo test --all-targets -- --quiet
+	cargo test --doc -- --quiet
+	cargo test --manifest-path tests/schedules/Cargo.toml --target-dir target/schedules -- --quiet
 
 # What takes too long for every change: about a quarter of an hour on two cores, half of it for the release build. The
 # store with its disk failing at every operation, 300 kills under load, 100,000 requests against a reference ledger and every

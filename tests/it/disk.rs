@@ -67,7 +67,7 @@ fn config(upstream: SocketAddr) -> Config {
 /// Starts the gateway so that a write beyond the limit fails instead of ending the process.
 fn start(config: &Config, folder: &Path) -> Gateway {
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#"trap '' XFSZ; exec "$0" "$@" 2>&1"#, env!("CARGO_BIN_EXE_tidegate")]);
+    shell.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_tidegate")]);
     config.start_by(shell, folder)
 }
 

@@ -27,6 +27,7 @@ mod failover;
 mod golden;
 mod hang_up_phases;
 mod hang_ups;
+mod harness;
 mod health;
 mod hostile;
 mod images;

@@ -204,10 +204,7 @@ fn strangers_do_not_fill_the_log() {
     use std::io::{Read, Write};
     let (own, folder, upstream) = (Authority::new(), tempfile::tempdir().unwrap(), Upstream::start());
     let tls = format!("  tls: {{ cert: \"{}\", key: \"{}\" }}", own.file("cert.pem"), own.file("key.pem"));
-    let said = folder.path().join("standard-error");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.stderr(std::fs::File::create(&said).unwrap());
-    let gateway = config(&upstream).server(&tls).start_by(command, folder.path());
+    let gateway = config(&upstream).server(&tls).start_in(folder.path());
     for _ in 0..20 {
         let mut connection = http::connect(gateway.public).unwrap();
         connection.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -217,7 +214,7 @@ fn strangers_do_not_fill_the_log() {
     let (status, _) = reload(&gateway, TOKEN);
     gateway.rewrite_text("version: 2\n");
     assert_eq!((status, reload(&gateway, TOKEN).0), (200, 400));
-    let said = std::fs::read_to_string(&said).unwrap();
-    assert!(said.contains("was not reloaded") && !said.contains("handshake"), "{said}");
+    gateway.wait_for("the refused reload in the log", || gateway.said("was not reloaded"));
+    assert!(!gateway.said("handshake"));
     gateway.finish();
 }

@@ -199,6 +199,7 @@ fn off_loopback_the_page_asks_for_the_token() {
         .args(["run", "--log-level", "off", "-c", "t.yaml"])
         .current_dir(&folder)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn();
     let _ends = Ends(child.unwrap());
     gateway.wait_for("the other one", || http::get(other, "/livez").is_some());
@@ -382,6 +383,7 @@ fn commands() {
     let watch = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["status", "--watch", "--admin", &admin])
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn();
     let mut watch = Ends(watch.unwrap());
     let (mut out, mut seen) = (watch.0.stdout.take().unwrap(), String::new());

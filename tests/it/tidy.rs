@@ -16,7 +16,7 @@ fn ring(module: &str) -> Option<u8> {
     }
 }
 
-fn sources() -> Vec<(PathBuf, String)> {
+fn sources(of: &str) -> Vec<(PathBuf, String)> {
     fn visit(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -29,7 +29,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    visit(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut found);
+    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join(of), &mut found);
     found
 }
 
@@ -57,7 +57,7 @@ fn complain(complaints: &[String]) {
 #[test]
 fn imports_point_inward() {
     let mut complaints = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in sources("src") {
         let Some(own) = ring(&module(&path)) else { continue };
         for (line, code) in code(&text) {
             for imported in code.split("crate::").skip(1) {
@@ -80,7 +80,7 @@ fn imports_point_inward() {
 #[test]
 fn inner_rings_are_pure() {
     let mut complaints = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in sources("src") {
         let Some(own) = ring(&module(&path)).filter(|ring| *ring < 3) else { continue };
         let outside = ["pingora", "tokio::", "Instant::now", "SystemTime::now", "async fn", ".await"];
         let serial = ["serde", "log::", "std::fs", "std::net", "std::env"];
@@ -104,7 +104,7 @@ fn has_word(line: &str, word: &str) -> bool {
 #[test]
 fn measures_are_kept() {
     let mut complaints = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in sources("src") {
         let lines = text.lines().count();
         if lines > FILE_MAX {
             complaints.push(format!("{}: {lines} lines", path.display()));
@@ -141,4 +141,19 @@ fn functions(text: &str) -> Vec<(usize, usize)> {
         lines[start..].iter().position(|line| *line == end).map_or(1, |length| length + 1)
     };
     (0..lines.len()).filter(|start| begins(lines[*start])).map(|start| (start + 1, length(start))).collect()
+}
+
+/// Goal: nothing that a test starts writes between the lines of the tests: whoever spawns a process says where its
+/// diagnostics go.
+#[test]
+fn processes_of_tests_are_captured() {
+    for (path, text) in sources("tests/it") {
+        for (at, _) in text.match_indices(concat!(".spawn", "()")) {
+            let start = text.floor_char_boundary(at.saturating_sub(800));
+            let command = &text[start..at];
+            let command = command.rfind("Command").map_or(command, |from| &command[from..]);
+            let line = text[..at].lines().count();
+            assert!(command.contains("stderr("), "{}:{line} lets a process write anywhere", path.display());
+        }
+    }
 }

@@ -1,9 +1,13 @@
 //! A real Chromium, driven over its debugging pipe.
 
 use base64::Engine;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -24,7 +28,7 @@ pub(crate) struct Browser {
     pub(crate) asked: Vec<String>,
     /// What the page was refused or got wrong.
     pub(crate) complaints: Vec<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Browser {
@@ -37,6 +41,9 @@ impl Browser {
         let child = Command::new("sh")
             .args(["-c", r#"exec chromium "$@" 3<"$0/in" 4>"$0/out""#])
             .arg(folder.path())
+            // What Chromium and its helpers write goes into the folder, which is removed at the end.
+            .envs(["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| (name, folder.path())))
+            .process_group(0)
             .args([
                 "--headless",
                 "--no-sandbox",
@@ -66,7 +73,7 @@ impl Browser {
             is_loaded: false,
             asked: Vec::new(),
             complaints: Vec::new(),
-            _folder: folder,
+            folder,
         };
         browser.load(url, scripts);
         browser
@@ -86,6 +93,11 @@ impl Browser {
             let event = self.from.recv_timeout(PATIENCE).expect("the page is loaded");
             self.note(&event);
         }
+    }
+
+    /// The folder with everything that this browser writes.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The page as it stands.
@@ -173,8 +185,14 @@ impl Browser {
 }
 
 impl Drop for Browser {
+    /// Ends Chromium with all its helpers, any of which would write into the folder while it is being removed.
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while killpg(group, None).is_ok() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }

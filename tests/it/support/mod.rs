@@ -11,12 +11,12 @@ pub(crate) mod scripted;
 
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidegate::config::mint;
@@ -25,6 +25,9 @@ use tidegate::telemetry::access_log::QUEUE_MAX;
 
 /// The key of all tests.
 pub(crate) const KEY: &str = "key-of-the-tests-0123456789";
+
+/// Lines of a gateway's diagnostics that a failed test prints at most.
+const SHOWN_LINES: usize = 200;
 
 /// A sandbox in a thread of its own.
 pub(crate) struct Upstream {
@@ -50,7 +53,7 @@ pub(crate) struct Gateway {
     pub(crate) admin: SocketAddr,
     pub(crate) child: Child,
     log: Arc<Mutex<Vec<Value>>>,
-    /// Lines of its output that are no access log.
+    /// The other lines of its output, on standard output and standard error; printed if the test fails.
     said: Arc<Mutex<Vec<String>>>,
     sent: AtomicU64,
     /// Requests that earlier processes counted.
@@ -227,26 +230,32 @@ fn run(
         .args(["run", "--log-level", "warn", "-c"])
         .arg(folder.join("tidegate.yaml"))
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    collect_log(&mut child, log, said);
+    collect_output(&mut child, log, said);
     child
 }
 
-/// Reads the access log of a process in a thread, and what else it says there.
-fn collect_log(child: &mut Child, log: &Arc<Mutex<Vec<Value>>>, said: &Arc<Mutex<Vec<String>>>) {
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let (log, said) = (Arc::clone(log), Arc::clone(said));
-    std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            // A process that is killed may leave half a line.
-            if line.starts_with('{') && line.ends_with('}') {
-                log.lock().unwrap().push(serde_json::from_str(&line).expect("a line of the log is JSON"));
-            } else {
-                said.lock().unwrap().push(line);
-            }
+/// Collects the access log of a process and the other lines of its output, in a thread for each stream.
+fn collect_output(child: &mut Child, log: &Arc<Mutex<Vec<Value>>>, said: &Arc<Mutex<Vec<String>>>) {
+    let access_log = Arc::clone(log);
+    let other_lines = Arc::clone(said);
+    for_each_line(child.stdout.take().unwrap(), move |line| {
+        // A process that is killed may leave half a line.
+        if line.starts_with('{') && line.ends_with('}') {
+            access_log.lock().unwrap().push(serde_json::from_str(&line).expect("a line of the log is JSON"));
+        } else {
+            other_lines.lock().unwrap().push(line);
         }
     });
+    let diagnostics = Arc::clone(said);
+    for_each_line(child.stderr.take().unwrap(), move |line| diagnostics.lock().unwrap().push(line));
+}
+
+/// Calls `take` with every line of a stream, in a thread of its own.
+fn for_each_line(stream: impl Read + Send + 'static, take: impl Fn(String) + Send + 'static) {
+    std::thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).for_each(take));
 }
 
 impl Gateway {
@@ -261,9 +270,9 @@ impl Gateway {
     pub(crate) fn upgrade(&mut self) {
         let mut program = program();
         let mut next = program.args(["run", "--upgrade", "--log-level", "info", "-c"]);
-        next = next.arg(self.folder.join("tidegate.yaml")).stdout(Stdio::piped());
+        next = next.arg(self.folder.join("tidegate.yaml")).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut next = next.spawn().unwrap();
-        collect_log(&mut next, &self.log, &self.said);
+        collect_output(&mut next, &self.log, &self.said);
         self.wait_for("the new process", || self.store().join("listeners.sock").exists());
         self.signal("QUIT");
         let mut old = std::mem::replace(&mut self.child, next);
@@ -368,7 +377,7 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
-    /// Whether it said this beside its access log, on what is its standard output.
+    /// Whether a line of its output other than the access log, on either stream, contains these words.
     pub(crate) fn said(&self, words: &str) -> bool {
         self.said.lock().unwrap().iter().any(|line| line.contains(words))
     }
@@ -419,10 +428,27 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Prints the last lines of the gateway's diagnostics into the output of the failed test.
+    fn show_diagnostics(&self) {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = said.len().saturating_sub(SHOWN_LINES);
+        if first > 0 {
+            eprintln!("({first} earlier lines of the gateway are left out)");
+        }
+        for line in &said[first..] {
+            eprintln!("gateway {}: {line}", self.public);
+        }
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.show_diagnostics();
+        }
     }
 }
 
