@@ -3,7 +3,7 @@
 use super::{Complaint, EXIT_RUNTIME, EXIT_USAGE, Ended, Format, api, complain, say};
 use crate::config;
 use crate::core::api::Api;
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Capability, Class, Verdict};
 use crate::core::refusal::Failure;
 use crate::wire::caller::Caller;
 use crate::wire::classify::Judge;
@@ -146,6 +146,8 @@ fn as_json(verdict: &Verdict) -> Value {
         "class": verdict.class.as_str(),
         "retry": verdict.next.as_str(),
         "effect": verdict.effect.as_str(),
+        "capability": verdict.capability.map(Capability::as_str),
+        "refused_addition": verdict.refused_addition,
         "hint_ms": verdict.retry_after.map(|hint| u64::try_from(hint.as_millis()).unwrap_or(u64::MAX)),
     })
 }

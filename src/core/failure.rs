@@ -36,10 +36,116 @@ pub enum Class {
     Misconfigured,
     /// The upstream does not have the model.
     ModelMissing,
+    /// The channel lacks a [`Capability`] that the request needs.
+    CapabilityMissing,
     /// The answer makes no sense.
     NotUnderstood,
     /// The stream broke after the client had seen content.
     BrokenMidStream,
+}
+
+/// Something that a request may need and a channel may lack. Requests without it are served there as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Capability {
+    /// Tools: declarations, calls and their results.
+    Tools,
+    /// Images in the input.
+    Images,
+    /// Audio in the input or the output.
+    Audio,
+    /// Video in the input.
+    Video,
+    /// Documents in the input.
+    Documents,
+    /// Answers as a stream of events.
+    Streaming,
+    /// Answers in JSON, or by a schema.
+    StructuredOutput,
+    /// Reasoning, and its configuration.
+    Reasoning,
+    /// Prompt caching by marks in the request.
+    PromptCaching,
+    /// Log probabilities of tokens.
+    Logprobs,
+    /// System messages.
+    SystemMessages,
+}
+
+impl Capability {
+    /// Every capability.
+    pub const ALL: [Self; 11] = [
+        Self::Tools,
+        Self::Images,
+        Self::Audio,
+        Self::Video,
+        Self::Documents,
+        Self::Streaming,
+        Self::StructuredOutput,
+        Self::Reasoning,
+        Self::PromptCaching,
+        Self::Logprobs,
+        Self::SystemMessages,
+    ];
+
+    /// The word used in logs and by `tidegate classify`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Images => "images",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Documents => "documents",
+            Self::Streaming => "streaming",
+            Self::StructuredOutput => "structured_output",
+            Self::Reasoning => "reasoning",
+            Self::PromptCaching => "prompt_caching",
+            Self::Logprobs => "logprobs",
+            Self::SystemMessages => "system_messages",
+        }
+    }
+
+    /// The capability as a sentence names it.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Tools => "tools (function calling)",
+            Self::Images => "image input",
+            Self::Audio => "audio",
+            Self::Video => "video input",
+            Self::Documents => "document input",
+            Self::Streaming => "streaming",
+            Self::StructuredOutput => "structured output (response_format)",
+            Self::Reasoning => "reasoning",
+            Self::PromptCaching => "prompt caching (cache_control)",
+            Self::Logprobs => "logprobs",
+            Self::SystemMessages => "system messages",
+        }
+    }
+
+    /// The request member that asks for it, where it is the same one in every API.
+    #[must_use]
+    pub const fn param(self) -> Option<&'static str> {
+        match self {
+            Self::Tools => Some("tools"),
+            Self::Streaming => Some("stream"),
+            _ => None,
+        }
+    }
+}
+
+/// What an upstream says is wrong about a request, as far as its own code or words tell (spec 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequestFault {
+    /// It does not say, or none of the others.
+    #[default]
+    Unsaid,
+    /// A member has a value that is not allowed.
+    InvalidValue,
+    /// A member is not supported.
+    UnsupportedParameter,
+    /// A required member is missing.
+    MissingParameter,
 }
 
 /// What a failure says about the channel, the model on it, or the credential (spec 3.2, last column), mildest first.
@@ -114,13 +220,15 @@ pub enum Accepted {
 pub struct ContextFigures {
     /// The model's maximum, in tokens.
     pub max: Option<u64>,
-    /// What the input came to, in tokens; only beside a maximum that is smaller.
+    /// Tokens of the input; without `output` only beside a maximum that is smaller.
     pub count: Option<u64>,
+    /// Tokens of output that the request allows, where the input alone fits and only both together do not.
+    pub output: Option<u64>,
 }
 
 impl Class {
     /// Every class, in the order of the table of spec 3.2.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CallerMistake,
         Self::ContentRefused,
         Self::ContextTooLong,
@@ -134,6 +242,7 @@ impl Class {
         Self::Broken,
         Self::Misconfigured,
         Self::ModelMissing,
+        Self::CapabilityMissing,
         Self::NotUnderstood,
         Self::BrokenMidStream,
     ];
@@ -155,6 +264,7 @@ impl Class {
             Self::Broken => "broken",
             Self::Misconfigured => "misconfigured",
             Self::ModelMissing => "model_missing",
+            Self::CapabilityMissing => "capability_missing",
             Self::NotUnderstood => "not_understood",
             Self::BrokenMidStream => "broken_mid_stream",
         }
@@ -173,7 +283,14 @@ impl Class {
     /// Whether the class is about the request itself and so says nothing about the channel.
     #[must_use]
     pub fn is_the_requests(self) -> bool {
-        matches!(self, Self::CallerMistake | Self::ContentRefused | Self::ContextTooLong | Self::BodyTooLarge)
+        matches!(
+            self,
+            Self::CallerMistake
+                | Self::ContentRefused
+                | Self::ContextTooLong
+                | Self::BodyTooLarge
+                | Self::CapabilityMissing
+        )
     }
 
     /// What the class does to the channel, the model on it, or the credential.
@@ -184,7 +301,8 @@ impl Class {
             | Self::ContentRefused
             | Self::ContextTooLong
             | Self::BodyTooLarge
-            | Self::TooLargeForTier => Effect::None,
+            | Self::TooLargeForTier
+            | Self::CapabilityMissing => Effect::None,
             Self::CredentialRefused | Self::AccountEmpty => Effect::CredentialOut,
             Self::RateLimited => Effect::CredentialRests,
             Self::Overloaded | Self::ModelMissing => Effect::ModelRests,
@@ -196,16 +314,18 @@ impl Class {
     /// Which of two failures decides the answer when candidates run out: the larger wins (spec 3.2, last paragraph).
     ///
     /// A caller's mistake, a refusal or a length ends the search at once and so outranks all; any class that is a 502
-    /// wins over the 500 of [`Class::NotUnderstood`]; [`Class::ModelMissing`] answers only if nothing else was seen.
+    /// wins over the 500 of [`Class::NotUnderstood`]; [`Class::CapabilityMissing`] and [`Class::ModelMissing`] answer only
+    /// if nothing else was seen, the first before the second: it tells the caller what to change.
     #[must_use]
     pub fn precedence(self) -> u8 {
         match self {
-            Self::CallerMistake | Self::ContentRefused => 5,
-            Self::ContextTooLong => 4,
-            Self::BodyTooLarge => 3,
-            Self::NotUnderstood => 1,
+            Self::CallerMistake | Self::ContentRefused => 6,
+            Self::ContextTooLong => 5,
+            Self::BodyTooLarge => 4,
+            Self::NotUnderstood => 2,
+            Self::CapabilityMissing => 1,
             Self::ModelMissing => 0,
-            _ => 2,
+            _ => 3,
         }
     }
 }
@@ -227,8 +347,15 @@ pub struct Verdict {
     pub message: Option<String>,
     /// The request field at fault, when the upstream named one that the caller may read.
     pub param: Option<String>,
+    /// What is wrong about the request; decides the code that the caller reads.
+    pub fault: RequestFault,
     /// The figures of an input that is too long.
     pub context: ContextFigures,
+    /// What the channel lacks, with [`Class::CapabilityMissing`].
+    pub capability: Option<Capability>,
+    /// The request member that was refused although the gateway wrote it and not the caller (spec 1.6). The request can
+    /// be sent there again without it; the effect counts only if it cannot.
+    pub refused_addition: Option<&'static str>,
     /// How long the upstream asked to be left alone, unclamped (spec 9.3).
     pub retry_after: Option<Duration>,
 }
@@ -245,7 +372,10 @@ impl Verdict {
             accepted: Accepted::Perhaps,
             message: None,
             param: None,
+            fault: RequestFault::Unsaid,
             context: ContextFigures::default(),
+            capability: None,
+            refused_addition: None,
             retry_after: None,
         }
     }

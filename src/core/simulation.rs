@@ -378,6 +378,7 @@ fn callers_move_nothing() {
         Class::ContextTooLong,
         Class::BodyTooLarge,
         Class::TooLargeForTier,
+        Class::CapabilityMissing,
     ] {
         for now in 0..50 {
             let visit = health.try_enter(0, Turn::Next(0), 1, now).unwrap();

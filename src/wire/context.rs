@@ -67,7 +67,7 @@ pub fn figures(words: &str) -> ContextFigures {
     let text = words.to_lowercase();
     let Some(max) = number_after(&text, &MAX) else { return ContextFigures::default() };
     let count = number_after(&text, &COUNT).filter(|count| *count > max);
-    ContextFigures { max: Some(max), count }
+    ContextFigures { max: Some(max), count, output: None }
 }
 
 fn number_after(text: &str, phrases: &[&str]) -> Option<u64> {
@@ -93,9 +93,13 @@ mod tests {
             "Your request exceeded model token limit: 8192 (requested: 9001)",
             "length of prompt_tokens (9001) must be less than max_seq_len (8192).",
         ] {
-            assert_eq!(figures(text), ContextFigures { max: Some(8192), count: Some(9001) }, "{text}");
+            assert_eq!(
+                figures(text),
+                ContextFigures { max: Some(8192), count: Some(9001), output: None },
+                "{text}"
+            );
         }
-        let only = |max| ContextFigures { max: Some(max), count: None };
+        let only = |max| ContextFigures { max: Some(max), count: None, output: None };
         assert_eq!(figures("Range of input length should be [1, 8192]"), only(8192));
         assert_eq!(figures("maximum context length is 9 tokens, you requested 8 tokens"), only(9));
         for text in ["maximum context length is 99999999999999999999 tokens", "too long", ""] {

@@ -7,7 +7,7 @@
 use super::echo::{echo, shortened};
 use super::images;
 use crate::core::api::Api;
-use crate::core::failure::{Class, ContextFigures, Verdict};
+use crate::core::failure::{Capability, Class, ContextFigures, RequestFault, Verdict};
 use crate::core::limits::{Dimension, Exceeded, Scope};
 use crate::core::refusal::{Failure, ParameterFault, Refusal};
 use serde::Serialize;
@@ -384,7 +384,7 @@ fn refused_envelope(refusal: &Refusal) -> PublicError {
             E::new(Code::IpNotAllowed, "This API key may not be used from this address.")
         }
         Refusal::ContextTooLong { max, count } => PublicError {
-            context: ContextFigures { max: Some(*max), count: *count },
+            context: ContextFigures { max: Some(*max), count: *count, output: None },
             ..E::new(Code::ContextLengthExceeded, TOO_LONG)
         },
         Refusal::InsufficientQuota => E::insufficient_quota(),
@@ -440,11 +440,9 @@ fn limited(exceeded: Exceeded) -> PublicError {
 
 /// What the client is told of an upstream's failure (spec 3.2, 3.3).
 fn judged(verdict: &Verdict) -> PublicError {
-    let words = |fallback: &'static str| verdict.message.clone().map_or(Cow::Borrowed(fallback), Cow::Owned);
-    let error = match verdict.class {
-        Class::CallerMistake => {
-            PublicError::new(Code::InvalidRequest, words("The request was rejected by the model provider."))
-        }
+    match verdict.class {
+        Class::CallerMistake => caller_mistake(verdict),
+        Class::CapabilityMissing => capability_missing(verdict.capability),
         Class::ContentRefused => PublicError::new(
             Code::ContentPolicyViolation,
             "The request was refused because of the content policy of the model.",
@@ -461,10 +459,47 @@ fn judged(verdict: &Verdict) -> PublicError {
             "The model gave an answer that could not be understood.",
         ),
         _ => PublicError::unavailable(),
+    }
+}
+
+/// A fault of the request, in the upstream's words where they may pass.
+fn caller_mistake(verdict: &Verdict) -> PublicError {
+    if let ContextFigures { max: Some(max), count: Some(count), output: Some(output) } = verdict.context {
+        return output_too_large(max, count, output);
+    }
+    let code = match verdict.fault {
+        RequestFault::Unsaid => Code::InvalidRequest,
+        RequestFault::InvalidValue => Code::InvalidValue,
+        RequestFault::UnsupportedParameter => Code::UnsupportedParameter,
+        RequestFault::MissingParameter => Code::MissingRequiredParameter,
     };
+    let fallback = Cow::Borrowed("The request was rejected by the model provider.");
+    let error = PublicError::new(code, verdict.message.clone().map_or(fallback, Cow::Owned));
     match &verdict.param {
-        Some(param) if verdict.class == Class::CallerMistake => error.with_param(param.clone()),
-        _ => error,
+        Some(param) => error.with_param(param.clone()),
+        None => error,
+    }
+}
+
+/// An input that fits, with more room for output than is left: the words by which agents know that a smaller bound helps.
+fn output_too_large(max: u64, count: u64, output: u64) -> PublicError {
+    let message = format!(
+        "input length and `max_tokens` exceed context limit: {count} + {output} > {max}, decrease input length or `max_tokens` and try again"
+    );
+    PublicError::new(Code::InvalidValue, message).with_param("max_tokens")
+}
+
+/// A capability that no channel of the model has.
+fn capability_missing(capability: Option<Capability>) -> PublicError {
+    let Some(capability) = capability else {
+        let message = "This model does not support a capability that the request needs.";
+        return PublicError::new(Code::UnsupportedParameter, message);
+    };
+    let message = format!("This model does not support {}.", capability.noun());
+    let error = PublicError::new(Code::UnsupportedParameter, message);
+    match capability.param() {
+        Some(param) => error.with_param(param),
+        None => error,
     }
 }
 

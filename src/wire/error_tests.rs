@@ -48,7 +48,7 @@ fn classes_have_one_face() {
     };
     for class in Class::ALL {
         let expected = match class {
-            Class::CallerMistake | Class::ContentRefused => 400,
+            Class::CallerMistake | Class::ContentRefused | Class::CapabilityMissing => 400,
             Class::ContextTooLong | Class::BodyTooLarge => 413,
             Class::NotUnderstood => 500,
             _ => 502,
@@ -81,4 +81,44 @@ fn image_values_are_listed() {
     let many = image_rule(fault("image_config.aspect_ratio", &vec![&*long; 100]));
     assert!(many.message.len() <= MESSAGE_MAX && many.message.ends_with("', and more."), "{}", many.message);
     assert_eq!(many.param.as_deref(), Some("image_config.aspect_ratio"));
+}
+
+/// Goal: an input that fits, with a bound on the output that does not, is told in the words by which agents lower the bound
+/// (spec 2.11), and not as an input that is too long.
+#[test]
+fn an_output_bound_over_the_window_is_told_as_such() {
+    let context = ContextFigures { max: Some(200_000), count: Some(174_415), output: Some(32_000) };
+    let verdict = Verdict { context, ..Verdict::new(Class::CallerMistake, "rule") };
+    let error = PublicError::of(&Failure::Upstream(verdict), 503);
+    assert_eq!(
+        error.message,
+        "input length and `max_tokens` exceed context limit: 174415 + 32000 > 200000, decrease input length or `max_tokens` and try again"
+    );
+    assert_eq!((error.status(), error.param.as_deref()), (400, Some("max_tokens")));
+}
+
+/// Goal: a capability that no channel has is a 400 that names it.
+#[test]
+fn a_missing_capability_is_named() {
+    for capability in Capability::ALL {
+        let verdict =
+            Verdict { capability: Some(capability), ..Verdict::new(Class::CapabilityMissing, "rule") };
+        let error = PublicError::of(&Failure::Upstream(verdict), 503);
+        assert_eq!((error.status(), error.code), (400, Code::UnsupportedParameter));
+        assert_eq!(error.message, format!("This model does not support {}.", capability.noun()));
+    }
+}
+
+/// Goal: the code says what the upstream says is wrong, among those of spec 2.2.
+#[test]
+fn faults_have_codes_of_their_own() {
+    for (fault, code) in [
+        (RequestFault::Unsaid, Code::InvalidRequest),
+        (RequestFault::InvalidValue, Code::InvalidValue),
+        (RequestFault::UnsupportedParameter, Code::UnsupportedParameter),
+        (RequestFault::MissingParameter, Code::MissingRequiredParameter),
+    ] {
+        let verdict = Verdict { fault, ..Verdict::new(Class::CallerMistake, "rule") };
+        assert_eq!(PublicError::of(&Failure::Upstream(verdict), 503).code, code);
+    }
 }

@@ -36,7 +36,7 @@ fn example(code: Code) -> PublicError {
         Code::NotFound => refused(Refusal::UnknownPath),
         Code::ModelNotFound => refused(Refusal::NoSuchModel("openai/none".into())),
         Code::ContextLengthExceeded => Failure::Upstream(Verdict {
-            context: ContextFigures { max: Some(128_000), count: Some(150_000) },
+            context: ContextFigures { max: Some(128_000), count: Some(150_000), output: None },
             ..Verdict::new(Class::ContextTooLong, "rule")
         }),
         Code::RequestTooLarge => refused(Refusal::BodyTooLarge),
@@ -110,8 +110,10 @@ fn in_stream(error: &PublicError, call: Call) -> String {
 #[test]
 fn lengths_are_told_as_far_as_they_are_known() {
     let told = |max, count, dialect| {
-        let verdict =
-            Verdict { context: ContextFigures { max, count }, ..Verdict::new(Class::ContextTooLong, "rule") };
+        let verdict = Verdict {
+            context: ContextFigures { max, count, output: None },
+            ..Verdict::new(Class::ContextTooLong, "rule")
+        };
         PublicError::of(&Failure::Upstream(verdict), 503).render(dialect, "req-1")
     };
     for (max, count, chat, messages) in [
