@@ -9,7 +9,7 @@ use super::polling;
 use super::pool::ConnectionPool;
 use super::replay::Payload;
 use super::upstream::Channel;
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Class, Effect, Verdict};
 use crate::wire::answer::{self, Beginning, Identity};
 use crate::wire::caller::Caller;
 use crate::wire::classify::{self, Answer as Judged, Judge};
@@ -113,12 +113,19 @@ impl Plan<'_> {
                 None => self.hold(exchange).await,
             }
         };
-        match timeout_at(self.deadlines.commit, answered).await {
+        match timeout_at(self.deadlines.total, answered).await {
             Ok(answered) => answered
                 .map(|answer| (answer, beside))
                 .map_err(|failed| Failed { status: Some(status), ..failed }),
-            Err(_) => Err(Failed { status: Some(status), ..Trouble::TotalTimeout.into() }),
+            Err(_) => Err(Failed { verdict: self.late(), status: Some(status), words: String::new() }),
         }
+    }
+
+    /// The verdict on an answer that had begun when the time was over: a stream was alive, which is not held against its
+    /// channel (spec 10.2).
+    fn late(&self) -> Verdict {
+        let verdict = Trouble::TotalTimeout.verdict();
+        if self.call.stream { Verdict { effect: Effect::None, ..verdict } } else { verdict }
     }
 
     /// What the header of an answer says beside it.
@@ -195,28 +202,43 @@ impl Plan<'_> {
         Err(Failed { words: words(&verdict, &body), verdict, status: Some(200) })
     }
 
-    /// Holds a stream back until there is content.
+    /// Holds a stream back until there is content, or until no other attempt can begin: a stream that shows life commits as
+    /// it is then (spec 10.1).
     async fn gate(
         &self,
         mut exchange: Box<Exchange>,
         mut stream: Box<EventStream>,
     ) -> Result<Answer, Failed> {
         let mut opened: Option<Instant> = None;
+        let mut begun = false;
         loop {
-            let piece = exchange.read().await?;
-            let step = match &piece {
-                Some(piece) if opened.is_none() && is_no_stream(piece) => {
-                    return Err(Box::pin(self.not_a_stream(exchange, piece)).await);
+            let read = match opened {
+                Some(_) if self.deadlines.commit < self.deadlines.total => {
+                    timeout_at(self.deadlines.commit, exchange.read()).await.ok()
                 }
-                Some(piece) => stream.push(piece),
-                None => stream.finish(),
+                _ => Some(exchange.read().await),
+            };
+            let step = match read.transpose()? {
+                None => {
+                    stream.open();
+                    Step::Content
+                }
+                Some(Some(piece)) if !begun && is_no_stream(&piece) => {
+                    return Err(Box::pin(self.not_a_stream(exchange, &piece)).await);
+                }
+                Some(Some(piece)) => {
+                    begun |= !is_blank(&piece);
+                    stream.push(&piece)
+                }
+                Some(None) => stream.finish(),
             };
             let opened = *opened.get_or_insert_with(Instant::now);
             match step {
                 Step::Preamble => {}
                 Step::Failed(fault) => return Err(self.broken(&fault)),
                 step => {
-                    let (done, held) = (step == Step::Done, opened.elapsed());
+                    let done = step == Step::Done;
+                    let held = opened.elapsed();
                     return Ok(Answer::Stream { exchange, stream, done, held });
                 }
             }
@@ -261,6 +283,11 @@ fn begun(exchange: Box<Exchange>, beginning: Bytes) -> Answer {
 fn is_no_stream(piece: &[u8]) -> bool {
     let piece = piece.strip_prefix(b"\xef\xbb\xbf").unwrap_or(piece);
     matches!(piece.trim_ascii_start(), [b'{' | b'[' | b'<' | 0x1f | 0x28, ..])
+}
+
+/// Whether a piece is white space or a byte order mark, which says nothing about what follows.
+fn is_blank(piece: &[u8]) -> bool {
+    piece.strip_prefix(b"\xef\xbb\xbf").unwrap_or(piece).trim_ascii().is_empty()
 }
 
 /// The upstream's words for the operator; none where they may echo the prompt.

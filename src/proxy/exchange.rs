@@ -31,10 +31,12 @@ const INFORMATIONAL_MAX: usize = 8;
 pub(super) struct Deadlines {
     /// The answer's whole header has to be there within this, however slowly it comes.
     pub(super) first_byte: Duration,
-    /// Between two reads of the body.
+    /// Between two reads of the body, before content and after; any byte counts (spec 10.2).
     pub(super) idle: Duration,
-    /// Everything before the commit point.
+    /// When a stream that shows life commits as it is (spec 10.1); not before `total` for what is no stream.
     pub(super) commit: Instant,
+    /// Everything, the answer included.
+    pub(super) total: Instant,
 }
 
 /// What is sent.
@@ -132,7 +134,7 @@ pub(super) async fn begin(
     deadlines: Deadlines,
 ) -> Result<Box<Exchange>, Trouble> {
     for _ in 0..STALE_MAX {
-        match timeout_at(deadlines.commit, once(pool, channel, sending, deadlines)).await {
+        match timeout_at(deadlines.total, once(pool, channel, sending, deadlines)).await {
             Err(_) => return Err(Trouble::TotalTimeout),
             Ok(Err(stumble)) if stumble.stale && sending.repeatable => {}
             Ok(begun) => return begun.map_err(|stumble| stumble.trouble),

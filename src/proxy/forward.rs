@@ -38,8 +38,6 @@ pub(super) struct Forward {
     pub(super) identity: Identity,
     /// When it has to be over.
     pub(super) total: Instant,
-    /// How long a stream may go without an event.
-    pub(super) idle: Duration,
 }
 
 /// Sends an answer to its end.
@@ -52,16 +50,16 @@ pub(super) struct Forward {
 ///
 /// Dropping it cancels the upstream; the client's connection cannot be used afterwards.
 pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forward) -> Result<(), Cut> {
-    let Forward { answer, identity, total, idle } = what;
+    let Forward { answer, identity, total } = what;
     match answer {
         Answer::Whole { body } => whole(session, ctx, &body, identity).await,
         Answer::Begun { exchange, beginning, film } => {
-            let flow = Flow::new(exchange, idle, total);
+            let flow = Flow::new(exchange, total);
             Box::pin(large(session, ctx, flow, (beginning, film), identity)).await
         }
         Answer::Stream { exchange, stream, done, held } => {
             ctx.record.commit_gate = Some(held);
-            let flow = Flow::new(exchange, idle, total);
+            let flow = Flow::new(exchange, total);
             Box::pin(events(session, ctx, flow, stream, done)).await
         }
     }
@@ -79,7 +77,6 @@ async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: I
 /// An upstream's answer under way, with the time by which it has to be over.
 struct Flow {
     exchange: Box<Exchange>,
-    idle: Duration,
     total: std::pin::Pin<Box<Sleep>>,
     /// What was found behind the last piece and is no piece.
     behind: Option<Arrived>,
@@ -104,8 +101,8 @@ impl From<Result<Option<Bytes>, Trouble>> for Arrived {
 }
 
 impl Flow {
-    fn new(exchange: Box<Exchange>, idle: Duration, total: Instant) -> Self {
-        Self { exchange, idle, total: Box::pin(sleep_until(total)), behind: None }
+    fn new(exchange: Box<Exchange>, total: Instant) -> Self {
+        Self { exchange, total: Box::pin(sleep_until(total)), behind: None }
     }
 
     /// Waits for the next piece, the client's hang-up, or the end of its time.
@@ -195,29 +192,6 @@ async fn large(
     Ok(())
 }
 
-/// When a stream last showed an event: comments and half lines are no progress, however often they come.
-struct Progress {
-    events: u64,
-    at: Instant,
-}
-
-impl Progress {
-    fn new(stream: &EventStream) -> Self {
-        Self { events: stream.progress(), at: Instant::now() }
-    }
-
-    /// What arrived, unless there has been no event for too long.
-    fn check(&mut self, arrived: Arrived, stream: &EventStream, idle: Duration) -> Arrived {
-        if stream.progress() > self.events {
-            *self = Self::new(stream);
-        }
-        match arrived {
-            Arrived::Piece(_) if self.at.elapsed() > idle => Arrived::Trouble(Trouble::IdleTimeout),
-            arrived => arrived,
-        }
-    }
-}
-
 /// An event stream.
 async fn events(
     session: &mut Downstream,
@@ -226,24 +200,22 @@ async fn events(
     mut stream: Box<EventStream>,
     mut done: bool,
 ) -> Result<(), Cut> {
-    let idle = flow.idle;
     begin(session, ctx, "text/event-stream").await?;
-    ctx.record.time_to_first_token = Some(ctx.started.elapsed());
-    let mut progress = Progress::new(&stream);
     while !done {
+        note_first_token(ctx, &stream);
         if let Err(gone) = write(session, ctx, stream.take(), false).await {
-            settle::stream(ctx, &stream);
+            settle_delivered(ctx, &stream);
             return Err(gone);
         }
-        let step = match progress.check(flow.next(session).await, &stream, idle) {
+        let step = match flow.next(session).await {
             Arrived::Piece(piece) => flow.absorb(&piece, &mut stream),
             Arrived::End => stream.finish(),
             Arrived::Trouble(trouble) if stream.finish() != Step::Done => {
-                return break_off(session, ctx, &mut stream, Broken::Upstream(trouble.verdict().rule)).await;
+                return break_off(session, ctx, &mut stream, trouble.into()).await;
             }
             Arrived::Trouble(_) => Step::Done,
             Arrived::ClientGone => {
-                settle::stream(ctx, &stream);
+                settle_delivered(ctx, &stream);
                 return Err(Cut::ClientGone);
             }
         };
@@ -252,10 +224,11 @@ async fn events(
             return break_off(session, ctx, &mut stream, Broken::Upstream(rule)).await;
         }
         done = step == Step::Done;
-        if !done && settle::progress(ctx, &stream).is_err() {
+        if !done && stream.has_content() && settle::progress(ctx, &stream).is_err() {
             return break_off(session, ctx, &mut stream, Broken::Balance).await;
         }
     }
+    note_first_token(ctx, &stream);
     settle::stream(ctx, &stream);
     if stream.had_late_error() {
         ctx.shared.metrics.late_errors().inc();
@@ -267,12 +240,37 @@ async fn events(
     Ok(())
 }
 
+/// Notes when a stream first had content: one that was committed as it was may begin without (spec 10.1).
+fn note_first_token(ctx: &mut Ctx, stream: &EventStream) {
+    if ctx.record.time_to_first_token.is_none() && (stream.has_content() || stream.is_done()) {
+        ctx.record.time_to_first_token = Some(ctx.started.elapsed());
+    }
+}
+
+/// Settles an incomplete stream at what it delivered; one without content costs nothing (spec 8.3).
+fn settle_delivered(ctx: &mut Ctx, stream: &EventStream) {
+    if stream.has_content() {
+        settle::stream(ctx, stream);
+    }
+}
+
 /// Why a stream does not go on.
 enum Broken {
     /// The upstream's fault, by this rule.
     Upstream(Cow<'static, str>),
+    /// It was alive when its time was over.
+    Late,
     /// The balance does not cover how it goes on.
     Balance,
+}
+
+impl From<Trouble> for Broken {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::TotalTimeout => Self::Late,
+            trouble => Self::Upstream(trouble.verdict().rule),
+        }
+    }
 }
 
 /// Says in the stream that it failed, and ends it properly without its success marker (spec 2.6).
@@ -282,10 +280,15 @@ async fn break_off(
     stream: &mut EventStream,
     broken: Broken,
 ) -> Result<(), Cut> {
-    settle::stream(ctx, stream);
+    settle_delivered(ctx, stream);
     let error = match broken {
         Broken::Upstream(rule) => {
             note_break(ctx, rule);
+            PublicError::unavailable()
+        }
+        Broken::Late => {
+            note_break(ctx, Trouble::TotalTimeout.verdict().rule);
+            ctx.record.end = End::TimedOut;
             PublicError::unavailable()
         }
         Broken::Balance => {

@@ -46,7 +46,7 @@ type Ran<T> = Result<T, Failed>;
 ///
 /// May be dropped; the job is cancelled then.
 pub(super) async fn run(plan: &Plan<'_>, settings: &Polling) -> Ran<(Answer, Beside)> {
-    match timeout_at(plan.deadlines.commit, make(plan, settings)).await {
+    match timeout_at(plan.deadlines.total, make(plan, settings)).await {
         Ok(made) => made,
         Err(_) => Err(Trouble::TotalTimeout.into()),
     }
@@ -168,14 +168,15 @@ async fn ask(plan: &Plan<'_>, path: &str) -> Ran<(Job, Bytes)> {
 
 async fn get(plan: &Plan<'_>, path: &str) -> Ran<Box<Exchange>> {
     let head = head(plan, Method::GET, path)?;
-    let (sending, deadlines) = bare(&head, STATE_TIMEOUT, plan.deadlines.commit);
+    let (sending, deadlines) = bare(&head, STATE_TIMEOUT, plan.deadlines.total);
     let idle = plan.channel.settings.timeouts.idle;
     Ok(exchange::begin(plan.pool, plan.channel, sending, Deadlines { idle, ..deadlines }).await?)
 }
 
 /// A request without a body, which may be repeated.
-fn bare(head: &RequestHeader, time: Duration, commit: Instant) -> (Sending<'_>, Deadlines) {
-    let deadlines = Deadlines { first_byte: time, idle: time, commit: commit.min(Instant::now() + time) };
+fn bare(head: &RequestHeader, time: Duration, total: Instant) -> (Sending<'_>, Deadlines) {
+    let end = total.min(Instant::now() + time);
+    let deadlines = Deadlines { first_byte: time, idle: time, commit: end, total: end };
     (Sending { head, body: &NOTHING, repeatable: true }, deadlines)
 }
 

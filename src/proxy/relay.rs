@@ -138,8 +138,7 @@ impl<'a> Scene<'a> {
         self.call.body.let_go();
         let timeouts = channel.settings.timeouts.of(self.call.call.api());
         let total = Instant::from_std(ctx.started) + timeouts.total;
-        let idle = if self.call.call.is_steady() { timeouts.idle } else { timeouts.total };
-        let forwarded = forward(session, ctx, Forward { answer, identity, total, idle }).await;
+        let forwarded = forward(session, ctx, Forward { answer, identity, total }).await;
         if let Some((usage, _)) = ctx.record.usage {
             visit.used(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());
         }
@@ -190,6 +189,7 @@ impl<'a> Scene<'a> {
             first_byte: if steady { timeouts.first_byte } else { timeouts.total },
             idle: if steady { timeouts.idle } else { timeouts.total },
             commit: commit_by(ctx, &timeouts, steady),
+            total: Instant::from_std(ctx.started) + timeouts.total,
         };
         let (pool, now) = (&self.shared.upstreams, clock::unix().as_secs());
         let hold_max = self.generation.server.hold_max;
@@ -241,7 +241,8 @@ fn settle_health(ctx: &Ctx, candidate: &Candidate, visit: Visit) {
         End::BrokenMidStream => {
             note_failure(ctx, candidate, visit, &Verdict::new(Class::BrokenMidStream, "mid-stream"));
         }
-        End::Error | End::OutOfBalance | End::ClientGone | End::Killed => {}
+        // A stream that was alive until its time was over is no sign of a bad channel (spec 10.2).
+        End::Error | End::TimedOut | End::OutOfBalance | End::ClientGone | End::Killed => {}
     }
 }
 

@@ -205,13 +205,14 @@ impl<'a> Search<'a> {
     }
 }
 
-/// How long after a request's arrival it may be undecided at a channel with these timeouts (spec 10.2).
+/// How long after a request's arrival an attempt may begin at a channel with these timeouts (spec 10.2).
 pub(super) fn search_time(timeouts: &Timeouts, stream: bool) -> Duration {
     if stream { timeouts.failover } else { timeouts.total }
 }
 
-/// When an attempt has to be decided. The client's own time does not end one that runs, since that would be held against
-/// the channel: it only keeps the next from being begun (spec 10.4), and a client that leaves cancels it (spec 10.5).
+/// When no other attempt can begin any more, so that holding a stream back has no use. The client's own time does not end an
+/// attempt that runs, since that would be held against the channel: it only keeps the next from being begun (spec 10.4), and
+/// a client that leaves cancels it (spec 10.5).
 pub(super) fn commit_by(ctx: &Ctx, timeouts: &Timeouts, stream: bool) -> Instant {
     Instant::from_std(ctx.started) + search_time(timeouts, stream)
 }

@@ -101,6 +101,8 @@ pub enum End {
     Error,
     /// An answer that had begun ended with an error inside it, or was cut.
     BrokenMidStream,
+    /// A stream that was alive when its time was over ended with an error inside it.
+    TimedOut,
     /// A stream that the balance did not cover any longer ended with an error inside it.
     OutOfBalance,
     /// The client went away or stopped reading.
@@ -149,6 +151,7 @@ impl End {
             Self::Complete => "complete",
             Self::Error => "error",
             Self::BrokenMidStream => "broken_mid_stream",
+            Self::TimedOut => "timed_out",
             Self::OutOfBalance => "out_of_balance",
             Self::ClientGone => "client_gone",
             Self::Killed => "killed",

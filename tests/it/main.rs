@@ -46,6 +46,7 @@ mod renewals;
 mod replay;
 mod side_calls;
 mod status;
+mod streams;
 mod support;
 mod surface;
 mod systemd;

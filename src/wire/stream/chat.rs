@@ -108,10 +108,10 @@ impl Language for Chat {
         if chunk.aside && chunk.finished == chunk.withheld && !trusted && may_have_findings(data) {
             // A note of what filters found in text that was sent before: only that they end a choice is the client's
             // business, and such a note is no proper chunk.
-            out.note(false, chunk.finished != 0);
+            out.note(false);
             self.write_ends(chunk.withheld, "content_filter", out);
         } else if !chunk.no_choices {
-            out.note(chunk.content, chunk.finished != 0);
+            out.note(chunk.content);
             let usage = InChunk { own: chunk.usage.is_some(), in_choices: chunk.usage_in_choices };
             self.write_event(data, usage, &mut out.out);
             self.learn(data, &chunk);

@@ -63,7 +63,7 @@ impl Language for Images {
             self.usage = self.usage.merged(Reported::read(usage.get().as_bytes()));
             out.reported_last = true;
         }
-        out.note(pictured, completes);
+        out.note(pictured);
         write_named(&mut out.out, &self.options.identity, kind, data, ("", None));
         self.completed += u64::from(completes);
         out.done = self.completed >= self.options.expected.images.max(1);

@@ -111,7 +111,7 @@ impl Language for Messages {
             Head::Of(kind) if is_of_responses(kind) => return Err(Fault::NotAnEvent),
             Head::Of(kind) => kind,
         };
-        let (mut content, mut finishes) = (false, false);
+        let mut content = false;
         match kind {
             "message_start" => {
                 let start =
@@ -125,8 +125,7 @@ impl Language for Messages {
                 if reason.as_deref() == Some("error") {
                     return out.error_event(data, self.is_finished());
                 }
-                finishes = reason.is_some();
-                self.stopped |= finishes;
+                self.stopped |= reason.is_some();
                 self.note_usage(view.usage);
                 out.reported_last |= view.usage.is_some();
             }
@@ -136,8 +135,8 @@ impl Language for Messages {
             }
             _ => {}
         }
-        if kind != "ping" || out.content {
-            out.note(content, finishes);
+        if kind != "ping" || out.is_open() {
+            out.note(content);
             self.write(kind, data, view.message, &mut out.out);
             if kind == "content_block_delta" && content {
                 self.learn(data, view.delta.as_ref());

@@ -30,6 +30,9 @@ pub const HELD_EVENTS_MAX: usize = 64;
 /// Bytes that may be held back before the commit point.
 pub const HELD_BYTES_MAX: usize = 256 * 1024;
 
+/// A comment that keeps a connection alive.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
 /// What the bytes so far amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -113,12 +116,12 @@ struct Shell {
     out: BytesMut,
     /// Something that a client could show has come.
     content: bool,
+    /// It goes out as it comes, with content or without.
+    open: bool,
     /// The success marker has come.
     done: bool,
     /// Events held back, as long as there is no content.
     held: usize,
-    /// Events with content, or that finish something.
-    progress: u64,
     /// An error event that came after everything was finished (spec 2.6).
     late_error: bool,
     /// The text that has been delivered.
@@ -144,7 +147,7 @@ impl Shell {
     fn deliver_text(&mut self, text: &str) {
         self.reported_last = false;
         self.delivered.add_text(text);
-        self.note(true, false);
+        self.note(true);
     }
 }
 
@@ -276,6 +279,14 @@ impl EventStream {
         self.shell.out.len()
     }
 
+    /// Commits the stream as it is: what was held back may go out, and so may pings and whatever follows (spec 10.1).
+    pub fn open(&mut self) {
+        self.shell.open = true;
+        if self.shell.out.is_empty() {
+            self.shell.out.extend_from_slice(KEEP_ALIVE);
+        }
+    }
+
     /// Whether there is, or was, content, so that what was held back may go out.
     #[must_use]
     pub fn has_content(&self) -> bool {
@@ -320,10 +331,10 @@ impl EventStream {
         self.shell.late_error
     }
 
-    /// Events with content, or that finish something, so far.
+    /// Whether the success marker has been written.
     #[must_use]
-    pub fn progress(&self) -> u64 {
-        self.shell.progress
+    pub fn is_done(&self) -> bool {
+        self.shell.done
     }
 
     /// The events that end the stream with an error (spec 2.6).
@@ -333,7 +344,7 @@ impl EventStream {
     }
 
     fn standing(&self) -> Step {
-        if self.shell.content {
+        if self.shell.is_open() {
             Step::Content
         } else if self.shell.held > HELD_EVENTS_MAX || self.shell.out.len() > HELD_BYTES_MAX {
             Step::Failed(Fault::GateFull)
@@ -346,8 +357,8 @@ impl EventStream {
         let shell = &mut self.shell;
         match frame {
             Frame::Comment => {
-                if shell.content {
-                    shell.out.extend_from_slice(b": keep-alive\n\n");
+                if shell.is_open() {
+                    shell.out.extend_from_slice(KEEP_ALIVE);
                 }
                 Ok(())
             }
@@ -390,11 +401,15 @@ impl Shell {
         Err(Fault::ErrorEvent(data.clone()))
     }
 
-    /// Notes what an event brought.
-    fn note(&mut self, content: bool, finishes: bool) {
+    /// Whether what comes goes out at once.
+    fn is_open(&self) -> bool {
+        self.content || self.open
+    }
+
+    /// Notes an event that passes.
+    fn note(&mut self, content: bool) {
         self.content |= content;
-        self.progress += u64::from(content || finishes);
-        self.held += usize::from(!self.content);
+        self.held += usize::from(!self.is_open());
     }
 }
 

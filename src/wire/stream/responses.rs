@@ -128,7 +128,7 @@ impl Language for Responses {
         if let Some(delta) = view.delta.filter(|delta| is_present(delta)) {
             out.deliver(delta);
         }
-        out.note(content, finishes);
+        out.note(content);
         self.write(kind, data, view.response, &mut out.out);
         if content && kind.ends_with(".delta") {
             self.learn(kind, data, &view);
