@@ -152,6 +152,13 @@ impl ChannelHealth {
         standings().min_by_key(left).unwrap_or(Standing::Up)
     }
 
+    /// Whether a credential besides this one may be used now.
+    #[must_use]
+    pub fn has_other_credential(&self, credential: Option<usize>, now: u64) -> bool {
+        let others = self.credentials.iter().enumerate().filter(|(index, _)| Some(*index) != credential);
+        others.into_iter().any(|(_, unit)| unit.standing(now).is_usable())
+    }
+
     /// How the channel stands as a whole: by itself, or by its credentials where all of them rest.
     #[must_use]
     pub fn overall(&self, now: u64) -> Standing {
@@ -261,8 +268,15 @@ fn left(standing: &Standing) -> Duration {
 mod tests {
     use super::*;
     use crate::core::limits::{Limited, Scope};
+    use crate::core::unit::{Backoff, Outage};
 
     const MINUTE: u64 = 60_000_000_000;
+
+    /// Takes a unit out for this long from the start.
+    fn take_out(unit: &Unit, outage: Outage, seconds: u64) {
+        let time = Duration::from_secs(seconds);
+        unit.take_out((outage, Entry::Plain), 0, None, Backoff { first: time, max: time }, 0);
+    }
 
     /// Goal: a channel with limits is calm until they leave no room, and again when they do (spec 6.6).
     #[test]
@@ -317,7 +331,7 @@ mod tests {
     fn operators_readmit() {
         let limits = Limits::new(Scope::Channel, Limited::default());
         let health = ChannelHealth::new(Seat::row(1).next().unwrap(), 1, 2, limits);
-        health.credentials[0].take_out(0, Duration::from_secs(3600), 0);
+        take_out(&health.credentials[0], Outage::Refused, 3600);
         health.models[0].eject(0, Duration::from_secs(10), 0);
         assert_eq!(health.readmit(1), 2);
         assert_eq!((health.standing(0, 1), health.unit.share(1)), (Standing::Up, 1.0));
@@ -332,12 +346,12 @@ mod tests {
         let health = ChannelHealth::new(Seat::row(1).next().unwrap(), 2, 2, limits);
         let seconds = |seconds| Duration::from_secs(seconds);
         health.unit.eject(0, seconds(10), 0);
-        health.models[0].rest_missing(0, seconds(20), 0);
+        take_out(&health.models[0], Outage::Missing, 20);
         assert_eq!(health.standing(0, 0), Standing::Missing(seconds(20)));
         assert_eq!(health.standing(1, 0), Standing::Ejected(seconds(10)));
-        health.credentials[0].take_out(0, seconds(30), 0);
+        take_out(&health.credentials[0], Outage::Refused, 30);
         assert_eq!(health.standing(1, 0), Standing::Ejected(seconds(10)), "there is another credential");
-        health.credentials[1].take_out(0, seconds(15), 0);
+        take_out(&health.credentials[1], Outage::Refused, 15);
         assert_eq!(health.standing(1, 0), Standing::Out(seconds(15)));
         assert_eq!(
             (health.standing(1, 15_000_000_000), health.overall(0)),
@@ -354,7 +368,7 @@ mod tests {
         for unit in [&health.unit, &health.models[0], &health.credentials[0]] {
             unit.eject(0, Duration::from_secs(1), 0);
         }
-        health.credentials[1].take_out(0, Duration::from_secs(3600), 0);
+        take_out(&health.credentials[1], Outage::Refused, 3600);
         assert!(health.try_enter(0, Turn::Only(1), 1, MINUTE).is_none(), "this credential is out");
         let probe = health.try_enter(0, Turn::Only(0), 1, MINUTE).expect("the probes are free");
         assert_eq!(probe.entries, [Entry::Probe; 3]);

@@ -9,7 +9,7 @@ use super::failure::{Class, Effect, Verdict};
 use super::hot::{Hot, Row};
 use super::id::ChannelId;
 use super::select::{Nothing, View, Wanted};
-use super::unit::{Backoff, Entry, Standing};
+use super::unit::{Backoff, Entry, Outage, Standing, Unit};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,12 @@ use std::time::Duration;
 const OVERLOAD: Duration = Duration::from_secs(1);
 /// The first rest of a channel that is misconfigured or blocked.
 const CHANNEL: Duration = Duration::from_secs(5);
+/// The first outage of what was refused or lacks a model; it grows to the configured one.
+const OUTAGE: Duration = Duration::from_secs(2);
+/// The longest outage of the last usable credential or channel of a model.
+const OUTAGE_OF_LAST: Duration = Duration::from_secs(5);
+/// The same where the upstream named a time.
+const ASKED_OF_LAST: Duration = Duration::from_secs(60);
 /// The longest rest on the word of a rate limit header.
 const PACE_MAX: Duration = Duration::from_secs(10);
 
@@ -28,11 +34,11 @@ pub struct Times {
     pub cooldown_max: Duration,
     /// The first ejection; each further one is twice as long, up to thirty times this.
     pub ejection: Duration,
-    /// A credential that was refused, or whose account is empty, until it is probed (spec 3.2).
+    /// The longest outage of a credential that was refused, or whose account is empty (spec 3.2, 3.4).
     pub refused: Duration,
-    /// A channel whose address or region was refused, until it is probed.
+    /// The longest outage of a channel whose address or region was refused.
     pub blocked: Duration,
-    /// A model that a channel does not have.
+    /// The longest outage of a model that a channel does not have.
     pub missing: Duration,
 }
 
@@ -73,7 +79,7 @@ struct Place {
 pub enum Change {
     /// The channel, or the model on it, was ejected.
     Ejected,
-    /// The ejection was due, and was not done: it is the last usable channel of a model.
+    /// The ejection was due, and was not done: it is the last usable channel of a model, and failing.
     Kept,
     /// A probe brought it back.
     Readmitted,
@@ -175,26 +181,43 @@ impl Board {
         if verdict.effect == Effect::CountsTowardEjection {
             return self.count(catalog, at, visit, now, jitter);
         }
-        let credential = visit.credential;
-        // The claims of probes that this verdict does not touch go back.
-        drop(visit);
-        let of_credential =
-            credential.and_then(|index| health.credentials.get(index)).unwrap_or(&health.unit);
+        let credential = visit.credential.and_then(|index| health.credentials.get(index));
+        let of_credential = credential.unwrap_or(&health.unit);
         let of_model = health.models.get(at.slot)?;
+        let [entry, entry_of_model, own_entry] = visit.entries;
+        let entry_of_credential = if credential.is_some() { own_entry } else { entry };
         let asked = verdict.retry_after;
+        let rest = |unit: &Unit, entry: Entry, first: Duration| match entry {
+            Entry::Plain => unit.rest(now, asked, self.bounded(first), jitter),
+            Entry::Probe => unit.postpone(now, asked, self.bounded(first), jitter),
+        };
+        let take_out = |unit: &Unit, why: (Outage, Entry), max: Duration, is_last: bool| {
+            let (asked, max) = match is_last {
+                true => (asked.map(|asked| asked.min(ASKED_OF_LAST)), max.min(OUTAGE_OF_LAST)),
+                false => (asked, max),
+            };
+            unit.take_out(why, now, asked, Backoff { first: OUTAGE, max }, jitter);
+        };
+        let is_last = |only| self.is_last(catalog, at.channel, only, now);
         match verdict.effect {
             Effect::None | Effect::CountsTowardEjection => {}
             Effect::ModelRests if verdict.class == Class::ModelMissing => {
-                of_model.rest_missing(now, self.times.missing, jitter);
+                let why = (Outage::Missing, entry_of_model);
+                take_out(of_model, why, self.times.missing, is_last(Some(at)));
             }
-            Effect::ModelRests => of_model.rest(now, asked, self.bounded(OVERLOAD), jitter),
-            Effect::CredentialRests => of_credential.rest(now, asked, self.bounded(OVERLOAD), jitter),
+            Effect::ModelRests => rest(of_model, entry_of_model, OVERLOAD),
+            Effect::CredentialRests => rest(of_credential, entry_of_credential, OVERLOAD),
             Effect::CredentialOut => {
-                of_credential.take_out(now, asked.unwrap_or_default().max(self.times.refused), jitter)
+                let last = !health.has_other_credential(visit.credential, now) && is_last(None);
+                take_out(of_credential, (Outage::Refused, entry_of_credential), self.times.refused, last);
             }
-            Effect::ChannelRests => health.unit.rest(now, asked, self.bounded(CHANNEL), jitter),
-            Effect::ChannelOut => health.unit.take_out(now, self.times.blocked, jitter),
+            Effect::ChannelRests => rest(&health.unit, entry, CHANNEL),
+            Effect::ChannelOut => {
+                take_out(&health.unit, (Outage::Refused, entry), self.times.blocked, is_last(None));
+            }
         }
+        // The claims of probes go back last, so that no other request is a probe of what has just been refused.
+        drop(visit);
         None
     }
 
@@ -202,10 +225,7 @@ impl Board {
     /// header, and not where nothing else could serve.
     pub fn paced(&self, catalog: &Catalog, at: &Candidate, visit: &Visit, left: Duration, now: u64) {
         let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = visit.health.credentials.iter().enumerate();
-        let other = others
-            .filter(|(index, _)| Some(*index) != visit.credential)
-            .any(|(_, unit)| unit.standing(now).is_usable());
+        let other = visit.health.has_other_credential(visit.credential, now);
         if let Some(unit) = visit.credential.and_then(|index| visit.health.credentials.get(index))
             && (other || !self.is_last(catalog, at.channel, None, now))
         {
@@ -234,7 +254,12 @@ impl Board {
         for (unit, entry) in [(&health.unit, entry), (of_model, entry_of_model)] {
             unit.leave(entry);
         }
-        if !channel_due && !model_due || self.times.ejection.is_zero() {
+        if !channel_due && !model_due {
+            return None;
+        }
+        if self.times.ejection.is_zero() {
+            keep(&health.unit, channel_due, now);
+            keep(of_model, model_due, now);
             return None;
         }
         let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,6 +272,8 @@ impl Board {
             of_model.eject(now, self.times.ejection, jitter);
             return Some(Change::Ejected);
         }
+        keep(&health.unit, channel_due, now);
+        keep(of_model, model_due, now);
         Some(Change::Kept)
     }
 
@@ -342,6 +369,13 @@ impl View for Now<'_> {
             let of_model = health.models.get(candidate.slot).map_or(1.0, |unit| unit.share(self.now));
             health.unit.share(self.now).min(of_model)
         })
+    }
+}
+
+/// Notes that a unit fails which is not ejected.
+fn keep(unit: &Unit, is_due: bool, now: u64) {
+    if is_due {
+        unit.keep(now);
     }
 }
 

@@ -31,6 +31,10 @@ enum Mode {
     Slow(u64),
     /// So many of a hundred answers are server errors.
     Flaky(u64),
+    /// Every answer is a 401.
+    Refused,
+    /// Every answer is that there is no such model.
+    Missing,
 }
 
 /// One channel of a world: its place in the tiers, its share, and what it does from when on.
@@ -169,7 +173,7 @@ impl World {
         let took = match self.scripts[index].at(now) {
             Mode::Well | Mode::Flaky(_) => self.random.u64(80 * MILLI..120 * MILLI),
             Mode::Slow(times) => times * self.random.u64(80 * MILLI..120 * MILLI),
-            Mode::Down | Mode::Limited(_) => 5 * MILLI,
+            Mode::Down | Mode::Limited(_) | Mode::Refused | Mode::Missing => 5 * MILLI,
         };
         self.under_way.push(Some(Under { channel: index, visit, began: now, arrived, tried }));
         self.queue.push(Reverse((now + took, self.under_way.len() - 1)));
@@ -186,6 +190,8 @@ impl World {
                 retry_after: Some(Duration::from_secs(seconds)),
                 ..Verdict::new(Class::RateLimited, "limited")
             }),
+            Mode::Refused => Some(Verdict::new(Class::CredentialRefused, "refused")),
+            Mode::Missing => Some(Verdict::new(Class::ModelMissing, "missing")),
             _ => None,
         };
         self.done.push(Done { channel, at: began, ok: verdict.is_none(), took: now - arrived });
@@ -364,6 +370,94 @@ fn a_healed_channel_starts_slowly() {
     assert!(share > 0.0 && share < 0.2, "{share}");
     assert!((world.share(0, 60 * SECOND, 90 * SECOND) - 0.333).abs() < 0.05);
     assert_eq!(world.served, world.requests);
+}
+
+/// Goal: a provider whose login is broken for two minutes takes a gateway with one credential out for as long and a few
+/// seconds more, and is asked by one request every few seconds meanwhile; the same for a missing model (spec 3.4).
+#[test]
+fn service_returns_within_seconds_of_a_repair() {
+    for mode in [Mode::Refused, Mode::Missing] {
+        let mut world = World::new(scripted(&[&[(10, mode), (130, Mode::Well)]]), 9);
+        world.run(0, 200 * SECOND, 50);
+        let back = world.done.iter().find(|done| done.ok && done.at > 10 * SECOND).unwrap().at;
+        assert!(back < 136 * SECOND, "{mode:?}: {}", back / SECOND);
+        let asked = world.done.iter().filter(|done| !done.ok && done.at > 11 * SECOND).count();
+        assert!((20..=40).contains(&asked), "{mode:?}: {asked} probes");
+        let late = world.done.iter().filter(|done| done.at > back + SECOND);
+        assert!(late.clone().all(|done| done.ok) && late.count() > 3_000);
+    }
+}
+
+/// Goal: where another channel serves meanwhile, a refusal is probed more and more seldom, and clients notice nothing.
+#[test]
+fn refusals_are_probed_more_and_more_seldom() {
+    for mode in [Mode::Refused, Mode::Missing] {
+        let mut world = World::new(scripted(&[&[(10, mode), (610, Mode::Well)], &[]]), 10);
+        world.run(0, 1_300 * SECOND, 50);
+        let failed: Vec<_> = world.done.iter().filter(|done| !done.ok).map(|done| done.at).collect();
+        let probes = failed.iter().filter(|at| **at > 11 * SECOND).count();
+        assert!((6..=9).contains(&probes), "{mode:?}: {probes} probes in ten minutes");
+        assert_eq!(world.served, world.requests, "{mode:?}");
+        assert!(world.share(0, 1_250 * SECOND, 1_300 * SECOND) > 0.4, "{mode:?}: it is back");
+    }
+}
+
+/// Goal: in random worlds of refusals, missing models and outages everything that heals carries traffic again.
+#[test]
+fn refusals_come_and_go() {
+    for seed in 0..100 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let script = |random: &mut fastrand::Rng| {
+            let kinds = [Mode::Down, Mode::Well, Mode::Limited(3), Mode::Refused, Mode::Missing];
+            let mode = |random: &mut fastrand::Rng| (random.u64(..60) * SECOND, kinds[random.usize(..5)]);
+            let mut modes: Vec<_> = (0..random.usize(..6)).map(|_| mode(random)).collect();
+            modes.sort_by_key(|(from, _)| *from);
+            modes.push((60 * SECOND, Mode::Well));
+            Script { modes, ..Script::well() }
+        };
+        let scripts: Vec<_> = (0..random.usize(1..6)).map(|_| script(&mut random)).collect();
+        let mut world = World::new(scripts, seed);
+        world.run(0, 420 * SECOND, 20);
+        world.run(900 * SECOND, 960 * SECOND, 20);
+        let late = world.done.iter().filter(|done| done.at >= 900 * SECOND);
+        assert!(late.clone().count() >= 1_190 && late.clone().all(|done| done.ok), "seed {seed}");
+        for index in 0..world.scripts.len() {
+            assert!(world.share(index, 900 * SECOND, 960 * SECOND) > 0.0, "seed {seed}: {index}");
+        }
+    }
+}
+
+/// Goal: a channel whose address is blocked is probed after seconds where it is the last, and its other states are seen as
+/// what they are: a channel that fails and is kept is failing, not up (spec 9.4).
+#[test]
+fn the_last_channel_is_failing_or_probed_soon() {
+    let world = World::new(scripted(&[&[]]), 11);
+    let candidate = world.candidates()[0].clone();
+    let health = Arc::clone(world.board.channel(candidate.channel).unwrap());
+    let fail = |class, effect: Option<Effect>, now| {
+        let visit = health.try_enter(0, Turn::Next(0), 1, now).expect("it takes traffic");
+        let verdict = Verdict::new(class, "rule");
+        let verdict = Verdict { effect: effect.unwrap_or(verdict.effect), ..verdict };
+        world.board.failed(&world.catalog, &candidate, visit, &verdict, now, 0)
+    };
+    for now in 0..4 {
+        assert_eq!(fail(Class::Broken, None, now), None);
+    }
+    assert_eq!(fail(Class::Broken, None, 4), Some(Change::Kept));
+    assert_eq!((health.overall(4), health.standing(0, 4)), (Standing::Failing, Standing::Failing));
+    assert!(!health.is_calm());
+    let visit = health.try_enter(0, Turn::Next(0), 1, 5).unwrap();
+    assert_eq!(world.board.completed(visit, 5), None);
+    assert_eq!(
+        (health.overall(5), health.standing(0, 5), health.is_calm()),
+        (Standing::Up, Standing::Up, true)
+    );
+    let mut now = SECOND;
+    for seconds in [2, 4, 5, 5] {
+        fail(Class::AddressRefused, Some(Effect::ChannelOut), now);
+        assert_eq!(health.overall(now), Standing::Out(Duration::from_secs(seconds)));
+        now += seconds * SECOND;
+    }
 }
 
 /// Goal: what the caller does wrong, and what a client that left did not wait for, moves nothing.

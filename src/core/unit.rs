@@ -1,9 +1,10 @@
 //! The health of one thing that can fail: a channel, a model on a channel, or a credential (spec 9.3, 9.4).
 //!
-//! A [`Unit`] is *up*; *cooling* until a time because its provider asked for it; *ejected* until a time because it
-//! failed; or *out* for long because it was refused. A cooldown simply ends; an ejection and an outage end with a probe:
-//! once their time has come, one request at a time may try, and its success readmits. All of it is atomics: reading takes
-//! no lock. Time is an argument, in nanoseconds of a clock that does not go back.
+//! A [`Unit`] is *up*; *failing* but kept, as the last of a model; *cooling* until a time because its provider asked for
+//! it; *ejected* until a time because it failed; *missing* the model, or *out* because it was refused. A cooldown simply
+//! ends; the others end with a probe: once their time has come, one request at a time may try, and its success readmits.
+//! The first outage lasts for seconds, and each failed probe doubles it. All of it is atomics: reading takes no lock. Time
+//! is an argument, in nanoseconds of a clock that does not go back.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +32,8 @@ const COOLING: u64 = 1;
 const MISSING: u64 = 2;
 const EJECTED: u64 = 3;
 const OUT: u64 = 4;
+/// It takes traffic, so there is no end.
+const FAILING: u64 = 5;
 
 /// The health of one thing.
 #[derive(Debug, Default)]
@@ -41,6 +44,8 @@ pub struct Unit {
     /// Cooldowns in a row for which nobody said how long.
     rests: AtomicU32,
     ejections: AtomicU32,
+    /// Refusals since the last readmission, of which only those of probes add up.
+    refusals: AtomicU32,
     /// When a probe that is under way is given up.
     probe_until: AtomicU64,
     readmitted_at: AtomicU64,
@@ -63,6 +68,8 @@ pub enum Entry {
 pub enum Standing {
     /// It takes traffic.
     Up,
+    /// It fails and takes traffic all the same, as the last usable one of a model.
+    Failing,
     /// It rests because it was asked to.
     Cooling(Duration),
     /// It rests because it does not have the model.
@@ -83,14 +90,14 @@ impl Standing {
     /// Whether a request may be sent now.
     #[must_use]
     pub fn is_usable(self) -> bool {
-        matches!(self, Self::Up | Self::Due)
+        matches!(self, Self::Up | Self::Failing | Self::Due)
     }
 
     /// Until it may be used, as far as that is known.
     #[must_use]
     pub fn left(self) -> Option<Duration> {
         match self {
-            Self::Up | Self::Due | Self::Probing | Self::Disabled => None,
+            Self::Up | Self::Failing | Self::Due | Self::Probing | Self::Disabled => None,
             Self::Cooling(left) | Self::Missing(left) | Self::Ejected(left) | Self::Out(left) => Some(left),
         }
     }
@@ -100,6 +107,7 @@ impl Standing {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
+            Self::Failing => "failing",
             Self::Cooling(_) => "cooling",
             Self::Missing(_) => "missing",
             Self::Ejected(_) => "ejected",
@@ -110,8 +118,17 @@ impl Standing {
     }
 
     /// Every word of [`Standing::as_str`].
-    pub const WORDS: [&'static str; 7] =
-        ["up", "cooling", "missing", "ejected", "out", "probing", "disabled"];
+    pub const WORDS: [&'static str; 8] =
+        ["up", "failing", "cooling", "missing", "ejected", "out", "probing", "disabled"];
+}
+
+/// Why a unit is taken out until a probe succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// Its credential, account or address was refused.
+    Refused,
+    /// The upstream does not have the model.
+    Missing,
 }
 
 /// How long a cooldown lasts for which nobody says how long: the first, and the longest after doubling.
@@ -121,6 +138,13 @@ pub struct Backoff {
     pub first: Duration,
     /// The longest, also of those that an upstream asks for.
     pub max: Duration,
+}
+
+impl Backoff {
+    /// The duration after this many earlier ones.
+    fn after(self, earlier: u32) -> Duration {
+        self.first.saturating_mul(1 << earlier.min(16)).min(self.max)
+    }
 }
 
 impl Unit {
@@ -135,9 +159,19 @@ impl Unit {
             MISSING if !left.is_zero() => Standing::Missing(left),
             EJECTED if !left.is_zero() => Standing::Ejected(left),
             OUT if !left.is_zero() => Standing::Out(left),
-            EJECTED | OUT if self.probe_until.load(Ordering::Acquire) > now => Standing::Probing,
-            EJECTED | OUT => Standing::Due,
+            MISSING | EJECTED | OUT => self.probing(kind, now),
+            FAILING => Standing::Failing,
             _ => Standing::Up,
+        }
+    }
+
+    /// Its standing once the time of a state has come that ends with a probe.
+    fn probing(&self, kind: u64, now: u64) -> Standing {
+        match self.probe_until.load(Ordering::Acquire).saturating_sub(now) {
+            0 => Standing::Due,
+            // Others must still see that it is for want of the model.
+            left if kind == MISSING => Standing::Missing(Duration::from_nanos(left)),
+            _ => Standing::Probing,
         }
     }
 
@@ -145,7 +179,7 @@ impl Unit {
     #[must_use]
     pub fn try_enter(&self, now: u64) -> Option<Entry> {
         match self.standing(now) {
-            Standing::Up => Some(Entry::Plain),
+            Standing::Up | Standing::Failing => Some(Entry::Plain),
             Standing::Due => {
                 let lease = now.saturating_add(nanos(PROBE_LEASE));
                 let claim = |until: u64| (until <= now).then_some(lease);
@@ -168,6 +202,11 @@ impl Unit {
         self.failures.store(0, Ordering::Release);
         self.rests.store(0, Ordering::Release);
         self.sample(true, now);
+        let word = self.state.load(Ordering::Acquire);
+        if word >> KIND_SHIFT == FAILING {
+            // Whatever it has become meanwhile stays.
+            let _ = self.state.compare_exchange(word, UP, Ordering::AcqRel, Ordering::Acquire);
+        }
         if entry == Entry::Probe {
             self.readmit(now);
         }
@@ -181,7 +220,7 @@ impl Unit {
         let failures = self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         let (successes, failed) = self.sample(false, now);
         let often = successes + failed >= SAMPLES_MIN && failed > successes;
-        let up = self.standing(now) == Standing::Up;
+        let up = matches!(self.standing(now), Standing::Up | Standing::Failing);
         // What was sent before an ejection says nothing new after it.
         entry == Entry::Probe || up && (failures >= FAILURES_MAX || often)
     }
@@ -189,7 +228,7 @@ impl Unit {
     /// Takes it out, at first for this long, and for a time that grows with each ejection; `jitter` is one uniform number.
     pub fn eject(&self, now: u64, first: Duration, jitter: u64) {
         let since = now.saturating_sub(self.readmitted_at.load(Ordering::Acquire));
-        if since > nanos(FORGIVEN_AFTER) && matches!(self.standing(now), Standing::Up) {
+        if since > nanos(FORGIVEN_AFTER) && matches!(self.standing(now), Standing::Up | Standing::Failing) {
             self.ejections.store(0, Ordering::Release);
         }
         let before = self.ejections.fetch_add(1, Ordering::AcqRel);
@@ -199,29 +238,58 @@ impl Unit {
         self.set(EJECTED, now, jittered(time, jitter));
     }
 
+    /// Notes that it fails and is kept all the same; its next success ends that.
+    pub fn keep(&self, now: u64) {
+        let old = self.state.load(Ordering::Acquire);
+        if self.standing(now) == Standing::Up {
+            let failing = word(FAILING, 0, Duration::ZERO);
+            let _ = self.state.compare_exchange(old, failing, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
     /// Lets it rest, for as long as it asked or else for a time that grows; what ends later stays.
+    ///
+    /// Without a hint, what was sent before the rest began says nothing new: many requests in flight are one failure.
     pub fn rest(&self, now: u64, asked: Option<Duration>, backoff: Backoff, jitter: u64) {
-        let time = match asked {
-            Some(asked) => asked.max(Duration::from_millis(100)).min(backoff.max),
-            None => {
-                let before = self.rests.fetch_add(1, Ordering::AcqRel);
-                backoff.first.saturating_mul(1 << before.min(16)).min(backoff.max)
-            }
-        };
-        self.extend(COOLING, now, jittered(time, jitter));
-    }
-
-    /// Lets it rest because it does not have the model.
-    pub fn rest_missing(&self, now: u64, time: Duration, jitter: u64) {
-        self.extend(MISSING, now, jittered(time, jitter));
-    }
-
-    /// Takes it out because it was refused.
-    pub fn take_out(&self, now: u64, time: Duration, jitter: u64) {
-        if time.is_zero() {
+        if asked.is_none() && matches!(self.standing(now), Standing::Cooling(_)) {
             return;
         }
-        self.set(OUT, now, jittered(time, jitter));
+        self.extend(COOLING, now, jittered(self.rest_time(asked, backoff), jitter));
+    }
+
+    /// Puts the next probe off, because the last one was asked to wait.
+    pub fn postpone(&self, now: u64, asked: Option<Duration>, backoff: Backoff, jitter: u64) {
+        let time = jittered(self.rest_time(asked, backoff), jitter);
+        self.set(self.state.load(Ordering::Acquire) >> KIND_SHIFT, now, time);
+    }
+
+    fn rest_time(&self, asked: Option<Duration>, backoff: Backoff) -> Duration {
+        match asked {
+            Some(asked) => asked.max(Duration::from_millis(100)).min(backoff.max),
+            None => backoff.after(self.rests.fetch_add(1, Ordering::AcqRel)),
+        }
+    }
+
+    /// Takes it out until a probe succeeds: at first for the first time of `backoff`, and for twice as long after each
+    /// probe that is refused too, or for as long as was asked. What was sent before it was taken out says nothing new.
+    pub fn take_out(
+        &self,
+        (outage, entry): (Outage, Entry),
+        now: u64,
+        asked: Option<Duration>,
+        backoff: Backoff,
+        jitter: u64,
+    ) {
+        let is_away = needs_probe(self.state.load(Ordering::Acquire));
+        if backoff.max.is_zero() || entry == Entry::Plain && is_away {
+            return;
+        }
+        let step = backoff.after(self.refusals.fetch_add(1, Ordering::AcqRel));
+        let kind = match outage {
+            Outage::Refused => OUT,
+            Outage::Missing => MISSING,
+        };
+        self.set(kind, now, jittered(step.max(asked.unwrap_or_default()), jitter));
     }
 
     /// Brings it back.
@@ -230,6 +298,7 @@ impl Unit {
         self.state.store(UP, Ordering::Release);
         self.probe_until.store(0, Ordering::Release);
         self.failures.store(0, Ordering::Release);
+        self.refusals.store(0, Ordering::Release);
     }
 
     /// The part of its share that it may have, from readmission on.
@@ -258,9 +327,8 @@ impl Unit {
     fn extend(&self, kind: u64, now: u64, time: Duration) {
         let new = word(kind, now, time);
         let later = |old: u64| {
-            let probes = old >> KIND_SHIFT >= EJECTED;
             let longer = until(old) > now && until(old) >= until(new);
-            (!probes && !longer).then_some(new)
+            (!needs_probe(old) && !longer).then_some(new)
         };
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
     }
@@ -287,6 +355,11 @@ fn nanos(time: Duration) -> u64 {
 fn word(kind: u64, now: u64, time: Duration) -> u64 {
     let end = now.saturating_add(nanos(time)).div_ceil(1_000_000);
     kind << KIND_SHIFT | end.min((1 << KIND_SHIFT) - 1)
+}
+
+/// Whether a state ends with a probe.
+fn needs_probe(word: u64) -> bool {
+    matches!(word >> KIND_SHIFT, MISSING | EJECTED | OUT)
 }
 
 /// When a state ends, in nanoseconds.

@@ -85,15 +85,78 @@ fn probes_readmit() {
     assert_eq!(unit.standing(now + 601 * SECOND).left(), Some(FIRST), "forgiven after a while");
 }
 
-/// Goal: what was refused stays out for long, and is probed in the end.
+/// Goal: a first refusal costs seconds; each probe that is refused too doubles the outage up to the configured one, and
+/// requests that were in flight do not. A readmission starts over (spec 3.4).
 #[test]
-fn what_was_refused_is_probed() {
-    let unit = Unit::default();
-    unit.take_out(0, Duration::from_secs(3600), 0);
-    unit.rest(0, Some(Duration::from_secs(1)), BACKOFF, 0);
-    assert_eq!(unit.standing(SECOND).left(), Some(Duration::from_secs(3599)), "a rest does not shorten it");
-    assert_eq!(unit.standing(3600 * SECOND), Standing::Due);
+fn outages_grow_while_probes_are_refused() {
+    for outage in [Outage::Refused, Outage::Missing] {
+        let unit = Unit::default();
+        let refuse = |entry, now: u64| unit.take_out((outage, entry), now, None, BACKOFF, 0);
+        let mut now = 0;
+        let mut entry = Entry::Plain;
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            refuse(entry, now);
+            (0..20).for_each(|_| refuse(Entry::Plain, now));
+            unit.rest(now, Some(Duration::from_millis(100)), BACKOFF, 0);
+            assert_eq!(unit.standing(now).left(), Some(Duration::from_secs(seconds)), "{outage:?}");
+            now += seconds * SECOND;
+            assert_eq!(unit.standing(now), Standing::Due);
+            entry = unit.try_enter(now).unwrap();
+            assert_eq!((entry, unit.try_enter(now)), (Entry::Probe, None));
+            let missing = matches!(unit.standing(now), Standing::Missing(_));
+            assert_eq!(missing, outage == Outage::Missing, "others still see why");
+        }
+        assert!(unit.succeeded(entry, now));
+        refuse(Entry::Plain, now);
+        assert_eq!(unit.standing(now).left(), Some(Duration::from_secs(1)), "a success starts over");
+    }
     assert_eq!(Unit::default().share(0), 1.0);
+}
+
+/// Goal: an outage is as long as was asked where that is longer, and switched off by a zero; a probe that is asked to wait
+/// stays a probe and waits.
+#[test]
+fn outages_obey_who_asks() {
+    let unit = Unit::default();
+    let asked = Some(Duration::from_secs(90));
+    unit.take_out((Outage::Refused, Entry::Plain), 0, asked, BACKOFF, 0);
+    assert_eq!(unit.standing(0), Standing::Out(Duration::from_secs(90)));
+    let now = 90 * SECOND;
+    assert_eq!(unit.try_enter(now), Some(Entry::Probe));
+    unit.postpone(now, Some(Duration::from_secs(7)), BACKOFF, 0);
+    assert_eq!(unit.standing(now), Standing::Out(Duration::from_secs(7)));
+    assert_eq!(unit.standing(97 * SECOND), Standing::Due);
+    let unit = Unit::default();
+    let off = Backoff { max: Duration::ZERO, ..BACKOFF };
+    unit.take_out((Outage::Refused, Entry::Plain), 0, asked, off, 0);
+    assert_eq!(unit.standing(0), Standing::Up);
+}
+
+/// Goal: what fails and is kept says so until it succeeds, takes traffic, and can be ejected later (spec 9.4).
+#[test]
+fn what_is_kept_is_failing() {
+    let unit = Unit::default();
+    assert!((0..5).any(|_| unit.failed(Entry::Plain, 0)));
+    unit.keep(0);
+    let standing = unit.standing(0);
+    assert!(standing == Standing::Failing && standing.is_usable() && standing.left().is_none());
+    assert_eq!(unit.try_enter(0), Some(Entry::Plain));
+    assert!(unit.failed(Entry::Plain, 0), "an ejection stays due");
+    unit.eject(0, FIRST, 0);
+    unit.keep(0);
+    assert_eq!(unit.standing(0), Standing::Ejected(FIRST), "what is ejected is not kept");
+    let unit = Unit::default();
+    unit.keep(0);
+    assert!(!unit.succeeded(Entry::Plain, 0));
+    assert_eq!(unit.standing(0), Standing::Up);
+}
+
+/// Goal: many requests that were in flight when a rest began do not make it longer.
+#[test]
+fn failures_in_flight_are_one_failure() {
+    let unit = Unit::default();
+    (0..32).for_each(|_| unit.rest(0, None, BACKOFF, 0));
+    assert_eq!(unit.standing(0), Standing::Cooling(Duration::from_secs(1)));
 }
 
 /// Goal: of many threads at a due unit exactly one is the probe.

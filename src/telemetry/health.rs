@@ -33,7 +33,7 @@ impl HealthMetrics {
             )?,
             state: new.gauges(
                 "tidegate_channel_state",
-                "1 for the state that a channel is in: up, cooling, missing, ejected, out, probing or disabled.",
+                "1 for the state that a channel is in: up, failing (kept as the last), cooling, missing, ejected, out, probing or disabled.",
                 &["channel", "state"],
             )?,
             exclusions: new.counters(

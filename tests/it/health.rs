@@ -108,7 +108,7 @@ fn ejected_channels_come_back() {
     gateway.finish();
 }
 
-/// Goal: the last usable channel of a model is asked on and on; a refused credential takes its channel out at once, and
+/// Goal: the last usable channel of a model is asked on and on, and is told apart from one that is well; a refused credential takes its channel out at once, and
 /// then clients read the 502 with its hint, without an attempt (spec 9.4, 9.5).
 #[test]
 fn the_last_channel_stays_and_a_refused_one_goes() {
@@ -124,7 +124,7 @@ fn the_last_channel_stays_and_a_refused_one_goes() {
     for _ in 0..12 {
         assert_eq!(gateway.chat("m/last", false).status, 502);
     }
-    assert_eq!((failing.asked.load(Ordering::Relaxed), state(&gateway, "last")), (12, "up".into()));
+    assert_eq!((failing.asked.load(Ordering::Relaxed), state(&gateway, "last")), (12, "failing".into()));
     for _ in 0..3 {
         assert_eq!(gateway.chat("m/refused", false).status, 502);
     }
