@@ -29,9 +29,11 @@ pub struct ChannelHealth {
 
 /// Which credential a request uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Turn<'a> {
     /// The next that is well, from this number of a count of requests on.
     Next(usize),
+    /// The same, but none of these, which the request has tried.
+    Untried(usize, &'a [usize]),
     /// This one and no other.
     Only(usize),
 }
@@ -155,8 +157,14 @@ impl ChannelHealth {
     /// Whether a credential besides this one may be used now.
     #[must_use]
     pub fn has_other_credential(&self, credential: Option<usize>, now: u64) -> bool {
-        let others = self.credentials.iter().enumerate().filter(|(index, _)| Some(*index) != credential);
-        others.into_iter().any(|(_, unit)| unit.standing(now).is_usable())
+        self.has_credential_besides(|index| Some(index) == credential, now)
+    }
+
+    /// Whether a credential that is none of these may be used now.
+    #[must_use]
+    pub fn has_credential_besides(&self, excluded: impl Fn(usize) -> bool, now: u64) -> bool {
+        let mut others = self.credentials.iter().enumerate().filter(|(index, _)| !excluded(*index));
+        others.any(|(_, unit)| unit.standing(now).is_usable())
     }
 
     /// How the channel stands as a whole: by itself, or by its credentials where all of them rest.
@@ -201,7 +209,7 @@ impl ChannelHealth {
     /// Lets one request of so many tokens in, with a credential; `None` if another one was faster. `turn` says which
     /// credential.
     #[must_use]
-    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn, tokens: u64, now: u64) -> Option<Visit> {
+    pub fn try_enter(self: &Arc<Self>, slot: usize, turn: Turn<'_>, tokens: u64, now: u64) -> Option<Visit> {
         if self.is_disabled() {
             // Draws of an older generation may not know it yet.
             self.trouble();
@@ -232,19 +240,22 @@ impl ChannelHealth {
     }
 
     /// The next credential that may be used, if the channel has any.
-    fn credential(&self, turn: Turn, now: u64) -> Option<(Option<usize>, Entry)> {
+    fn credential(&self, turn: Turn<'_>, now: u64) -> Option<(Option<usize>, Entry)> {
         let count = self.credentials.len();
-        let turn = match turn {
+        let (turn, tried) = match turn {
             Turn::Only(index) => {
                 let entry = self.credentials.get(index)?.try_enter(now)?;
                 return Some((Some(index), entry));
             }
-            Turn::Next(turn) => turn,
+            Turn::Next(turn) => (turn, &[][..]),
+            Turn::Untried(turn, tried) => (turn, tried),
         };
         if count == 0 {
             return Some((None, Entry::Plain));
         }
-        (0..count).map(|step| turn.wrapping_add(step) % count).find_map(|index| {
+        let untried = |index: &usize| !tried.contains(index);
+        let indices = (0..count).map(|step| turn.wrapping_add(step) % count);
+        indices.filter(untried).find_map(|index| {
             let entry = self.credentials.get(index)?.try_enter(now)?;
             Some((Some(index), entry))
         })

@@ -293,6 +293,15 @@ impl Class {
         )
     }
 
+    /// Whether the class is about the credential and its account, so that another credential of the channel may serve.
+    #[must_use]
+    pub fn is_the_credentials(self) -> bool {
+        matches!(
+            self,
+            Self::CredentialRefused | Self::AccountEmpty | Self::RateLimited | Self::TooLargeForTier
+        )
+    }
+
     /// What the class does to the channel, the model on it, or the credential.
     #[must_use]
     pub fn effect(self) -> Effect {

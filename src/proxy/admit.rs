@@ -31,7 +31,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Headers by which clients name a session.
-const SESSION_HEADERS: [&str; 3] = ["x-session-id", "session_id", "x-session-affinity"];
+const SESSION_HEADERS: [&str; 7] = [
+    "x-session-id",
+    "session_id",
+    "session-id",
+    "x-session-affinity",
+    "x-claude-code-session-id",
+    "conversation",
+    "conversation_id",
+];
 /// Header fields that a request may have.
 pub(crate) const FIELDS_MAX: usize = 128;
 
@@ -216,8 +224,8 @@ fn keep(ctx: &Ctx, body: Bytes) -> Body {
     body
 }
 
-/// What a request belongs to: a session that a header names, the prompt cache's key, the end user, or a conversation with
-/// thoughts. It is bound to the account, and nothing is remembered: the same number draws the same channel (spec 9.6).
+/// What a request belongs to: a session that a header names, the prompt cache's key, a stored conversation, the end user, or
+/// a conversation by its first message. It is bound to the account, and nothing is remembered: the same number draws the same channel (spec 9.6).
 fn affinity(headers: &HeaderMap, key: &Key, asked: &Asked) -> Option<u64> {
     let session = SESSION_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
     let what = session.map(asked::digest).or(asked.affinity)?;

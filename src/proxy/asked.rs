@@ -1,13 +1,14 @@
 //! What the body of a call asks for, read once, as values of its own.
 
 use super::admit::Stop;
-use crate::core::estimate::Prompt;
+use crate::core::estimate::{Piece, Prompt};
 use crate::core::images::ImageWishes;
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::edit_form::EditForm;
-use crate::wire::envelope::{Envelope, Places, UsageOption, first_element};
+use crate::wire::envelope::{Envelope, Places, UsageOption, opening};
 use crate::wire::images::Modalities;
 use crate::wire::multipart::Boundary;
+use crate::wire::prompt::{self, Member};
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use std::hash::{Hash, Hasher};
@@ -16,9 +17,12 @@ use std::sync::LazyLock;
 
 /// Larger bodies are read on the pool for blocking work, so that they keep no other request waiting, in bytes.
 const INLINE_MAX: usize = 256 * 1024;
-/// Members of requests whose answers may carry thoughts that belong to one account.
-static THOUGHTS: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| ["\"thinking\"", "\"reasoning\"", "\"encrypted_content\""].map(Finder::new));
+/// One of these stands in every request of a conversation that goes on: members of requests whose answers may carry thoughts
+/// that belong to one account, tools, and earlier answers.
+static ONGOING: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    ["\"thinking\"", "\"reasoning\"", "\"encrypted_content\"", "\"assistant\"", "\"tools\"", "\"functions\""]
+        .map(Finder::new)
+});
 
 /// What the body of a call asks for.
 pub(super) struct Asked {
@@ -93,8 +97,8 @@ fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
     Ok(Asked {
         affinity: envelope
             .affinity
-            .or_else(|| conversation(&envelope, body))
-            .map(|what| digest(what.as_bytes())),
+            .map(|what| digest(what.as_bytes()))
+            .or_else(|| conversation(&envelope, body)),
         model: envelope.model.into_owned(),
         stream: envelope.stream,
         background: envelope.background,
@@ -130,11 +134,20 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
     }
 }
 
-/// The first message of a conversation with thoughts: what a provider signs or encrypts can be read under the account alone
-/// that made it, so such a conversation stays together where nothing else says that it does.
-fn conversation<'a>(envelope: &Envelope<'a>, body: &[u8]) -> Option<&'a str> {
-    let thinks = THOUGHTS.iter().any(|name| name.find(body).is_some());
-    envelope.conversation.filter(|_| thinks).and_then(first_element)
+/// The text of the message with which a conversation begins, as a digest: it stays together where nothing else says that it
+/// does, since prompt caches help only there, and what a provider signs or encrypts can be read under the account alone that
+/// made it. The system message before it is the same in many conversations; marks of caching move from turn to turn, and
+/// do not count. What is asked once, and goes on from nothing, is spread.
+fn conversation(envelope: &Envelope<'_>, body: &[u8]) -> Option<u64> {
+    let goes_on = || ONGOING.iter().any(|name| name.find(body).is_some());
+    let first = envelope.conversation.filter(|_| goes_on()).and_then(opening)?;
+    let mut hasher = std::hash::DefaultHasher::new();
+    prompt::read(Member::Conversation, first, |piece| match piece {
+        Piece::Text(text) => text.hash(&mut hasher),
+        Piece::Bulk(size) => size.hash(&mut hasher),
+        _ => {}
+    });
+    Some(hasher.finish())
 }
 
 /// A number for something that names what a request belongs to.

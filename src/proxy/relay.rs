@@ -70,8 +70,9 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
         let raced = race(session, ctx, &scene, &mut search, first, hedge_after).await?;
         let mut ends = false;
         for (runner, verdict) in raced.failed {
-            note_failure(ctx, runner.candidate, runner.visit, &verdict);
-            ends |= search.ends_with(runner.candidate, verdict);
+            let (candidate, credential) = (runner.candidate, runner.visit.credential);
+            note_failure(ctx, candidate, runner.visit, &verdict);
+            ends |= search.ends_with(candidate, credential, verdict, ctx.shared.clock.nanos());
         }
         if raced.client_gone {
             return Err(Cut::ClientGone);

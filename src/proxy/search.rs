@@ -1,6 +1,7 @@
 //! Which channel one request tries next, and what its failures amount to (spec 9.1, 9.2, 9.5, 10.2, 10.4).
 //!
-//! A channel that failed this request is not drawn again; attempts are bounded for the request, over all traffic and in
+//! A channel that failed this request is not drawn again, unless the failure was of its credential and it has another one,
+//! which is then tried next; attempts are bounded for the request, over all traffic and in
 //! time; when all that could be tried rest, the request waits for the first of them if that is soon.
 
 use super::Ctx;
@@ -31,6 +32,10 @@ pub(super) struct Search<'a> {
     model: &'a Model,
     /// Channels that are not asked (again), because they do not take the call, failed, or have no time left.
     excluded: Vec<ChannelId>,
+    /// Candidates that are tried before any is drawn, the last one first: only their credential failed this request.
+    next_credential_of: Vec<&'a Candidate>,
+    /// Credentials that failed this request, by channel and position.
+    tried: Vec<(ChannelId, usize)>,
     attempts: u32,
     worst: Option<Verdict>,
     /// The context window that was too small, once one was.
@@ -59,6 +64,8 @@ impl<'a> Search<'a> {
             call,
             model: generation.catalog.model(call.model)?,
             excluded: call.parameters.barred.clone(),
+            next_credential_of: Vec::new(),
+            tried: Vec::new(),
             attempts: 0,
             worst: None,
             larger_than: None,
@@ -91,10 +98,8 @@ impl<'a> Search<'a> {
         let tokens = self.call.need.tokens_ahead();
         for _ in 0..RACES_MAX {
             let now = ctx.shared.clock.nanos();
-            let view = self.view(now);
-            let drawn =
-                select(&self.model.tiers, self.wanted(), &self.excluded, &view, &mut || fastrand::u64(..));
-            let Some(candidate) = drawn else { return self.wait_or_end(ctx, now) };
+            let again = self.next_credential_of.pop();
+            let Some(candidate) = again.or_else(|| self.draw(now)) else { return self.wait_or_end(ctx, now) };
             let Some(channel) = self.generation.channel(candidate.channel) else { return Turn::End };
             let settings = &channel.settings;
             if self.attempts >= settings.attempts {
@@ -106,8 +111,10 @@ impl<'a> Search<'a> {
                 self.excluded.push(candidate.channel);
                 continue;
             }
-            let Some(visit) = channel.health.try_enter(candidate.slot, self.turn(channel), tokens, now)
-            else {
+            let Some(visit) = self.enter(candidate, channel, tokens, now) else {
+                if again.is_some() {
+                    self.excluded.push(candidate.channel);
+                }
                 continue;
             };
             if self.attempts > 0 && !ctx.shared.budget.try_spend(now) {
@@ -119,12 +126,36 @@ impl<'a> Search<'a> {
         Turn::End
     }
 
-    /// The credential: the one under which what the request goes on from is stored, or the next.
-    fn turn(&self, at: &Channel) -> channel::Turn {
-        match self.call.pin.as_ref().and_then(|pin| pin.credential) {
+    fn draw(&self, now: u64) -> Option<&'a Candidate> {
+        let mut random = || fastrand::u64(..);
+        select(&self.model.tiers, self.wanted(), &self.excluded, &self.view(now), &mut random)
+    }
+
+    /// Takes a place at a channel, with the credential under which what the request goes on from is stored, or the next one
+    /// that this request has not tried.
+    fn enter(&self, candidate: &Candidate, at: &Channel, tokens: u64, now: u64) -> Option<Visit> {
+        let tried: Vec<usize> = self.tried_at(candidate.channel).collect();
+        let turn = match self.call.pin.as_ref().and_then(|pin| pin.credential) {
             Some(index) => channel::Turn::Only(index),
-            None => channel::Turn::Next(at.next_turn()),
-        }
+            None => channel::Turn::Untried(at.next_turn(), &tried),
+        };
+        at.health.try_enter(candidate.slot, turn, tokens, now)
+    }
+
+    fn tried_at(&self, channel: ChannelId) -> impl Iterator<Item = usize> {
+        self.tried.iter().filter(move |(at, _)| *at == channel).map(|(_, credential)| *credential)
+    }
+
+    /// Whether a failure leaves its channel another credential to try; else the channel is not asked again.
+    fn has_other_credential(&mut self, candidate: &Candidate, failed: Option<usize>, now: u64) -> bool {
+        let Some(failed) = failed else { return false };
+        self.tried.push((candidate.channel, failed));
+        let is_pinned = self.call.pin.as_ref().is_some_and(|pin| pin.credential.is_some());
+        let Some(channel) = self.generation.channel(candidate.channel).filter(|_| !is_pinned) else {
+            return false;
+        };
+        let is_tried = |index| self.tried_at(candidate.channel).any(|tried| tried == index);
+        channel.health.has_credential_besides(is_tried, now)
     }
 
     /// Nothing can be drawn now: waits for the first that recovers if that is soon enough (spec 9.5).
@@ -166,12 +197,23 @@ impl<'a> Search<'a> {
         self.excluded.push(candidate.channel);
     }
 
-    /// Remembers a failure; whether it ends the search.
-    pub(super) fn ends_with(&mut self, candidate: &Candidate, verdict: Verdict) -> bool {
+    /// Remembers a failure under this credential; whether it ends the search.
+    pub(super) fn ends_with(
+        &mut self,
+        candidate: &'a Candidate,
+        credential: Option<usize>,
+        verdict: Verdict,
+        now: u64,
+    ) -> bool {
         let next = verdict.next;
         let may_repeat = self.call.call.is_repeatable() || verdict.accepted == Accepted::No;
         let may_repeat = may_repeat && !self.call.body.is_gone();
-        self.excluded.push(candidate.channel);
+        let of_credential = verdict.class.is_the_credentials();
+        if of_credential && self.has_other_credential(candidate, credential, now) {
+            self.next_credential_of.push(candidate);
+        } else {
+            self.excluded.push(candidate.channel);
+        }
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);
         }

@@ -144,6 +144,7 @@ struct Governed<'a> {
     repeated: Option<&'static str>,
     misspelled: Option<&'static str>,
     cache_key: Option<&'a RawValue>,
+    stored_conversation: Option<&'a RawValue>,
     user: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     background: bool,
@@ -193,7 +194,7 @@ impl<'a> Governed<'a> {
         }
         let bounds = self.bounds(text)?;
         let usage = usage_option(self.value(STREAM_OPTIONS), text)?;
-        let affinity = self.cache_key.or(self.user).map(RawValue::get);
+        let affinity = self.cache_key.or(self.stored_conversation).or(self.user).map(RawValue::get);
         let previous = self.previous.map(|raw| (raw.get(), span(raw, text)));
         let places = Places { model: place, usage, bounds };
         let (wishes, modalities) = (self.images.wishes(), self.images.modalities(|raw| span(raw, text)));
@@ -277,6 +278,8 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 self.record(index, map.next_value()?);
             } else if name == "prompt_cache_key" {
                 self.cache_key = map.next_value()?;
+            } else if name == "conversation" {
+                self.stored_conversation = map.next_value()?;
             } else if name == "previous_response_id" {
                 self.previous = map.next_value()?;
             } else if name == "background" {
@@ -363,24 +366,38 @@ fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {
     })
 }
 
-/// The first element of a list that is known to be valid, as it stands.
+/// The message with which a conversation begins, of a list that is known to be valid: the first of a user, else the first.
 #[must_use]
-pub fn first_element(list: &str) -> Option<&str> {
-    struct First<'s, 'a>(&'s mut Option<&'a RawValue>);
-    impl<'de: 'a, 'a> Visitor<'de> for First<'_, 'a> {
+pub fn opening(list: &str) -> Option<&RawValue> {
+    struct Opening<'s, 'a>(&'s mut Option<&'a RawValue>);
+    impl<'de: 'a, 'a> Visitor<'de> for Opening<'_, 'a> {
         type Value = ();
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list")
         }
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-            *self.0 = seq.next_element()?;
+            while let Some(element) = seq.next_element::<&RawValue>()? {
+                let head = serde_json::from_str::<Head<'_>>(element.get());
+                let of_user = head.is_ok_and(|head| head.role.is_some_and(|role| role.get() == "\"user\""));
+                if of_user || self.0.is_none() {
+                    *self.0 = Some(element);
+                }
+                if of_user {
+                    break;
+                }
+            }
             Ok(())
         }
     }
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, default)]
+        role: Option<&'a RawValue>,
+    }
     let mut first = None;
     // What follows is of no interest, and the reader says so by an error.
-    let _ = serde_json::Deserializer::from_str(list).deserialize_seq(First(&mut first));
-    first.map(RawValue::get)
+    let _ = serde_json::Deserializer::from_str(list).deserialize_seq(Opening(&mut first));
+    first
 }
 
 fn usage_option(options: Option<&RawValue>, text: &str) -> Result<UsageOption, Refusal> {

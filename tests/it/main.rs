@@ -16,6 +16,7 @@ mod corpus;
 mod corpus_wire;
 mod cors;
 mod crash;
+mod credentials;
 mod deploy;
 mod dialects;
 mod directory;
