@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod agents;
 mod answers;
 mod clients;
 mod command_line;

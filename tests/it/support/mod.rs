@@ -3,6 +3,7 @@
 //! [`Gateway::finish`] is the end of every test: permits and gauges are back, and the requests counted are the requests
 //! sent are the lines logged.
 
+pub(crate) mod agents;
 pub(crate) mod browser;
 pub(crate) mod http;
 pub(crate) mod kernel;
