@@ -50,7 +50,7 @@ const CODES: [&str; 11] = [
     ":exception-type",
 ];
 /// Members that hold the words.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 14] = [
     "message",
     "status_msg",
     "msg",
@@ -60,6 +60,11 @@ const WORDS: [&str; 9] = [
     "error_description",
     "Message",
     "errorMessage",
+    "error_msg",
+    "error_message",
+    "errmsg",
+    "errMsg",
+    "text",
 ];
 
 /// A code without case, separators and a final `error` or `exception`.

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// The longest line that is accepted, in bytes (spec 10.7).
+/// The longest line that is accepted, and the most data of one event, in bytes (spec 10.7).
 pub const LINE_MAX: usize = 16 * 1024 * 1024;
 /// A buffer that has held more than this is not kept.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
@@ -13,15 +13,19 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// One thing that a stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// An event's data, lines joined by newlines.
+    /// An event's data.
     Data(Bytes),
-    /// The data of an event that is named `error`.
+    /// The data of an event that has several lines of it, joined by newlines.
+    Lines(Bytes),
+    /// A JSON object that stands in no field: what a server writes that forgets that it is in a stream.
+    Bare(Bytes),
+    /// The data of an event that is named `error`, or of a field that is.
     Error(Bytes),
     /// A comment; it keeps the connection alive and says nothing.
     Comment,
 }
 
-/// A line that is longer than [`LINE_MAX`].
+/// A line, or the data of an event, that is longer than [`LINE_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineTooLong;
 
@@ -88,7 +92,7 @@ impl Framer {
     /// [`LineTooLong`]; the stream cannot be read any further then.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, LineTooLong> {
         while let Some(line) = self.next_line()? {
-            if let Some(frame) = self.take_line(line) {
+            if let Some(frame) = self.take_line(line)? {
                 return Ok(Some(frame));
             }
         }
@@ -99,7 +103,7 @@ impl Framer {
     #[must_use]
     pub fn finish(&mut self) -> Option<Frame> {
         let line = self.buffer.split().freeze();
-        let rest = self.take_line(line);
+        let rest = self.take_line(line).ok().flatten();
         rest.filter(|frame| *frame != Frame::Comment).or_else(|| self.take_event())
     }
 
@@ -139,36 +143,61 @@ impl Framer {
 
     fn take_event(&mut self) -> Option<Frame> {
         let named_error = std::mem::take(&mut self.named_error);
-        let data = self.data.take()?.into_bytes();
-        Some(if named_error { Frame::Error(data) } else { Frame::Data(data) })
+        Some(match self.data.take()? {
+            Data::One(data) if named_error => Frame::Error(data),
+            Data::One(data) => Frame::Data(data),
+            Data::Many(data) if named_error => Frame::Error(data.freeze()),
+            Data::Many(data) => Frame::Lines(data.freeze()),
+        })
     }
 
     /// Takes one line in; an empty line ends an event that has data.
-    fn take_line(&mut self, line: Bytes) -> Option<Frame> {
+    fn take_line(&mut self, line: Bytes) -> Result<Option<Frame>, LineTooLong> {
         if line.is_empty() {
-            return self.take_event();
+            return Ok(self.take_event());
         }
         if line.starts_with(b":") {
-            return Some(Frame::Comment);
+            return Ok(Some(Frame::Comment));
         }
         if let Some(name) = line.strip_prefix(b"event:") {
             self.named_error = name.trim_ascii() == b"error";
-            return None;
+            return Ok(None);
         }
         let value = match line.strip_prefix(b"data:") {
             Some(rest) => line.slice(line.len() - rest.len() + usize::from(rest.starts_with(b" "))..),
             None if &*line == b"data" => Bytes::new(),
-            None => return None,
+            None => return Ok(fieldless(&line)),
         };
-        self.data = Some(match self.data.take() {
+        let joined = match self.data.take() {
             None => Data::One(value),
             Some(data) => data.join(&value),
-        });
-        None
+        };
+        if joined.len() > self.line_max {
+            return Err(LineTooLong);
+        }
+        self.data = Some(joined);
+        Ok(None)
     }
 }
 
+/// What a line says that has none of the standard's fields: an error, an object, or nothing.
+fn fieldless(line: &Bytes) -> Option<Frame> {
+    if line.starts_with(b"{") {
+        return Some(Frame::Bare(line.clone()));
+    }
+    let (name, value) = line.split_at_checked(b"error:".len())?;
+    let told = name.eq_ignore_ascii_case(b"error:") && !value.trim_ascii().is_empty();
+    told.then(|| Frame::Error(line.slice_ref(value.trim_ascii())))
+}
+
 impl Data {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(line) => line.len(),
+            Self::Many(whole) => whole.len(),
+        }
+    }
+
     fn join(self, line: &[u8]) -> Self {
         let mut whole = match self {
             Self::One(first) => BytesMut::from(first),
@@ -177,13 +206,6 @@ impl Data {
         whole.extend_from_slice(b"\n");
         whole.extend_from_slice(line);
         Self::Many(whole)
-    }
-
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Self::One(line) => line,
-            Self::Many(whole) => whole.freeze(),
-        }
     }
 }
 
@@ -213,7 +235,8 @@ mod tests {
     #[test]
     fn reads_the_standard() {
         let stream = b"\xef\xbb\xbfdata: a\n\n: hello\r\ndata:b\rdata:  c\r\revent: x\nid: 1\ndata\n\nretry: 1\n\nDATA: no\n\ndata: [DONE]";
-        let expected = [data("a"), Frame::Comment, data("b\n c"), data(""), data("[DONE]")];
+        let lines = Frame::Lines(Bytes::from_static(b"b\n c"));
+        let expected = [data("a"), Frame::Comment, lines, data(""), data("[DONE]")];
         assert_eq!(frames(&[stream]), expected);
     }
 
@@ -227,12 +250,26 @@ mod tests {
         );
     }
 
-    /// Goal: a line beyond the bound is refused without being collected for ever.
+    /// Goal: a line beyond the bound is refused without being collected for ever, and so is an event of many lines.
     #[test]
     fn bounds_a_line() {
         let mut framer = Framer::new(10);
         framer.push(b"data: 12345");
         assert_eq!(framer.next_frame(), Err(LineTooLong));
+        let mut framer = Framer::new(10);
+        framer.push(b"data:12345\ndata:123\ndata\n");
+        assert_eq!(framer.next_frame(), Ok(None));
+        framer.push(b"data\n");
+        assert_eq!(framer.next_frame(), Err(LineTooLong));
+    }
+
+    /// Goal: what a server says outside of the standard's fields is not lost: an error as a field, and an object alone.
+    #[test]
+    fn errors_outside_of_fields_are_told() {
+        let error = Frame::Error(Bytes::from_static(b"{\"code\":1}"));
+        let bare = Frame::Bare(Bytes::from_static(b"{\"error\":2}"));
+        let told = frames(&[b"error: {\"code\":1}\n\n{\"error\":2}\nerrors: x\nerror:\ndata: a\n\n"]);
+        assert_eq!(told, [error, bare, data("a")]);
     }
 
     proptest! {

@@ -4,8 +4,9 @@
 //! complete, `[DONE]` without a finish reason is completed with one (spec 2.6).
 
 use super::chunk::Chunk;
+use super::foreign::{self, Foreign};
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Language, Shell, StreamOptions};
+use super::{Fault, Language, Shell, StreamOptions, repair, unreadable};
 use crate::core::usage::Usage;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
@@ -21,6 +22,10 @@ pub(super) struct Chat {
     seen: u128,
     /// Choices that have finished, one bit each.
     finished: u128,
+    /// Choices that called tools, one bit each.
+    calls: u128,
+    /// Choices that called a function in the older way, one bit each.
+    calls_function: u128,
     usage: Option<Bytes>,
     pattern: Pattern,
 }
@@ -34,7 +39,15 @@ struct InChunk {
 
 impl Chat {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, seen: 0, finished: 0, usage: None, pattern: Pattern::default() }
+        Self {
+            options,
+            seen: 0,
+            finished: 0,
+            calls: 0,
+            calls_function: 0,
+            usage: None,
+            pattern: Pattern::default(),
+        }
     }
 
     /// Inside chunks only a null passes as usage, and only to a client that asked; inside choices nothing does.
@@ -42,6 +55,8 @@ impl Chat {
         let (identity, hide_usage) = (&self.options.identity, usage.own || !self.options.wants_usage);
         let findings = may_have_findings(data);
         let mut rewriter = Rewriter::new(|name: &str| match name {
+            // It says that there is none, and clients look whether it is there.
+            "error" => Action::Drop,
             "usage" if hide_usage => Action::Drop,
             "choices" if usage.in_choices && identity.is_unchanged() => Action::Without(&["usage"]),
             "choices" if usage.in_choices => Action::Without(FINDINGS_AND_USAGE),
@@ -93,13 +108,32 @@ impl Language for Chat {
             out.deliver_text(held.text);
             return Ok(());
         }
-        let chunk = Chunk::parse(data, |text| out.deliver(text)).map_err(|_| Fault::NotAnEvent)?;
+        let finished = self.is_finished();
+        let Ok(chunk) = Chunk::parse(data, |text| out.deliver(text)) else {
+            return unreadable(data, out, finished);
+        };
+        if chunk.odd {
+            let repaired = repair::chunk(data).ok_or(Fault::NotAnEvent)?;
+            return self.event(&repaired, out);
+        }
+        let silent = !chunk.content && !chunk.reasoned;
+        match silent && !chunk.error {
+            true if chunk.no_choices => match foreign::judge(data) {
+                Foreign::Error => return out.error_event(data, finished),
+                Foreign::Unknown if !finished => return Err(Fault::NotAnEvent),
+                Foreign::Unknown | Foreign::Housekeeping => {}
+            },
+            true if foreign::is_marked(data) => return out.error_event(data, finished),
+            _ => {}
+        }
         if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
-            return out.error_event(data, self.is_finished());
+            return out.error_event(data, finished);
         }
         out.images += chunk.images;
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
+        self.calls |= chunk.calls;
+        self.calls_function |= chunk.calls_function;
         if let Some(usage) = chunk.usage {
             self.usage = Some(Bytes::copy_from_slice(usage.get().as_bytes()));
             out.reported_last = true;
@@ -128,7 +162,12 @@ impl Language for Chat {
         if !out.content && !self.is_finished() && self.usage.is_none() {
             return Err(Fault::Empty);
         }
-        self.write_ends(self.seen & !self.finished, "stop", out);
+        let open = self.seen & !self.finished;
+        let called = open & self.calls;
+        let called_function = open & self.calls_function & !self.calls;
+        self.write_ends(called, "tool_calls", out);
+        self.write_ends(called_function, "function_call", out);
+        self.write_ends(open & !called & !called_function, "stop", out);
         if self.options.wants_usage {
             let usage = match &self.usage {
                 Some(usage) => self.options.identity.usage(usage),

@@ -3,9 +3,10 @@
 //! One parse of borrowed members; no tree is built. A hit is judged by where it stands, so a tool argument that spells
 //! `"usage"` or `"error"` is content and nothing else.
 
+use super::repair::is_no_reason;
 use crate::wire::delivered::items;
 use crate::wire::envelope::{Members, Text, is_present};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// The meaning of one event.
@@ -13,6 +14,8 @@ use serde_json::value::RawValue;
 pub struct Chunk<'a> {
     /// It reports an error instead of content.
     pub error: bool,
+    /// It has members that say nothing in a way of their own; nothing of it was read (see the module `repair`).
+    pub odd: bool,
     /// It has text, a tool call, reasoning, a refusal or an image: something a client could show (spec 10.1).
     pub content: bool,
     /// Images that it has.
@@ -21,8 +24,14 @@ pub struct Chunk<'a> {
     pub no_choices: bool,
     /// Choices that it mentions, one bit each.
     pub seen: u128,
-    /// Choices that it finishes, one bit each.
+    /// Choices that it finishes, for a documented reason, one bit each.
     pub finished: u128,
+    /// A choice has a reason of whatever kind.
+    pub reasoned: bool,
+    /// Choices that call tools, one bit each.
+    pub calls: u128,
+    /// Choices that call a function in the older way, one bit each.
+    pub calls_function: u128,
     /// A choice finished with a failure: the reason `error` never passes (spec 2.6).
     pub finished_badly: bool,
     /// Choices that it finishes because a filter held something back, one bit each.
@@ -66,16 +75,59 @@ struct BaseResp<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(default)]
-    index: u64,
+    /// As it stands, null included.
+    #[serde(borrow, default, deserialize_with = "raw")]
+    index: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    delta: Option<Members<'a>>,
+    delta: Delta<'a>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+}
+
+/// Reasons by which a choice ends; any other passes, and ends nothing (spec 2.6).
+const FINISHES: [&str; 5] = ["stop", "length", "tool_calls", "function_call", "content_filter"];
+
+/// What a choice adds.
+#[derive(Default)]
+enum Delta<'a> {
+    #[default]
+    None,
+    Some(Members<'a>),
+    /// An empty list or text, as some languages write an empty object.
+    Odd,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Delta<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = <&RawValue>::deserialize(deserializer)?;
+        match value.get() {
+            "null" => Ok(Self::None),
+            "[]" | "\"\"" | "false" => Ok(Self::Odd),
+            object => serde_json::from_str(object).map(Self::Some).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Choice<'_> {
+    fn number(&self) -> Option<u64> {
+        self.index.map_or(Some(0), |index| index.get().parse().ok())
+    }
+
+    fn is_odd(&self) -> bool {
+        self.number().is_none()
+            || matches!(self.delta, Delta::Odd)
+            || self.finish_reason.as_ref().is_some_and(|reason| is_no_reason(&reason.0))
+    }
 }
 
 impl<'a> Chunk<'a> {
@@ -92,15 +144,20 @@ impl<'a> Chunk<'a> {
         let view: View<'a> = serde_json::from_slice(data)?;
         let choices = view.choices.unwrap_or_default();
         let mut chunk = Self {
+            odd: choices.iter().any(Choice::is_odd),
             error: view.error.is_some_and(is_present)
+                || choices.iter().any(|choice| choice.error.is_some_and(is_present))
                 || view.kind.is_some_and(|kind| kind.get() == "\"error\"")
                 || view.base_resp.is_some_and(|resp| resp.status_code.is_some_and(|code| code.get() != "0")),
             no_choices: choices.is_empty(),
-            aside: choices.iter().all(|choice| choice.delta.is_none() && choice.text.is_none()),
+            aside: choices.iter().all(|choice| matches!(choice.delta, Delta::None) && choice.text.is_none()),
             padding: view.obfuscation.filter(|padding| padding.get().starts_with('"')),
             usage: view.usage.filter(|usage| usage.get() != "null"),
             ..Self::default()
         };
+        if chunk.odd {
+            return Ok(chunk);
+        }
         let of_choice = choices.iter().filter_map(|choice| choice.usage).next_back();
         chunk.usage_in_choices = of_choice.is_some();
         chunk.usage = chunk.usage.or(of_choice);
@@ -112,15 +169,19 @@ impl<'a> Chunk<'a> {
             });
         }
         let alone =
-            shown == 1 && !chunk.error && chunk.finished == 0 && chunk.images == 0 && chunk.usage.is_none();
+            shown == 1 && !chunk.error && !chunk.reasoned && chunk.images == 0 && chunk.usage.is_none();
         chunk.plain = last.filter(|value| alone && value.get().starts_with('"'));
         Ok(chunk)
     }
 
     fn add(&mut self, choice: &Choice<'a>, show: &mut impl FnMut(&'a RawValue)) {
-        let bit = 1u128.checked_shl(u32::try_from(choice.index).unwrap_or(0)).unwrap_or(1);
+        let index = choice.number().and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+        let bit = 1u128.checked_shl(index).unwrap_or(1);
         self.seen |= bit;
-        let delta = choice.delta.as_ref().map(|delta| delta.0.as_slice()).unwrap_or_default();
+        let delta = match &choice.delta {
+            Delta::Some(members) => members.0.as_slice(),
+            Delta::None | Delta::Odd => &[],
+        };
         let images = delta.iter().filter(|(name, _)| name == "images").map(|(_, list)| items(list));
         self.images += images.sum::<u64>();
         // Whatever a delta carries besides a role is content.
@@ -129,8 +190,12 @@ impl<'a> Chunk<'a> {
             self.content = true;
             show(value);
         }
+        let calls = |wanted| delta.iter().any(|(name, value)| name == wanted && is_present(value));
+        self.calls |= if calls("tool_calls") { bit } else { 0 };
+        self.calls_function |= if calls("function_call") { bit } else { 0 };
         if let Some(Text(reason)) = &choice.finish_reason {
-            self.finished |= bit;
+            self.reasoned = true;
+            self.finished |= if FINISHES.contains(&&**reason) { bit } else { 0 };
             self.withheld |= if reason == "content_filter" { bit } else { 0 };
             self.finished_short |= reason == "model_context_window_exceeded";
             self.finished_badly |= matches!(
@@ -180,7 +245,7 @@ mod tests {
         let fake = r#"{"choices":[{"index":1,"delta":{"content":"{\"error\":1,\"usage\":{}}"},"finish_reason":"error"}]}"#;
         let chunk = parse(fake);
         assert!(!chunk.error && chunk.usage.is_none() && chunk.finished_badly);
-        assert_eq!((chunk.seen, chunk.finished), (2, 2));
+        assert_eq!((chunk.seen, chunk.finished, chunk.reasoned), (2, 0, true));
         assert!(parse(r#"{"choices":[],"usage":{"a":1}}"#).usage.is_some());
         let own = parse(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"a":1}}]}"#);
         assert!(own.usage_in_choices && own.usage.is_some_and(|usage| usage.get() == r#"{"a":1}"#));

@@ -4,7 +4,7 @@
 //! with an image is content (spec 10.1). As many completed ones as images were asked for are the end; fewer are one where
 //! the upstream ends there too. There is no success marker besides.
 
-use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, write_named};
+use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -45,9 +45,13 @@ impl Images {
 
 impl Language for Images {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
-        let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
-        let kind = match Head::read(view.kind.as_ref(), view.error)? {
+        let Ok(view) = serde_json::from_slice::<View<'_>>(data) else {
+            return unreadable(data, out, self.is_finished());
+        };
+        let is_own = |kind: &str| kind.starts_with("image_") && !kind.ends_with(".failed");
+        let kind = match Head::read(view.kind.as_ref(), view.error, data, is_own)? {
             Head::Error => return out.error_event(data, self.is_finished()),
+            Head::Nothing => return Ok(()),
             Head::Of(kind) if is_of_responses(kind) => return Err(Fault::NotAnEvent),
             Head::Of(kind) => kind,
         };

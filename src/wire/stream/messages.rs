@@ -4,7 +4,7 @@
 //! stands in `message_delta`; what ends before it was cut.
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, write_named};
+use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, repair, unreadable, write_named};
 use crate::core::usage::Usage;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -17,8 +17,10 @@ use std::borrow::Cow;
 /// A Messages stream.
 pub(super) struct Messages {
     options: StreamOptions,
-    /// A stop reason has come.
+    /// A documented stop reason has come.
     stopped: bool,
+    /// A tool of the client's was called.
+    called: bool,
     /// `message_stop` has come.
     closed: bool,
     usage: Reported,
@@ -41,10 +43,50 @@ struct View<'a> {
     usage: Option<&'a RawValue>,
 }
 
+/// The types of its events.
+const KINDS: [&str; 7] = [
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "ping",
+];
+
+/// Reasons by which a message ends; any other passes, and ends nothing (spec 2.6).
+const STOPS: [&str; 8] = [
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "refusal",
+    "model_context_window_exceeded",
+    "compaction",
+];
+
 #[derive(Deserialize)]
 struct Start<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    stop_reason: Option<Text<'a>>,
+}
+
+impl Start<'_> {
+    /// Whether what begins is an error.
+    fn is_error(&self) -> bool {
+        self.error.is_some_and(is_present) || self.kind.is_some_and(|kind| kind.get() == "\"error\"")
+    }
+
+    fn is_odd(&self) -> bool {
+        self.stop_reason.as_ref().is_some_and(|reason| repair::is_no_reason(&reason.0))
+    }
 }
 
 impl Messages {
@@ -52,6 +94,7 @@ impl Messages {
         Self {
             options,
             stopped: false,
+            called: false,
             closed: false,
             usage: Reported::default(),
             pattern: Pattern::default(),
@@ -105,9 +148,12 @@ impl Language for Messages {
             out.deliver_text(held.text);
             return Ok(());
         }
-        let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
-        let kind = match Head::read(view.kind.as_ref(), view.error)? {
+        let Ok(view) = serde_json::from_slice::<View<'_>>(data) else {
+            return unreadable(data, out, self.stopped);
+        };
+        let kind = match Head::read(view.kind.as_ref(), view.error, data, |kind| KINDS.contains(&kind))? {
             Head::Error => return out.error_event(data, self.is_finished()),
+            Head::Nothing => return Ok(()),
             Head::Of(kind) if is_of_responses(kind) => return Err(Fault::NotAnEvent),
             Head::Of(kind) => kind,
         };
@@ -116,16 +162,32 @@ impl Language for Messages {
             "message_start" => {
                 let start =
                     view.message.and_then(|message| serde_json::from_str::<Start<'_>>(message.get()).ok());
+                if start.as_ref().is_some_and(Start::is_error) {
+                    return out.error_event(data, self.is_finished());
+                }
+                if start.as_ref().is_some_and(Start::is_odd)
+                    && let Some(repaired) = repair::message_event(data)
+                {
+                    return self.event(&repaired, out);
+                }
                 self.note_usage(start.and_then(|start| start.usage));
             }
-            "content_block_start" => content = deliver(view.content_block.as_ref(), out),
+            "content_block_start" => {
+                let block = view.content_block.as_ref();
+                self.called |= block.is_some_and(|b| b.text("type").as_deref() == Some("tool_use"));
+                content = deliver(block, out);
+            }
             "content_block_delta" => content = deliver(view.delta.as_ref(), out),
             "message_delta" => {
                 let reason = view.delta.as_ref().and_then(|delta| delta.text("stop_reason"));
                 if reason.as_deref() == Some("error") {
                     return out.error_event(data, self.is_finished());
                 }
-                self.stopped |= reason.is_some();
+                if reason.as_deref().is_some_and(repair::is_no_reason) {
+                    let repaired = repair::message_event(data).ok_or(Fault::NotAnEvent)?;
+                    return self.event(&repaired, out);
+                }
+                self.stopped |= reason.as_deref().is_some_and(|reason| STOPS.contains(&reason));
                 self.note_usage(view.usage);
                 out.reported_last |= view.usage.is_some();
             }
@@ -158,8 +220,9 @@ impl Language for Messages {
             return Err(Fault::Empty);
         }
         if !self.stopped {
+            let reason = if self.called { "tool_use" } else { "end_turn" };
             out.out.extend_from_slice(
-                b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":0}}\n\n",
+                format!("event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\",\"stop_sequence\":null}},\"usage\":{{\"output_tokens\":0}}}}\n\n").as_bytes(),
             );
         }
         out.out.extend_from_slice(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");

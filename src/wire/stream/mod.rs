@@ -7,9 +7,11 @@
 
 pub mod chat;
 pub mod chunk;
+mod foreign;
 mod images;
 pub mod messages;
 mod pattern;
+mod repair;
 pub mod responses;
 
 use super::answer::Identity;
@@ -23,6 +25,8 @@ use super::usage::Reading;
 use crate::core::estimate::{Family, Features, Piece};
 use crate::core::usage::{Usage, UsageSource};
 use bytes::{Bytes, BytesMut};
+use foreign::Foreign;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// Events that may be held back before the commit point.
@@ -157,19 +161,41 @@ enum Head<'a> {
     Error,
     /// An event of this type, which can be its name: one line, and no other field behind it.
     Of(&'a str),
+    /// Housekeeping, which changes nothing.
+    Nothing,
 }
 
 impl<'a> Head<'a> {
-    /// Reads the members `type` and `error`.
-    fn read(kind: Option<&'a Text<'_>>, error: Option<&RawValue>) -> Result<Self, Fault> {
+    /// Reads the members `type` and `error` of an event; `is_own` tells the types of the language, any other is judged by
+    /// what else it has.
+    fn read(
+        kind: Option<&'a Text<'_>>,
+        error: Option<&RawValue>,
+        data: &[u8],
+        is_own: impl Fn(&str) -> bool,
+    ) -> Result<Self, Fault> {
         if error.is_some_and(is_present) {
             return Ok(Self::Error);
         }
-        match kind.map(|kind| &*kind.0) {
-            Some("error") => Ok(Self::Error),
-            Some(kind) if !kind.is_empty() && !kind.contains(char::is_control) => Ok(Self::Of(kind)),
+        let kind = kind.map(|kind| &*kind.0).filter(|kind| !kind.is_empty());
+        match (kind, foreign_unless(kind.is_some_and(is_own), data)) {
+            (Some("error"), _) | (_, Foreign::Error) => Ok(Self::Error),
+            (Some(kind), _) if !kind.contains(char::is_control) => Ok(Self::Of(kind)),
+            (None, Foreign::Housekeeping) => Ok(Self::Nothing),
             _ => Err(Fault::NotAnEvent),
         }
+    }
+}
+
+fn foreign_unless(own: bool, data: &[u8]) -> Foreign {
+    if own { Foreign::Housekeeping } else { foreign::judge(data) }
+}
+
+/// The fault of data that cannot be read as an event.
+fn unreadable(data: &Bytes, out: &mut Shell, finished: bool) -> Result<(), Fault> {
+    match foreign::judge(data) {
+        Foreign::Error => out.error_event(data, finished),
+        _ => Err(Fault::NotAnEvent),
     }
 }
 
@@ -363,6 +389,11 @@ impl EventStream {
                 Ok(())
             }
             Frame::Error(data) => shell.error_event(&data, self.language.is_finished()),
+            Frame::Bare(data) if foreign::judge(&data) == Foreign::Error => {
+                shell.error_event(&data, self.language.is_finished())
+            }
+            Frame::Bare(_) => Ok(()),
+            Frame::Lines(data) => self.frame(Frame::Data(on_one_line(data))),
             Frame::Data(data) if data.trim_ascii().is_empty() => Ok(()),
             Frame::Data(data) if data.trim_ascii() == b"[DONE]" => {
                 shell.done = true;
@@ -391,6 +422,16 @@ impl EventStream {
     }
 }
 
+/// The data of an event of several lines on one (spec 2.6). Newlines of JSON stand between its tokens; what is none stays.
+fn on_one_line(data: Bytes) -> Bytes {
+    if serde_json::from_slice::<IgnoredAny>(&data).is_err() {
+        return data;
+    }
+    let mut line = BytesMut::from(data);
+    line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    line.freeze()
+}
+
 impl Shell {
     /// An error after everything has finished changes nothing for the client; it is dropped (spec 2.6).
     fn error_event(&mut self, data: &Bytes, finished: bool) -> Result<(), Fault> {
@@ -413,5 +454,7 @@ impl Shell {
     }
 }
 
+#[cfg(test)]
+mod shape_tests;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! gateway adds go on counting (spec 2.6).
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Head, Language, Shell, StreamOptions, write_named};
+use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable, write_named};
 use crate::core::usage::Usage;
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
@@ -47,6 +47,18 @@ struct View<'a> {
 struct Whole<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl Whole<'_> {
+    /// Whether the response says that it has failed, or why.
+    fn has_failed(&self) -> bool {
+        let status = self.status.map(RawValue::get);
+        matches!(status, Some("\"failed\"" | "\"cancelled\"")) || self.error.is_some_and(is_present)
+    }
 }
 
 impl Responses {
@@ -99,9 +111,12 @@ impl Language for Responses {
             out.deliver_text(held.text);
             return Ok(());
         }
-        let view: View<'_> = serde_json::from_slice(data).map_err(|_| Fault::NotAnEvent)?;
-        let kind = match Head::read(view.kind.as_ref(), view.error)? {
+        let Ok(view) = serde_json::from_slice::<View<'_>>(data) else {
+            return unreadable(data, out, self.completed);
+        };
+        let kind = match Head::read(view.kind.as_ref(), view.error, data, is_of_responses)? {
             Head::Error => return out.error_event(data, self.completed),
+            Head::Nothing => return Ok(()),
             Head::Of(kind) => kind,
         };
         self.note_number(view.sequence_number.and_then(|number| number.get().parse().ok()));
@@ -112,15 +127,20 @@ impl Language for Responses {
         {
             self.options.identity.found_id(&id);
         }
+        let whole = view.response.and_then(|response| serde_json::from_str::<Whole<'_>>(response.get()).ok());
+        // The response is judged, whatever its event is called.
+        if whole.as_ref().is_some_and(Whole::has_failed) {
+            return out.error_event(data, self.completed);
+        }
         let finishes = matches!(kind, "response.completed" | "response.incomplete");
         let content = match kind {
-            "response.failed" => return out.error_event(data, self.completed),
+            "response.failed" | "response.cancelled" | "response.error" => {
+                return out.error_event(data, self.completed);
+            }
             "response.output_item.added" => view.item.as_ref().is_some_and(is_call),
             _ => view.delta.is_some_and(is_present) || kind.ends_with(".partial_image"),
         };
         if finishes {
-            let whole =
-                view.response.and_then(|response| serde_json::from_str::<Whole<'_>>(response.get()).ok());
             let reported = whole.and_then(|whole| whole.usage);
             self.usage = reported.map(|usage| usage::read(usage.get().as_bytes())).unwrap_or_default();
             (self.completed, out.done) = (true, true);

@@ -103,8 +103,11 @@ fn errors_are_known_in_every_language() {
         }
     }
     let failed = r#"{"type":"response.failed","response":{"error":{"message":"secret"}}}"#;
+    let created = r#"{"type":"response.created","response":{}}"#;
     for call in [Call::Messages, Call::ImageGenerations] {
-        assert_eq!(of_call(call).push(sse(&[failed]).as_bytes()), Step::Failed(Fault::NotAnEvent));
+        let step = of_call(call).push(sse(&[failed]).as_bytes());
+        assert_eq!(step, Step::Failed(Fault::ErrorEvent(failed.into())));
+        assert_eq!(of_call(call).push(sse(&[created]).as_bytes()), Step::Failed(Fault::NotAnEvent));
     }
 }
 
