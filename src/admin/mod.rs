@@ -120,9 +120,14 @@ impl Admin {
             "/status.json" => json(200, &self.snapshot()),
             "/failures" => {
                 let limit = parameter(query, "limit").and_then(|limit| limit.parse().ok());
-                let found =
-                    self.failures.render(parameter(query, "id").as_deref(), limit.unwrap_or(FAILURES_SHOWN));
-                answer(200, "application/json", found.into_bytes())
+                let (id, limit) = (parameter(query, "id"), limit.unwrap_or(FAILURES_SHOWN));
+                // Lines are what `grep` and `jq` work on; one object is for who asks for it.
+                if parameter(query, "format").as_deref() == Some("json") {
+                    let found = self.failures.render(id.as_deref(), limit);
+                    return answer(200, "application/json", found.into_bytes());
+                }
+                let found = self.failures.render_lines(id.as_deref(), limit);
+                answer(200, "application/x-ndjson", found.into_bytes())
             }
             "/explain" => self.explain(query),
             "/openapi.json" => answer(200, "application/json", OPENAPI.into()),

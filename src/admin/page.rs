@@ -7,13 +7,15 @@
 use super::answer;
 use crate::core::api::Api;
 use crate::telemetry::failures::{AttemptView, ExcludedView, FailureView};
-use crate::telemetry::snapshot::{ChannelRow, LimitRow, ModelRow, QuotaRow, Snapshot};
+use crate::telemetry::snapshot::{CauseView, ChannelRow, LimitRow, ModelRow, QuotaRow, Snapshot};
+use crate::telemetry::time_span::for_people;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Response};
 use once_cell::sync::Lazy;
 use sha2::{Digest, Sha256};
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
 const TEMPLATE: &str = include_str!("page.html");
 /// The height of a chart, in its own units, and how much of it the highest value takes.
@@ -142,6 +144,7 @@ fn state(word: &str) -> Html {
         "ejected" => ("<span class=\"state bad\">", '✕'),
         "out" => ("<span class=\"state bad\">", '■'),
         "probing" => ("<span class=\"state warn\">", '◌'),
+        "failing" => ("<span class=\"state bad\">", '✕'),
         "disabled" => ("<span class=\"state off\">", '○'),
         "draining" => ("<span class=\"state off\">", '▽'),
         "full" => ("<span class=\"state warn\">", '▣'),
@@ -190,11 +193,21 @@ fn figures(figures: &[(&str, String)]) -> Html {
 }
 
 fn summary(snapshot: &Snapshot) -> Html {
-    let up = snapshot.channels.iter().filter(|channel| channel.state == "up").count();
-    let ready = if snapshot.ready { "● ready" } else { "▽ not ready, draining" };
+    let count = |state: &str| snapshot.channels.iter().filter(|channel| channel.state == state).count();
+    let (up, disabled) = (count("up"), count("disabled"));
+    let is_whole = up + disabled == snapshot.channels.len();
+    let (begin, head) = match (snapshot.ready, snapshot.outage) {
+        (false, _) => ("<span class=\"state warn\">", "▽ not ready, draining"),
+        (true, true) => ("<span class=\"state bad\">", "✕ outage: no channel is well"),
+        (true, false) if is_whole => ("<span class=\"state good\">", "● ready"),
+        (true, false) => ("<span class=\"state warn\">", "● ready"),
+    };
     let shown = if snapshot.channels_left_out > 0 { " shown" } else { "" };
-    let store = if snapshot.store.well { "" } else { " · ✕ the store fails" };
-    Html::text(format_args!("{ready} · {up} of {} channels{shown} up{store}", snapshot.channels.len()))
+    let text = format!(" · {up} of {} channels{shown} up", snapshot.channels.len());
+    let store = (!snapshot.store.well)
+        .then(|| Html::text("✕ the store fails").within("<span class=\"state bad\">", "</span>"));
+    let store = store.map(|store| Html::all([Html::text(" · "), store])).unwrap_or_default();
+    Html::all([Html::text(head).within(begin, "</span>"), Html::text(text), store])
 }
 
 fn now(snapshot: &Snapshot) -> [(&'static str, String); 8] {
@@ -295,8 +308,12 @@ fn channel_row(channel: &ChannelRow, now_ms: u64) -> Vec<Html> {
     let why = [channel.reason.clone(), channel.left_ms.map(left)].into_iter().flatten();
     let why = why.collect::<Vec<_>>().join(", ");
     let resting = channel.resting.iter().map(|resting| {
-        let left = resting.left_ms.map(|time| format!(", {}", left(time))).unwrap_or_default();
-        Html::small(format_args!("{} {} here{left}", resting.model, resting.state)).line()
+        let what = format!("{} {} here", resting.model, resting.state);
+        Html::small(told(&what, resting.left_ms, resting.cause.as_ref())).line()
+    });
+    let of_credentials = channel.resting_credentials.iter().map(|credential| {
+        let what = format!("credential {} of {credentials} {}", credential.position, credential.state);
+        Html::small(told(&what, credential.left_ms, credential.cause.as_ref())).line()
     });
     let why = (!why.is_empty()).then(|| Html::small(why).line());
     let last = channel.last_failure.as_ref().map_or_else(
@@ -313,7 +330,7 @@ fn channel_row(channel: &ChannelRow, now_ms: u64) -> Vec<Html> {
     let limit = channel.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
     vec![
         Html::all([Html::text(&channel.id), Html::small(notes).line()]),
-        Html::all([state(channel.state).line()].into_iter().chain(why).chain(resting)),
+        Html::all([state(channel.state).line()].into_iter().chain(why).chain(of_credentials).chain(resting)),
         Html::text(format_args!("{}{limit}", channel.in_flight)),
         Html::text(percent(channel.success_1m)),
         Html::text(percent(channel.success_5m)),
@@ -321,6 +338,13 @@ fn channel_row(channel: &ChannelRow, now_ms: u64) -> Vec<Html> {
         Html::text(number(channel.tokens_per_second)),
         last,
     ]
+}
+
+/// What rests, for how much longer, and the failure behind it.
+fn told(what: &str, left_ms: Option<u64>, cause: Option<&CauseView>) -> String {
+    let left = left_ms.map(|time| format!(", {}", left(time))).unwrap_or_default();
+    let cause = cause.map(|cause| format!(": {} ({})", cause.class, cause.rule)).unwrap_or_default();
+    format!("{what}{left}{cause}")
 }
 
 fn models(snapshot: &Snapshot) -> Html {
@@ -426,14 +450,9 @@ fn percent(part: Option<f64>) -> String {
     }
 }
 
-/// A time in the unit that suits it.
+/// A time in its two largest units.
 fn span(seconds: u64) -> String {
-    match seconds {
-        0..90 => format!("{seconds} s"),
-        90..5_400 => format!("{} min", seconds / 60),
-        5_400..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
+    for_people(Duration::from_secs(seconds))
 }
 
 /// A time by the wall clock, for people.
@@ -486,6 +505,9 @@ mod tests {
     fn figures_are_short() {
         assert_eq!([0.0, 1.234, 12.34, 1_234.5].map(number), ["0", "1.23", "12.3", "1234"]);
         assert_eq!([percent(Some(0.987)), percent(Some(1.0)), percent(None)], ["98.7 %", "100 %", "–"]);
-        assert_eq!([left(100), span(600), span(7_200), span(200_000)], ["1 s left", "10 min", "2 h", "2 d"]);
+        assert_eq!(
+            [left(100), span(600), span(7_200), span(200_000)],
+            ["1 s left", "10 min", "2 h", "2 d 8 h"]
+        );
     }
 }

@@ -55,13 +55,17 @@ pub(super) fn run(command: &Command, format: Format) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a drain does, for who asks for one.
+const DRAINS: &str = "\
+the gateway drains: not ready from now on, but still accepting for server.drain; then its public
+listeners close, requests under way may finish within server.grace, and the process ends with
+exit code 0. Whatever supervises it may start it again.";
+
 /// Begins a drain, as SIGTERM does.
 pub(super) fn drain(admin: &Listener, format: Format) -> Ended {
     match (format, admin.post("/drain", &serde_json::Value::Null)) {
         (Format::Json, Ok(answer)) => say(answer.trim_end()),
-        (Format::Text, Ok(_)) => {
-            say("the gateway drains: not ready from now on, and it ends with its last request")
-        }
+        (Format::Text, Ok(_)) => say(DRAINS),
         (_, Err(why)) => return complain(EXIT_RUNTIME, why),
     }
     Ok(ExitCode::SUCCESS)

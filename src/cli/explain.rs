@@ -1,8 +1,10 @@
 //! `tidegate explain` (spec 12.2)
 
 use super::admin::escaped;
+use super::paint::{Palette, Tone};
 use super::{EXIT_RUNTIME, Ended, Format, admin, api, complain, say};
 use crate::core::api::Api;
+use crate::telemetry::time_span::for_people;
 use clap::Args;
 use serde::Deserialize;
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ struct Usable {
     in_flight: u32,
     latency_ms: Option<f64>,
     success: f64,
+    cause: Option<Cause>,
+    credentials: Vec<Credential>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +54,25 @@ struct Excluded {
     channel: String,
     reason: String,
     left_ms: Option<u64>,
+    cause: Option<Cause>,
+    credentials: Vec<Credential>,
+}
+
+/// A credential of a channel that is not up.
+#[derive(Deserialize)]
+struct Credential {
+    position: usize,
+    state: String,
+    left_ms: Option<u64>,
+    cause: Option<Cause>,
+}
+
+/// The failure behind a state.
+#[derive(Deserialize)]
+struct Cause {
+    class: String,
+    rule: String,
+    request_id: String,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     let explained = arguments.admin.get(&path).and_then(|body| match format {
         Format::Json => Ok(body.trim_end().to_owned()),
         Format::Text => serde_json::from_str::<Explanation>(&body)
-            .map(|explained| described(&explained))
+            .map(|explained| described(&explained, Palette::of_stdout()))
             .map_err(|e| format!("the gateway's answer is odd: {e}")),
     });
     match explained {
@@ -79,27 +102,69 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     }
 }
 
-fn described(explained: &Explanation) -> String {
+fn described(explained: &Explanation, palette: Palette) -> String {
     let mut lines = Vec::new();
     for usable in &explained.candidates {
-        let Usable { channel, state, priority, share, in_flight, latency_ms, success } = usable;
+        let Usable { channel, state, priority, share, in_flight, latency_ms, success, .. } = usable;
         let latency = latency_ms.map_or_else(|| "-".to_owned(), |latency| format!("{latency:.0} ms"));
         lines.push(format!(
-            "{channel}: {state}, priority {priority}, share {:.1} %, {in_flight} in flight, first content after {latency}, {:.0} % succeeded",
+            "{channel}: {}, priority {priority}, share {:.1} %, {in_flight} in flight, first content after {latency}, {:.0} % succeeded",
+            palette.state(state),
             share * 100.0,
             success * 100.0,
         ));
+        lines.extend(usable.cause.iter().map(|cause| format!("    {}", cause.told())));
+        lines.extend(usable.credentials.iter().map(|credential| credential.told(palette)));
     }
-    let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
-    for Excluded { channel, reason, left_ms } in &explained.excluded {
-        let left = left_ms.map(|left| format!(" for {:.1} s more", seconds(left)));
+    for Excluded { channel, reason, left_ms, cause, credentials } in &explained.excluded {
+        let left = left_ms.map(|left| format!(" for {} more", for_people(Duration::from_millis(left))));
+        let reason = match meaning(reason) {
+            Some(meaning) => format!("{reason}: {meaning}"),
+            None => palette.state(reason),
+        };
         lines.push(format!("{channel}: not asked, {reason}{}", left.unwrap_or_default()));
+        // What credentials have to say says the same again.
+        lines.extend(
+            cause.iter().filter(|_| credentials.is_empty()).map(|cause| format!("    {}", cause.told())),
+        );
+        lines.extend(credentials.iter().map(|credential| credential.told(palette)));
     }
     if let Some(waits) = explained.waits_ms {
-        lines.push(format!("the request would wait {:.1} s for the first that is back", seconds(waits)));
+        let waits = for_people(Duration::from_millis(waits));
+        lines.push(format!("the request would wait {waits} for the first that is back"));
     }
     if let Some(Told { status, code, message }) = &explained.error {
-        lines.push(format!("the client would read {status} {code}: {message}"));
+        lines.push(palette.paint(&format!("the client would read {status} {code}: {message}"), Tone::Bad));
     }
     lines.join("\n")
+}
+
+impl Cause {
+    fn told(&self) -> String {
+        let Self { class, rule, request_id } = self;
+        format!("because of {class} (rule: {rule}), request {request_id}")
+    }
+}
+
+impl Credential {
+    fn told(&self, palette: Palette) -> String {
+        let Self { position, state, left_ms, cause } = self;
+        let left = left_ms.map(|left| format!(" for {} more", for_people(Duration::from_millis(left))));
+        let cause = cause.as_ref().map(|cause| format!(", {}", cause.told()));
+        let (left, cause) = (left.unwrap_or_default(), cause.unwrap_or_default());
+        format!("    credential {position}: {}{left}{cause}", palette.state(state))
+    }
+}
+
+/// The meaning of a reason that is no state of health.
+fn meaning(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "api" => "it does not speak this API",
+        "group" => "it serves other groups of keys",
+        "context_window" => "the input is larger than its context window",
+        "draining" => "its weight is 0",
+        "full" => "its own limits leave no room",
+        "pinned_elsewhere" => "the request goes on from an answer of another channel",
+        _ => return None,
+    })
 }

@@ -7,14 +7,17 @@ mod check;
 mod classify;
 mod credit;
 mod explain;
+mod failures;
 mod healthcheck;
 mod keys;
 mod ledger;
+mod paint;
 mod reload;
 mod run;
 mod sandbox;
 mod schema;
 mod status;
+mod table;
 mod why;
 
 use crate::config::Problems;
@@ -105,6 +108,8 @@ enum Command {
         #[command(flatten)]
         admin: admin::Listener,
     },
+    /// List the last failures behind a running gateway, a line each: what was tried, and what came of it.
+    Failures(failures::Arguments),
     /// Load the configuration of a running gateway again, and tell what has changed.
     Reload {
         #[command(flatten)]
@@ -174,6 +179,7 @@ fn run(cli: Cli, format: Format) -> Ended {
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments, format),
         (Some(Command::Status(arguments)), false) => status::run(&arguments, format),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin, format),
+        (Some(Command::Failures(arguments)), false) => failures::run(&arguments, format),
         (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into()), format),
         (Some(Command::Reload { admin }), false) => reload::run(&admin, format),
         (Some(Command::Channel { command }), false) => channel::run(&command, format),

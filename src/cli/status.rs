@@ -1,6 +1,9 @@
 //! `tidegate status` (spec 12.2): how a running gateway stands, in a terminal.
 
-use super::{EXIT_RUNTIME, Ended, Format, admin, columns, complain, say};
+use super::paint::{Palette, Tone, tone};
+use super::table::{self, Cell, table};
+use super::{EXIT_RUNTIME, Ended, Format, admin, complain, say};
+use crate::telemetry::time_span::for_people;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
@@ -27,6 +30,7 @@ struct Snapshot {
     version: String,
     generation: u64,
     ready: bool,
+    outage: bool,
     uptime_seconds: u64,
     traffic: Traffic,
     channels: Vec<Channel>,
@@ -61,13 +65,31 @@ struct Channel {
     success_5m: Option<f64>,
     first_token_ms: Option<f64>,
     tokens_per_second: f64,
+    credentials: (usize, usize),
+    resting_credentials: Vec<Credential>,
     resting: Vec<Resting>,
+}
+
+#[derive(Deserialize)]
+struct Credential {
+    position: usize,
+    state: String,
+    left_ms: Option<u64>,
+    cause: Option<Cause>,
 }
 
 #[derive(Deserialize)]
 struct Resting {
     model: String,
     state: String,
+    left_ms: Option<u64>,
+    cause: Option<Cause>,
+}
+
+#[derive(Deserialize)]
+struct Cause {
+    class: String,
+    rule: String,
 }
 
 #[derive(Deserialize)]
@@ -167,10 +189,19 @@ fn look(admin: &admin::Listener, format: Format) -> Result<String, String> {
     Ok(described(&snapshot))
 }
 
+/// How it is shown: as wide as the terminal, with its colours.
+type Style = (Option<usize>, Palette);
+
 fn described(snapshot: &Snapshot) -> String {
+    let style = (table::width(), Palette::of_stdout());
+    let palette = style.1;
     let Snapshot { version, generation, traffic, money, store, .. } = snapshot;
-    let ready = if snapshot.ready { "ready" } else { "NOT READY" };
-    let uptime = humantime::format_duration(Duration::from_secs(snapshot.uptime_seconds));
+    let ready = match (snapshot.ready, snapshot.outage) {
+        (false, _) => palette.paint("NOT READY", Tone::Warn),
+        (true, true) => palette.paint("OUTAGE: no channel is well", Tone::Bad),
+        (true, false) => "ready".to_owned(),
+    };
+    let uptime = for_people(Duration::from_secs(snapshot.uptime_seconds));
     let mut lines = vec![
         format!("Tidegate {version}, {ready}, generation {generation}, up for {uptime}"),
         format!(
@@ -185,64 +216,80 @@ fn described(snapshot: &Snapshot) -> String {
         format!("{} USD settled, {} USD outstanding", money.settled, money.outstanding),
     ];
     if !store.well {
-        lines.push(format!("THE STORE FAILS: {}", store.error.as_deref().unwrap_or("-")));
+        let why = format!("THE STORE FAILS: {}", store.error.as_deref().unwrap_or("-"));
+        lines.push(palette.paint(&why, Tone::Bad));
     }
-    lines.push(channels(&snapshot.channels, snapshot.channels_left_out));
-    lines.push(models(&snapshot.models, snapshot.models_left_out));
+    lines.push(channels(&snapshot.channels, snapshot.channels_left_out, style));
+    lines.push(models(&snapshot.models, snapshot.models_left_out, style));
     if !snapshot.limits.is_empty() || !snapshot.quotas.is_empty() {
-        lines.push(limits(&snapshot.limits, &snapshot.quotas));
+        lines.push(limits(&snapshot.limits, &snapshot.quotas, style));
     }
     lines.join("\n")
 }
 
-fn channels(channels: &[Channel], left_out: usize) -> String {
+fn channels(channels: &[Channel], left_out: usize, style: Style) -> String {
+    let left =
+        |left: Option<u64>| left.map(|left| format!("{} left", for_people(Duration::from_millis(left))));
+    let told = |what: String, time: Option<u64>, cause: &Option<Cause>| {
+        let time = left(time).map(|time| format!(", {time}")).unwrap_or_default();
+        let cause = cause.as_ref().map(|Cause { class, rule }| format!(": {class} ({rule})"));
+        format!("{what}{time}{}", cause.unwrap_or_default())
+    };
     let row = |channel: &Channel| {
         let limit = channel.limit.map(|limit| format!("/{limit}")).unwrap_or_default();
-        let left = channel.left_ms.map(|left| {
-            let left = Duration::from_secs(left.div_ceil(1_000));
-            format!("{} left", humantime::format_duration(left))
+        let (_, credentials) = channel.credentials;
+        let of_credentials = channel.resting_credentials.iter().map(|credential| {
+            let what = format!("credential {} of {credentials} {}", credential.position, credential.state);
+            told(what, credential.left_ms, &credential.cause)
         });
-        let resting = channel.resting.iter().map(|resting| format!("{} {}", resting.model, resting.state));
-        let why: Vec<String> = channel.reason.clone().into_iter().chain(left).chain(resting).collect();
+        let of_models = channel.resting.iter().map(|resting| {
+            told(format!("{} {}", resting.model, resting.state), resting.left_ms, &resting.cause)
+        });
+        let own = channel.reason.clone().into_iter().chain(left(channel.left_ms));
+        let why = [own.collect::<Vec<_>>().join(", ")].into_iter().filter(|why| !why.is_empty());
+        let why: Vec<String> = why.chain(of_credentials).chain(of_models).collect();
         vec![
-            channel.id.clone(),
-            channel.state.clone(),
-            format!("{}{limit}", channel.in_flight),
-            percent(channel.success_1m),
-            percent(channel.success_5m),
-            millis(channel.first_token_ms),
-            format!("{:.0}", channel.tokens_per_second),
-            why.join(", "),
+            channel.id.clone().into(),
+            Cell(channel.state.clone(), tone(&channel.state)),
+            format!("{}{limit}", channel.in_flight).into(),
+            percent(channel.success_1m).into(),
+            percent(channel.success_5m).into(),
+            millis(channel.first_token_ms).into(),
+            format!("{:.0}", channel.tokens_per_second).into(),
+            why.join("; ").into(),
         ]
     };
     let head = ["CHANNEL", "STATE", "IN FLIGHT", "1 MIN", "5 MIN", "FIRST TOKEN", "TOKENS/S", ""];
-    columns(&head, &channels.iter().map(row).collect::<Vec<_>>(), left_out)
+    table(&head, channels.iter().map(row).collect(), left_out, style)
 }
 
-fn models(models: &[Model], left_out: usize) -> String {
+fn models(models: &[Model], left_out: usize, style: Style) -> String {
     let row = |model: &Model| {
         let shares = model.candidates.iter().filter(|candidate| candidate.share > 0.0);
         let shares: Vec<_> = shares
             .map(|candidate| format!("{} {}", candidate.channel, percent(Some(candidate.share))))
             .collect();
-        let shares = if shares.is_empty() { "none".to_owned() } else { shares.join(", ") };
-        vec![model.id.clone(), format!("{:.1}", model.requests_per_second), shares]
+        let shares = match shares.is_empty() {
+            true => Cell("none".to_owned(), Tone::Bad),
+            false => shares.join(", ").into(),
+        };
+        vec![model.id.clone().into(), format!("{:.1}", model.requests_per_second).into(), shares]
     };
-    columns(&["MODEL", "REQUESTS/S", "CHANNELS"], &models.iter().map(row).collect::<Vec<_>>(), left_out)
+    let rows = models.iter().map(row).collect();
+    table(&["MODEL", "REQUESTS/S", "CHANNELS"], rows, left_out, style)
 }
 
-fn limits(limits: &[Limit], quotas: &[Quota]) -> String {
+fn limits(limits: &[Limit], quotas: &[Quota], style: Style) -> String {
     let of_key = |Quota { key, used, quota, percent }: &Quota| {
-        vec![format!("key {key}"), "quota".to_owned(), format!("{used} of {quota} USD ({percent} %)")]
+        let used = format!("{used} of {quota} USD ({percent} %)");
+        vec![format!("key {key}").into(), "quota".to_owned().into(), used.into()]
     };
     let row = |Limit { scope, id, dimension, used, limit }: &Limit| {
-        vec![format!("{scope} {id}"), dimension.replace('_', " "), format!("{used} of {limit}")]
+        let used = format!("{used} of {limit}");
+        vec![format!("{scope} {id}").into(), dimension.replace('_', " ").into(), used.into()]
     };
-    columns(
-        &["NEAR ITS LIMIT", "", "USED"],
-        &quotas.iter().map(of_key).chain(limits.iter().map(row)).collect::<Vec<_>>(),
-        0,
-    )
+    let rows = quotas.iter().map(of_key).chain(limits.iter().map(row)).collect();
+    table(&["NEAR ITS LIMIT", "", "USED"], rows, 0, style)
 }
 
 fn percent(part: Option<f64>) -> String {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Tells of one failed request what the client was not told.
 pub(super) fn run(request_id: &str, admin: &admin::Listener, format: Format) -> Ended {
-    let found = match admin.get(&format!("/failures?id={}", escaped(request_id))) {
+    let found = match admin.get(&format!("/failures?format=json&id={}", escaped(request_id))) {
         Ok(found) => found,
         Err(why) => return complain(EXIT_RUNTIME, why),
     };
@@ -31,43 +31,43 @@ struct Found {
 
 /// One line of the access log, as far as it is told here.
 #[derive(Deserialize)]
-struct Failed {
-    request_id: String,
-    time: String,
-    model: Option<String>,
+pub(super) struct Failed {
+    pub(super) request_id: String,
+    pub(super) time: String,
+    pub(super) model: Option<String>,
     route: String,
     key: Option<String>,
-    attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<Attempt>,
     #[serde(default)]
-    excluded: Vec<Excluded>,
-    refusal: Option<Refused>,
-    status: u16,
-    code: Option<String>,
+    pub(super) excluded: Vec<Excluded>,
+    pub(super) refusal: Option<Refused>,
+    pub(super) status: u16,
+    pub(super) code: Option<String>,
     told: Option<String>,
     end: String,
     duration_ms: f64,
 }
 
 #[derive(Deserialize)]
-struct Attempt {
-    channel: String,
-    upstream_status: Option<u16>,
-    outcome: String,
-    rule: Option<String>,
+pub(super) struct Attempt {
+    pub(super) channel: String,
+    pub(super) upstream_status: Option<u16>,
+    pub(super) outcome: String,
+    pub(super) rule: Option<String>,
     ms: f64,
     #[serde(default)]
     words: String,
 }
 
 #[derive(Deserialize)]
-struct Excluded {
-    channel: String,
-    reason: String,
+pub(super) struct Excluded {
+    pub(super) channel: String,
+    pub(super) reason: String,
 }
 
 #[derive(Deserialize)]
-struct Refused {
-    reason: String,
+pub(super) struct Refused {
+    pub(super) reason: String,
 }
 
 /// A failure in lines for people.

@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod api;
 pub mod catalog;
+pub mod cause;
 pub mod channel;
 pub mod estimate;
 pub mod failure;

@@ -6,6 +6,7 @@
 //! The first outage lasts for seconds, and each failed probe doubles it. All of it is atomics: reading takes no lock. Time
 //! is an argument, in nanoseconds of a clock that does not go back.
 
+use super::cause::CauseCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Unit {
     readmitted_at: AtomicU64,
     /// Number of the window, successes and failures in it, packed.
     window: AtomicU64,
+    /// The failure behind the last state other than up; whoever applies verdicts keeps it up to date.
+    pub cause: CauseCell,
 }
 
 /// As what a request was let through.

@@ -163,6 +163,13 @@ impl Directory {
         self.current.load()
     }
 
+    /// The first accounts of the configuration that pay from a balance.
+    pub(crate) fn prepaid_accounts(&self, max: usize) -> Vec<Arc<str>> {
+        let configured = self.configured.load();
+        let prepaid = configured.accounts.iter().filter(|account| account.billing == Billing::Prepaid);
+        prepaid.take(max).map(|account| account.id.as_str().into()).collect()
+    }
+
     fn book_opening_credits(&self) {
         let configured = self.configured.load();
         for account in configured.accounts.iter().filter(|account| account.billing == Billing::Prepaid) {

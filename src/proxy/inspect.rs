@@ -3,19 +3,23 @@
 
 use super::charge::Need;
 use super::generation::Generation;
+use super::resting;
 use super::status::standing;
 use super::{Shared, admit, clock, quota};
 use crate::core::api::Api;
 use crate::core::catalog::{Candidate, Model};
 use crate::core::health::Now;
 use crate::core::key::Key;
+use crate::core::ledger::Ledger;
 use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
 use crate::core::select::{Nothing, View, Wanted};
 use crate::store::Counters;
-use crate::telemetry::money::StoreCounts;
+use crate::telemetry::money::{ACCOUNTS_MAX, StoreCounts};
+use crate::telemetry::snapshot::{CauseView, CredentialRow};
 use crate::wire::error::PublicError;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,14 +69,25 @@ struct Usable {
     latency_ms: Option<f64>,
     /// Share of attempts that succeeded lately.
     success: f64,
+    /// The failure behind a state other than up.
+    cause: Option<CauseView>,
+    /// Credentials of the channel that are not up.
+    credentials: Vec<CredentialRow>,
 }
 
 #[derive(Debug, Serialize)]
 struct Excluded {
     channel: String,
+    /// The first thing that keeps the request from it: something that the request wants, `full`, or the state.
     reason: &'static str,
-    /// For how much longer, in milliseconds, where that is known.
+    /// The state of the model on the channel, which need not be the reason.
+    state: &'static str,
+    /// For how much longer, in milliseconds, where the state is the reason and that is known.
     left_ms: Option<u64>,
+    /// The failure behind the state, where the state is the reason.
+    cause: Option<CauseView>,
+    /// Credentials of the channel that are not up, where the state is the reason.
+    credentials: Vec<CredentialRow>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,9 +104,17 @@ impl Inspector {
         if generation.number > 1 {
             // Requests of an older generation may have brought series back since the last look.
             self.0.metrics.forget_all_but(&generation.labels);
+            let channels = generation.channels.iter();
+            let counts: HashMap<&str, usize> =
+                channels.map(|channel| (&*channel.id, channel.health.credentials.len())).collect();
+            let count = |channel: &str| counts.get(channel).copied().unwrap_or(0);
+            self.0.metrics.health().forget_credentials_beyond(count);
         }
         for channel in &generation.channels {
             self.0.metrics.health().set_state(&channel.id, standing(channel, now).as_str());
+            for (position, unit) in (1..).zip(&channel.health.credentials) {
+                self.0.metrics.health().set_credential_state(&channel.id, position, unit.standing(now));
+            }
         }
         self.0.metrics.health().set_budget(self.0.budget.left(), self.0.budget.spent());
         self.0.metrics.health().set_replay_bytes(self.0.replay.held());
@@ -108,6 +131,12 @@ impl Inspector {
                 money.set_estimate(&model.id, generation.learned(id));
             }
         }
+        let accounts = self.0.directory.prepaid_accounts(ACCOUNTS_MAX);
+        let available = |ledger: &Ledger, id: &str| ledger.account(id).map(|funds| funds.available);
+        let balance = |ledger: &Ledger, id: Arc<str>| available(ledger, &id).map(|available| (id, available));
+        let balances: Vec<_> =
+            bank.with(|ledger| accounts.into_iter().filter_map(|id| balance(ledger, id)).collect());
+        money.set_balances(&balances);
         for ((scope, dimension), count) in self.0.pool.would_refuse() {
             money.set_would_refuse(scope, dimension.as_str(), count);
         }
@@ -125,8 +154,8 @@ impl Inspector {
             _ => self.admit(&generation, key, question, now),
         };
         match admitted {
-            Ok((model, need)) => explain(&generation, model, key, (question.api, need), now),
-            Err(refusal) => refused(&generation, question, key, refusal, now),
+            Ok((model, need)) => Shown::new(self, &generation, now).explain(model, key, (question.api, need)),
+            Err(refusal) => Shown::new(self, &generation, now).refused(question, key, refusal),
         }
     }
 
@@ -168,50 +197,98 @@ fn wanted(key: Option<&Key>, api: Api, input: u64) -> Wanted<'_> {
     Wanted { api, group: key.and_then(Key::group), larger_than: None, input, pinned: None, affinity: None }
 }
 
-/// What a request sees that is refused before channels are looked at; those that could not serve it are told all the same.
-fn refused(
-    generation: &Generation,
-    Question { model, api, tokens, .. }: Question<'_>,
-    key: Option<&Key>,
-    refusal: Refusal,
+/// One look at the channels, for an explanation.
+struct Shown<'a> {
+    shared: &'a Shared,
+    generation: &'a Generation,
     now: u64,
-) -> Explanation {
-    let wanted = wanted(key, api, tokens);
-    let found = generation.catalog.find(model).into_iter().flat_map(|(_, model)| model.candidates());
-    let unfit = found.filter(|candidate| wanted.mismatch(candidate).is_some());
-    Explanation {
-        model: model.to_owned(),
-        candidates: Vec::new(),
-        excluded: unfit.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
-        waits_ms: None,
-        error: Some(told(&refusal.into(), generation.unknown_model)),
-    }
 }
 
-fn explain(
-    generation: &Generation,
-    model: &Model,
-    key: Option<&Key>,
-    (api, need): (Api, Need),
-    now: u64,
-) -> Explanation {
-    let wanted = wanted(key, api, need.estimated);
-    let view = Now { board: &generation.board, now, tokens: need.tokens_ahead() };
-    let usable = |candidate: &Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
-    let draws = Draws::of(model, &view, &usable);
-    let shown =
-        |candidate: &Candidate| usable_channel(generation, candidate, draws.share(candidate, &view), now);
-    let excluded = model.candidates().filter(|candidate| !usable(candidate));
-    let (waits, error) = match draws.first {
-        Some(_) => (None, None),
-        None => nothing(generation, model, wanted, &view),
-    };
-    Explanation {
-        model: model.id.to_string(),
-        candidates: model.candidates().filter(|candidate| usable(candidate)).map(shown).collect(),
-        excluded: excluded.map(|candidate| excluded_channel(generation, candidate, wanted, now)).collect(),
-        waits_ms: waits.map(millis_of),
-        error,
+impl<'a> Shown<'a> {
+    fn new(inspector: &'a Inspector, generation: &'a Generation, now: u64) -> Self {
+        Self { shared: &inspector.0, generation, now }
+    }
+
+    /// What a request sees that is refused before channels are looked at; those that could not serve it are told all the
+    /// same.
+    fn refused(
+        &self,
+        Question { model, api, tokens, .. }: Question<'_>,
+        key: Option<&Key>,
+        refusal: Refusal,
+    ) -> Explanation {
+        let wanted = wanted(key, api, tokens);
+        let found = self.generation.catalog.find(model).into_iter().flat_map(|(_, model)| model.candidates());
+        let unfit = found.filter(|candidate| wanted.mismatch(candidate).is_some());
+        Explanation {
+            model: model.to_owned(),
+            candidates: Vec::new(),
+            excluded: unfit.map(|candidate| self.excluded(candidate, wanted)).collect(),
+            waits_ms: None,
+            error: Some(told(&refusal.into(), self.generation.unknown_model)),
+        }
+    }
+
+    fn explain(&self, model: &Model, key: Option<&Key>, (api, need): (Api, Need)) -> Explanation {
+        let wanted = wanted(key, api, need.estimated);
+        let view = Now { board: &self.generation.board, now: self.now, tokens: need.tokens_ahead() };
+        let usable =
+            |candidate: &Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);
+        let draws = Draws::of(model, &view, &usable);
+        let shown = |candidate: &Candidate| self.usable(candidate, draws.share(candidate, &view));
+        let excluded = model.candidates().filter(|candidate| !usable(candidate));
+        let (waits, error) = match draws.first {
+            Some(_) => (None, None),
+            None => nothing(self.generation, model, wanted, &view),
+        };
+        Explanation {
+            model: model.id.to_string(),
+            candidates: model.candidates().filter(|candidate| usable(candidate)).map(shown).collect(),
+            excluded: excluded.map(|candidate| self.excluded(candidate, wanted)).collect(),
+            waits_ms: waits.map(millis_of),
+            error,
+        }
+    }
+
+    fn usable(&self, candidate: &Candidate, share: f64) -> Usable {
+        let Self { shared, generation, now } = *self;
+        let health = generation.board.channel(candidate.channel);
+        let latency = health.and_then(|health| health.load().latency());
+        let slot = Some(candidate.slot);
+        Usable {
+            channel: generation.labels.channel(candidate.channel).to_owned(),
+            upstream_model: candidate.upstream_model.to_string(),
+            state: generation.board.stands(candidate, now).as_str(),
+            priority: candidate.priority,
+            weight: candidate.weight,
+            share,
+            in_flight: health.map_or(0, |health| health.load().in_flight()),
+            latency_ms: latency.map(|latency| latency.as_secs_f64() * 1_000.0),
+            success: health.map_or(1.0, |health| f64::from(health.load().success())),
+            cause: health.and_then(|health| resting::decisive_cause(shared, health, slot, now)),
+            credentials: health.map(|health| resting::credentials(shared, health, now)).unwrap_or_default(),
+        }
+    }
+
+    fn excluded(&self, candidate: &Candidate, wanted: Wanted<'_>) -> Excluded {
+        let Self { shared, generation, now } = *self;
+        let standing = generation.board.stands(candidate, now);
+        let mismatch = wanted.mismatch(candidate);
+        let reason = mismatch.unwrap_or_else(|| match standing.is_usable() {
+            true => "full",
+            false => standing.as_str(),
+        });
+        // What a request wants and does not find there has nothing to do with the state of health.
+        let health = generation.board.channel(candidate.channel).filter(|_| mismatch.is_none());
+        Excluded {
+            channel: generation.labels.channel(candidate.channel).to_owned(),
+            reason,
+            state: standing.as_str(),
+            left_ms: standing.left().filter(|_| mismatch.is_none()).map(millis_of),
+            cause: health
+                .and_then(|health| resting::decisive_cause(shared, health, Some(candidate.slot), now)),
+            credentials: health.map(|health| resting::credentials(shared, health, now)).unwrap_or_default(),
+        }
     }
 }
 
@@ -245,40 +322,6 @@ fn drawn(candidate: &Candidate, view: &Now<'_>) -> f64 {
 /// A time as milliseconds.
 pub(super) fn millis_of(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn usable_channel(generation: &Generation, candidate: &Candidate, share: f64, now: u64) -> Usable {
-    let health = generation.board.channel(candidate.channel);
-    let latency = health.and_then(|health| health.load().latency());
-    Usable {
-        channel: generation.labels.channel(candidate.channel).to_owned(),
-        upstream_model: candidate.upstream_model.to_string(),
-        state: generation.board.stands(candidate, now).as_str(),
-        priority: candidate.priority,
-        weight: candidate.weight,
-        share,
-        in_flight: health.map_or(0, |health| health.load().in_flight()),
-        latency_ms: latency.map(|latency| latency.as_secs_f64() * 1_000.0),
-        success: health.map_or(1.0, |health| f64::from(health.load().success())),
-    }
-}
-
-fn excluded_channel(
-    generation: &Generation,
-    candidate: &Candidate,
-    wanted: Wanted<'_>,
-    now: u64,
-) -> Excluded {
-    let standing = generation.board.stands(candidate, now);
-    let reason = wanted.mismatch(candidate).unwrap_or_else(|| match standing.is_usable() {
-        true => "full",
-        false => standing.as_str(),
-    });
-    Excluded {
-        channel: generation.labels.channel(candidate.channel).to_owned(),
-        reason,
-        left_ms: standing.left().map(millis_of),
-    }
 }
 
 /// What becomes of a request that finds no channel to try: how long it waits, or the error that it ends with at once.

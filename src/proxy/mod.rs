@@ -22,6 +22,7 @@ mod exchange;
 mod forward;
 mod generation;
 mod head;
+mod health_log;
 mod inspect;
 mod limit_pool;
 mod models;
@@ -37,6 +38,7 @@ mod reload;
 mod replay;
 mod reply;
 mod resolver;
+mod resting;
 mod search;
 mod settle;
 mod status;
@@ -91,7 +93,7 @@ pub use resolver::Resolver;
 use std::any::Any;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 pub use steer::{Helm, Steer, Steered};
 
@@ -112,6 +114,8 @@ pub(crate) struct Shared {
     pool: Arc<LimitPool>,
     readiness: Arc<Readiness>,
     replay: Arc<Replay>,
+    /// Changes of health are noted one at a time, so that each has one line in the log.
+    health_changes: Mutex<()>,
     clock: Clock,
 }
 
@@ -235,6 +239,7 @@ impl Builder {
         let directory = Arc::new(Directory::new(&self.config, Arc::clone(&bank), Arc::clone(&pool)));
         let generation = Generation::new(&self.config, &metrics, &pool, None);
         metrics.set_generation(generation.number);
+        metrics.process().set_start(clock::unix().as_secs_f64());
         let failures = Arc::<Failures>::default();
         let readiness = Arc::<Readiness>::default();
         let shared = Arc::new(Shared {
@@ -250,6 +255,7 @@ impl Builder {
             pool,
             readiness: Arc::clone(&readiness),
             replay: Arc::default(),
+            health_changes: Mutex::default(),
             clock: Clock::start(),
         });
         Ok(Built {

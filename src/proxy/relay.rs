@@ -9,6 +9,7 @@ use super::attempt::{self, Answer, Plan};
 use super::exchange::Deadlines;
 use super::forward::{Forward, forward};
 use super::generation::Generation;
+use super::health_log::{record_failure, record_pace, record_success};
 use super::race::{Runner, race};
 use super::replay::Payload;
 use super::search::{Search, Turn, commit_by};
@@ -17,7 +18,6 @@ use super::{Ctx, Cut, Downstream, Shared, clock, head, reply};
 use crate::core::catalog::Candidate;
 use crate::core::channel::Visit;
 use crate::core::failure::{Class, Verdict};
-use crate::core::health::Change;
 use crate::telemetry::record::End;
 use crate::wire::answer::{Identity, Sealing};
 use crate::wire::edit_form::EditForm;
@@ -71,7 +71,7 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
         let mut ends = false;
         for (runner, verdict) in raced.failed {
             let (candidate, credential) = (runner.candidate, runner.visit.credential);
-            note_failure(ctx, candidate, runner.visit, &verdict);
+            record_failure(ctx, candidate, runner.visit, &verdict);
             ends |= search.ends_with(candidate, credential, verdict, ctx.shared.clock.nanos());
         }
         if raced.client_gone {
@@ -113,15 +113,14 @@ impl<'a> Scene<'a> {
 
     /// Tells health and load of an answer that has begun.
     fn note_answer(&self, ctx: &Ctx, runner: &Runner<'_>, used_up: Option<Duration>) {
-        let (board, catalog) = (&self.generation.board, &self.generation.catalog);
-        board.answered(&runner.visit, runner.began.elapsed());
+        self.generation.board.answered(&runner.visit, runner.began.elapsed());
         let latencies = self.generation.latencies.get(self.call.model.index());
         // A count takes a moment, and says nothing about how long answers take.
         if let Some(latencies) = latencies.filter(|_| !self.call.call.is_free()) {
             latencies.record(runner.began.elapsed());
         }
         if let Some(left) = used_up {
-            board.paced(catalog, runner.candidate, &runner.visit, left, ctx.shared.clock.nanos());
+            record_pace(ctx, runner.candidate, &runner.visit, left);
         }
     }
 
@@ -236,31 +235,13 @@ async fn wait(session: &mut Downstream, time: Duration) -> Result<(), Cut> {
 fn settle_health(ctx: &Ctx, candidate: &Candidate, visit: Visit) {
     match ctx.record.end {
         End::Complete => {
-            let change = ctx.generation.board.completed(visit, ctx.shared.clock.nanos());
-            note_change(ctx, candidate, change);
+            record_success(ctx, candidate, visit);
         }
         End::BrokenMidStream => {
-            note_failure(ctx, candidate, visit, &Verdict::new(Class::BrokenMidStream, "mid-stream"));
+            record_failure(ctx, candidate, visit, &Verdict::new(Class::BrokenMidStream, "mid-stream"));
         }
         // A stream that was alive until its time was over is no sign of a bad channel (spec 10.2).
         End::Error | End::TimedOut | End::OutOfBalance | End::ClientGone | End::Killed => {}
-    }
-}
-
-fn note_failure(ctx: &Ctx, candidate: &Candidate, visit: Visit, verdict: &Verdict) {
-    let (board, catalog) = (&ctx.generation.board, &ctx.generation.catalog);
-    let change =
-        board.failed(catalog, candidate, visit, verdict, ctx.shared.clock.nanos(), fastrand::u64(..));
-    note_change(ctx, candidate, change);
-}
-
-fn note_change(ctx: &Ctx, candidate: &Candidate, change: Option<Change>) {
-    if let Some(change) = change {
-        let channel = ctx.generation.labels.channel(candidate.channel);
-        ctx.shared.metrics.health().change(channel, change.as_str());
-        if change != Change::Kept {
-            log::warn!("channel {channel}: {}", change.as_str());
-        }
     }
 }
 

@@ -27,6 +27,11 @@ impl Reloader {
         number
     }
 
+    /// Shows when the certificate of the public listener expires, in seconds since the Unix epoch.
+    pub fn set_certificate_expiry(&self, seconds: i64) {
+        self.0.metrics.process().set_certificate_expiry(seconds);
+    }
+
     /// Notes that a configuration could not be used; nothing else changes.
     pub fn refused(&self) {
         self.0.metrics.reload_failed();

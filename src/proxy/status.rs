@@ -3,10 +3,11 @@
 //! Like every look of an [`Inspector`] it changes nothing. It is bounded: of very many channels, models or limits it shows
 //! those that an operator would look for first, and says how many there are besides.
 
-use super::clock;
 use super::generation::Generation;
 use super::inspect::{Draws, Inspector, millis_of};
+use super::resting;
 use super::upstream::Channel;
+use super::{Shared, clock};
 use crate::core::catalog::{Candidate, Model};
 use crate::core::health::Now;
 use crate::core::key::Key;
@@ -19,8 +20,8 @@ use crate::store::{Bank, Health};
 use crate::telemetry::failures::LastFailure;
 use crate::telemetry::history::{History, Reading};
 use crate::telemetry::snapshot::{
-    ChannelRow, HistoryView, LimitRow, ModelRow, MoneyView, QuotaRow, Resting, Share, Snapshot, StoreView,
-    Traffic, millis, rounded,
+    CauseView, ChannelRow, HistoryView, LimitRow, ModelRow, MoneyView, QuotaRow, Resting, Share, Snapshot,
+    StoreView, Traffic, millis, rounded,
 };
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -52,7 +53,8 @@ impl Inspector {
     #[must_use]
     pub fn snapshot(&self, history: &History, ready: bool) -> Snapshot {
         let shared = &self.0;
-        let look = Look { generation: &shared.generation.load(), history, now: shared.clock.nanos() };
+        let generation = shared.generation.load();
+        let look = Look { shared, generation: &generation, history, now: shared.clock.nanos() };
         let (channels, channels_left_out) = look.channels(&shared.failures.of_channels());
         let (models, models_left_out) = look.models();
         let (limits, limits_left_out) = self.limits(&look);
@@ -63,6 +65,7 @@ impl Inspector {
             generation: look.generation.number,
             loaded_at: rfc3339(look.generation.loaded_at),
             ready,
+            outage: look.is_outage(),
             uptime_seconds: Duration::from_nanos(look.now).as_secs(),
             traffic: self.traffic(history),
             channels,
@@ -166,12 +169,19 @@ pub(super) fn standing(channel: &Channel, now: u64) -> Standing {
 }
 
 struct Look<'a> {
+    shared: &'a Shared,
     generation: &'a Generation,
     history: &'a History,
     now: u64,
 }
 
 impl Look<'_> {
+    /// Whether there are channels and none of them is up.
+    fn is_outage(&self) -> bool {
+        let channels = &self.generation.channels;
+        !channels.is_empty() && !channels.iter().any(|channel| standing(channel, self.now) == Standing::Up)
+    }
+
     fn channels(&self, failures: &HashMap<String, Arc<LastFailure>>) -> (Vec<ChannelRow>, usize) {
         let mut shown: Vec<&Arc<Channel>> = self.generation.channels.iter().collect();
         let left_out = shown.len().saturating_sub(CHANNELS_MAX);
@@ -200,11 +210,12 @@ impl Look<'_> {
         let Channel { settings, health, id, .. } = channel;
         let standing = standing(channel, self.now);
         let (minute, minutes) = (self.history.channel(id, MINUTE), self.history.channel(id, FIVE_MINUTES));
+        let cause = resting::decisive_cause(self.shared, health, None, self.now);
         let usable = health.credentials.iter().filter(|unit| unit.standing(self.now).is_usable());
         ChannelRow {
             id: Arc::clone(id),
             state: standing.as_str(),
-            reason: reason(channel, standing, last),
+            reason: reason(channel, standing, cause.as_ref(), last),
             left_ms: standing.left().map(millis_of),
             enabled: standing != Standing::Disabled,
             priority: settings.priority,
@@ -217,18 +228,22 @@ impl Look<'_> {
             first_token_ms: health.load().latency().map(|latency| millis(latency.as_secs_f64())),
             tokens_per_second: rounded(self.history.per_second(minute.tokens, MINUTE)),
             credentials: (usable.count(), health.credentials.len()),
+            cause,
+            resting_credentials: resting::credentials(self.shared, health, self.now),
             resting: self.resting(channel),
             last_failure: last.cloned(),
         }
     }
 
     fn resting(&self, Channel { settings, health, .. }: &Channel) -> Vec<Resting> {
-        let standings = health.models.iter().map(|unit| unit.standing(self.now));
-        let resting = settings.models.iter().zip(standings).filter(|(_, standing)| *standing != Standing::Up);
-        let shown = resting.take(RESTING_MAX).map(|((model, _), standing)| Resting {
+        let standings = health.models.iter().map(|unit| (unit, unit.standing(self.now)));
+        let resting =
+            settings.models.iter().zip(standings).filter(|(_, (_, standing))| *standing != Standing::Up);
+        let shown = resting.take(RESTING_MAX).map(|((model, _), (unit, standing))| Resting {
             model: model.clone(),
             state: standing.as_str(),
             left_ms: standing.left().map(millis_of),
+            cause: resting::cause(self.shared, unit, self.now),
         });
         shown.collect()
     }
@@ -286,16 +301,23 @@ fn is_drawn(candidate: &Candidate, view: &Now<'_>) -> bool {
     candidate.weight > 0 && view.is_usable(candidate)
 }
 
-/// Why a channel takes no traffic, as far as that is known: its last failure is mostly what did it.
-fn reason(channel: &Channel, standing: Standing, last: Option<&Arc<LastFailure>>) -> Option<String> {
+/// The reason for a channel's state: the failure behind it or, if that is not known, the channel's last one.
+fn reason(
+    channel: &Channel,
+    standing: Standing,
+    cause: Option<&CauseView>,
+    last: Option<&Arc<LastFailure>>,
+) -> Option<String> {
+    let told = |class: &str, rule: &str| Some(format!("{class} ({rule})"));
     match standing {
         Standing::Up => None,
         Standing::Disabled if !channel.settings.enabled => Some("by the configuration".to_owned()),
         Standing::Disabled => Some("by an operator".to_owned()),
-        _ => Some(last.map_or_else(
-            || "its limit is used up, as its headers say".to_owned(),
-            |last| format!("{} ({})", last.class, last.rule),
-        )),
+        _ => match (cause, last) {
+            (Some(cause), _) => told(cause.class, &cause.rule),
+            (None, Some(last)) => told(last.class, &last.rule),
+            (None, None) => None,
+        },
     }
 }
 

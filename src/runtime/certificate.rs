@@ -32,6 +32,15 @@ impl Certificate {
     }
 }
 
+impl Certificate {
+    /// When the first of its chain expires, in seconds since the Unix epoch; `None` if it cannot be read.
+    pub(super) fn expires_at(&self) -> Option<i64> {
+        let shown = self.0.load();
+        let parsed = shown.cert.iter().filter_map(|der| x509_parser::parse_x509_certificate(der).ok());
+        parsed.map(|(_, certificate)| certificate.validity.not_after.timestamp()).min()
+    }
+}
+
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())

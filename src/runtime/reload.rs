@@ -46,7 +46,15 @@ impl Reload {
         guard: Arc<Guard>,
     ) -> Self {
         let (started, current) = (current.clone(), Mutex::new(current));
-        Self { file, started, current, reloader, certificate, guard, asked: AtomicU32::new(0) }
+        let new = Self { file, started, current, reloader, certificate, guard, asked: AtomicU32::new(0) };
+        new.show_certificate();
+        new
+    }
+
+    /// Exports when the certificate that is shown now expires.
+    fn show_certificate(&self) {
+        let expires_at = self.certificate.as_ref().and_then(|certificate| certificate.expires_at());
+        expires_at.into_iter().for_each(|seconds| self.reloader.set_certificate_expiry(seconds));
     }
 
     /// Loads the file in a thread of its own, so that a file that cannot be read to its end keeps no signal waiting. However
@@ -87,6 +95,7 @@ impl Reload {
             log::error!("the certificate was not read again, the old one stays: {e}");
             warnings.push(format!("server.tls: was not read again, the old certificate stays: {e}"));
         }
+        self.show_certificate();
         self.guard.change(&config.admin);
         let generation = self.reloader.apply(&config);
         *current = config;

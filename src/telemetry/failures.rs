@@ -137,16 +137,26 @@ impl Failures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last `limit` of them, newest first, or those of one request, as the JSON of `/failures`.
+    /// The last `limit` of them, newest first, or those of one request, as lines of JSON like those of the access log.
+    #[must_use]
+    pub fn render_lines(&self, request_id: Option<&str>, limit: usize) -> String {
+        let mut lines = self.lines(request_id, limit);
+        lines.iter_mut().for_each(|line| line.push('\n'));
+        lines.concat()
+    }
+
+    /// The same as one JSON object.
     #[must_use]
     pub fn render(&self, request_id: Option<&str>, limit: usize) -> String {
+        format!("{{\"failures\":[{}]}}\n", self.lines(request_id, limit).join(","))
+    }
+
+    fn lines(&self, request_id: Option<&str>, limit: usize) -> Vec<String> {
         // The lock is not held while JSON is made.
         let notes: Vec<_> = self.lock().ring.iter().cloned().collect();
         let wanted =
             notes.iter().rev().filter(|note| request_id.is_none_or(|id| *note.record.request_id == *id));
-        let lines: Vec<_> =
-            wanted.take(limit).map(|note| access_log::render(&note.record, &note.labels)).collect();
-        format!("{{\"failures\":[{}]}}\n", lines.join(","))
+        wanted.take(limit).map(|note| access_log::render(&note.record, &note.labels)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::metrics::{Catalogue, forget};
 use crate::core::unit::Standing;
+use prometheus::core::Collector;
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 pub struct HealthMetrics {
     changes: IntCounterVec,
     state: IntGaugeVec,
+    credential_state: IntGaugeVec,
     hedges: IntCounterVec,
     exclusions: IntCounterVec,
     budget: IntGauge,
@@ -17,6 +19,8 @@ pub struct HealthMetrics {
     replay_bytes: IntGauge,
 }
 
+/// Series of one credential: its states.
+pub(super) const SERIES_OF_CREDENTIAL: usize = Standing::WORDS.len();
 /// Series of one channel: its states, and the three kinds of change.
 pub(super) const SERIES: usize = Standing::WORDS.len() + 3 + EXCLUSIONS;
 /// Reasons for which a channel is not tried: states in which it takes nothing, five kinds of mismatch, a parameter that it does
@@ -35,6 +39,11 @@ impl HealthMetrics {
                 "tidegate_channel_state",
                 "1 for the state that a channel is in: up, failing (kept as the last), cooling, missing, ejected, out, probing or disabled.",
                 &["channel", "state"],
+            )?,
+            credential_state: new.gauges(
+                "tidegate_credential_state",
+                "1 for the state that a credential is in, by its position at the channel; 1 is the first.",
+                &["channel", "credential", "state"],
             )?,
             exclusions: new.counters(
                 "tidegate_exclusions_total",
@@ -64,6 +73,7 @@ impl HealthMetrics {
     pub(super) fn forget_all_but(&self, channels: &[Arc<str>]) {
         forget(&self.changes, "channel", channels);
         forget(&self.state, "channel", channels);
+        forget(&self.credential_state, "channel", channels);
         forget(&self.exclusions, "channel", channels);
     }
 
@@ -76,6 +86,34 @@ impl HealthMetrics {
     pub fn set_state(&self, channel: &str, state: &str) {
         for word in Standing::WORDS {
             self.state.with_label_values(&[channel, word]).set(i64::from(word == state));
+        }
+    }
+
+    /// Shows the state that a credential is in, by its position at the channel from 1 on.
+    pub fn set_credential_state(&self, channel: &str, position: usize, state: Standing) {
+        let position = position.to_string();
+        for word in Standing::WORDS {
+            let shown = self.credential_state.with_label_values(&[channel, &position, word]);
+            shown.set(i64::from(word == state.as_str()));
+        }
+    }
+
+    /// Takes the series of positions away at which a channel has no credential any more.
+    pub fn forget_credentials_beyond(&self, count: impl Fn(&str) -> usize) {
+        for shown in self.credential_state.collect() {
+            for metric in shown.get_metric() {
+                let label = |name: &str| {
+                    metric.get_label().iter().find(|pair| pair.name() == name).map(|pair| pair.value())
+                };
+                let (Some(channel), Some(position)) = (label("channel"), label("credential")) else {
+                    continue;
+                };
+                if position.parse::<usize>().is_ok_and(|position| position > count(channel)) {
+                    let state = label("state").unwrap_or_default();
+                    // It may be gone already; then nothing is left to do.
+                    let _ = self.credential_state.remove_label_values(&[channel, position, state]);
+                }
+            }
         }
     }
 

@@ -7,12 +7,13 @@
 use super::gen_ai::GenAi;
 use super::health::HealthMetrics;
 use super::money::MoneyMetrics;
+use super::process::ProcessMetrics;
 use super::record::Record;
 use crate::core::id::{ChannelId, ModelId};
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ pub struct Metrics {
     pub(super) attempts: IntCounterVec,
     health: HealthMetrics,
     money: MoneyMetrics,
+    process: ProcessMetrics,
     rewrites: IntCounterVec,
     rejections: IntCounterVec,
     in_flight: IntGaugeVec,
@@ -87,6 +89,10 @@ impl Catalogue {
         self.add(IntCounter::new(name, help))
     }
 
+    pub(super) fn counter_of_seconds(&self, name: &str, help: &str) -> Result<Counter, Error> {
+        self.add(Counter::new(name, help))
+    }
+
     pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
         self.add(IntGauge::new(name, help))
     }
@@ -126,6 +132,7 @@ impl Metrics {
             )?,
             health: HealthMetrics::new(&new)?,
             money: MoneyMetrics::new(&new)?,
+            process: ProcessMetrics::new(&new)?,
             attempts: new.counters(
                 "tidegate_attempts_total",
                 "Attempts at upstream channels by what came of them.",
@@ -233,6 +240,12 @@ impl Metrics {
         &self.money
     }
 
+    /// The metrics of this process.
+    #[must_use]
+    pub fn process(&self) -> &ProcessMetrics {
+        &self.process
+    }
+
     /// Says that a configuration generation is in force.
     pub fn set_generation(&self, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -320,6 +333,9 @@ impl Metrics {
         if record.cost.is_some() {
             self.money.settled(source, record.uncollected);
         }
+        if let Some(cost) = record.cost {
+            self.money.charged(model, cost);
+        }
         let channel = labels.channel(last.channel);
         for (kind, count) in [
             ("input", usage.input),
@@ -336,6 +352,7 @@ impl Metrics {
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
+        self.process.refresh();
         let mut out = Vec::with_capacity(32 * 1024);
         // Writing to memory cannot fail; a family that cannot be encoded is left out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::unit::Standing;
 use crate::core::usage::{Usage, UsageSource};
 use crate::telemetry::record::End;
 use crate::telemetry::record::{Attempt, Outcome};
@@ -103,16 +104,26 @@ fn series_are_bounded() {
     }
     for channel in names("c", channels) {
         metrics.health().set_state(&channel, "up");
+        for position in [1, 2] {
+            metrics.health().set_credential_state(&channel, position, Standing::Up);
+        }
     }
     let count = || {
         let text = String::from_utf8(metrics.render()).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).count()
     };
-    let (series, max) = (count(), series_max(models, channels));
+    let (series, max) = (count(), series_max(models, channels, 2 * channels));
     assert!(series <= max && series > max * 8 / 10, "{series} of {max}");
     let fewer = metrics.labels(&names("m", 1), &names("c", 1));
     metrics.forget_all_but(&fewer);
-    assert!(count() <= series_max(1, 1), "{} of {}", count(), series_max(1, 1));
+    assert!(count() <= series_max(1, 1, 2), "{} of {}", count(), series_max(1, 1, 2));
+    let of_credentials = || {
+        let text = String::from_utf8(metrics.render()).unwrap();
+        text.matches("tidegate_credential_state{").count()
+    };
+    assert_eq!(of_credentials(), 2 * Standing::WORDS.len());
+    metrics.health().forget_credentials_beyond(|_| 1);
+    assert_eq!(of_credentials(), Standing::WORDS.len(), "a credential was taken out of the configuration");
 }
 
 /// Goal: what a removed model counted stays in the sum, and where no rate takes it for what has just happened.

@@ -9,15 +9,18 @@ use crate::core::ledger::Totals;
 use crate::core::limits::Scope;
 use crate::core::money::Money;
 use crate::core::usage::UsageSource;
-use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use std::sync::Arc;
 
 /// Seconds of a commit.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
-/// Series besides those of a model: four sums, uncollected, flawed, two sources, the store's, and shadow refusals.
-pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 5 * 3;
+/// Series besides those of a model: four sums, uncollected, flawed, two sources, the store's, shadow refusals, and
+/// balances of accounts.
+pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 5 * 3 + ACCOUNTS_MAX;
 /// Series of one model.
-pub(super) const SERIES_OF_MODEL: usize = 1;
+pub(super) const SERIES_OF_MODEL: usize = 2;
+/// Accounts whose balance is exported at most.
+pub const ACCOUNTS_MAX: usize = 100;
 
 /// What is exported of money, its store and the limits.
 pub struct MoneyMetrics {
@@ -36,6 +39,8 @@ pub struct MoneyMetrics {
     commit_seconds: Histogram,
     estimate: GaugeVec,
     would_refuse: IntCounterVec,
+    cost: IntCounterVec,
+    balance: IntGaugeVec,
 }
 
 /// What the store has done so far.
@@ -110,11 +115,22 @@ impl MoneyMetrics {
                 "Requests that limits in shadow mode would have refused.",
                 &["scope", "dimension"],
             )?,
+            cost: new.counters(
+                "tidegate_cost_nanodollars_total",
+                "Money charged for answered requests, by model.",
+                &["model"],
+            )?,
+            balance: new.gauges(
+                "tidegate_account_balance_nanodollars",
+                "Money that an account of the configuration can still spend; the first hundred that pay from a balance.",
+                &["account"],
+            )?,
         })
     }
 
     pub(super) fn forget_all_but(&self, models: &[Arc<str>]) {
         forget(&self.estimate, "model", models);
+        forget(&self.cost, "model", models);
     }
 
     /// What each commit's duration is observed by.
@@ -154,6 +170,20 @@ impl MoneyMetrics {
     pub(super) fn settled(&self, source: UsageSource, uncollected: Money) {
         self.settlements.with_label_values(&[source.as_str()]).inc();
         self.uncollected.inc_by(u64::try_from(uncollected.nanos()).unwrap_or(0));
+    }
+
+    /// Counts the cost of a request.
+    pub(super) fn charged(&self, model: &str, cost: Money) {
+        self.cost.with_label_values(&[model]).inc_by(u64::try_from(cost.nanos()).unwrap_or(0));
+    }
+
+    /// Shows what accounts of the configuration can still spend, at most [`ACCOUNTS_MAX`] of them.
+    pub fn set_balances(&self, balances: &[(Arc<str>, Money)]) {
+        let shown: Vec<Arc<str>> = balances.iter().map(|(account, _)| Arc::clone(account)).collect();
+        forget(&self.balance, "account", &shown);
+        for (account, balance) in balances.iter().take(ACCOUNTS_MAX) {
+            self.balance.with_label_values(&[account]).set(balance.nanos());
+        }
     }
 
     /// Shows what limits in shadow mode would have refused, over all things of a scope.

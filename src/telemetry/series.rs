@@ -1,10 +1,10 @@
 //! How many series there can be at most (spec 13.2), whatever clients send.
 //!
-//! The bound is linear in models and channels, with one term for each pair of them. It takes every word that the code can
+//! The bound is linear in models and channels, with one term for each pair of them and one for credentials. It takes every word that the code can
 //! say for one that is said, so a gateway has a small part of it; what matters is that nobody outside can add to it.
 
 use super::metrics::{GATE_BUCKETS, OVERHEAD_BUCKETS};
-use super::{gen_ai, health, money};
+use super::{gen_ai, health, money, process};
 use crate::wire::error::CATALOGUE;
 use std::fmt;
 
@@ -51,14 +51,20 @@ pub struct Bound {
     pub model: usize,
     /// Series of each channel.
     pub channel: usize,
+    /// Series of each credential of a channel.
+    pub credential: usize,
     /// Series of each pair of a model and a channel that serves it.
     pub pair: usize,
 }
 
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fixed, model, channel, pair } = self;
-        write!(f, "{fixed} + {model} × models + {channel} × channels + {pair} × models × channels")
+        let Self { fixed, model, channel, credential, pair } = self;
+        write!(
+            f,
+            "{fixed} + {model} × models + {channel} × channels + {credential} × credentials \
+             + {pair} × models × channels"
+        )
     }
 }
 
@@ -73,18 +79,21 @@ pub const fn bound() -> Bound {
             + SINGLE
             + CONNECTIONS
             + money::SERIES
+            + process::SERIES
             + histogram(OVERHEAD_BUCKETS.len())
             + histogram(GATE_BUCKETS.len()),
         // The one is the gauge of what is under way.
         model: CALLS * (answers() + gen_ai::SERIES) + 1 + money::SERIES_OF_MODEL,
         channel: OUTCOMES + 1 + health::SERIES,
+        credential: health::SERIES_OF_CREDENTIAL,
         pair: TOKENS,
     }
 }
 
-/// The most series that `models` models and `channels` channels can bring about: the bound on cardinality.
+/// The most series that so many models and channels, and credentials of all channels together, can bring about: the bound
+/// on cardinality.
 #[must_use]
-pub const fn series_max(models: usize, channels: usize) -> usize {
-    let Bound { fixed, model, channel, pair } = bound();
-    fixed + model * models + channel * channels + pair * models * channels
+pub const fn series_max(models: usize, channels: usize, credentials: usize) -> usize {
+    let Bound { fixed, model, channel, credential, pair } = bound();
+    fixed + model * models + channel * channels + credential * credentials + pair * models * channels
 }

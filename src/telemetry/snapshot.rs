@@ -6,6 +6,7 @@
 use super::failures::{FailureView, LastFailure};
 use super::history::History;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One look at a gateway.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub loaded_at: String,
     /// Whether new traffic is wanted.
     pub ready: bool,
+    /// Whether there are channels and none of them is up: every request that needs one probably fails.
+    pub outage: bool,
     /// How long the gateway has run, in seconds.
     pub uptime_seconds: u64,
     /// All requests together.
@@ -105,6 +108,10 @@ pub struct ChannelRow {
     pub tokens_per_second: f64,
     /// Credentials that may be used, of how many.
     pub credentials: (usize, usize),
+    /// The failure behind its state, where it is not up.
+    pub cause: Option<CauseView>,
+    /// Credentials that are not up, by their positions.
+    pub resting_credentials: Vec<CredentialRow>,
     /// Models that rest on it, while it as a whole does not.
     pub resting: Vec<Resting>,
     /// Its last failure.
@@ -120,6 +127,34 @@ pub struct Resting {
     pub state: &'static str,
     /// For how much longer, where that is known.
     pub left_ms: Option<u64>,
+    /// The failure behind it.
+    pub cause: Option<CauseView>,
+}
+
+/// A credential of a channel that is not up.
+#[derive(Debug, Serialize)]
+pub struct CredentialRow {
+    /// Its position in the configuration; 1 is the first.
+    pub position: usize,
+    /// The word for its state.
+    pub state: &'static str,
+    /// For how much longer, where that is known.
+    pub left_ms: Option<u64>,
+    /// The failure behind it.
+    pub cause: Option<CauseView>,
+}
+
+/// The failure behind a state of a channel, a model on it or a credential.
+#[derive(Debug, Serialize)]
+pub struct CauseView {
+    /// Its class.
+    pub class: &'static str,
+    /// The rule that decided the class.
+    pub rule: Cow<'static, str>,
+    /// The request that met it, for `tidegate why`.
+    pub request_id: Arc<str>,
+    /// When the state began, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
 }
 
 /// One model.

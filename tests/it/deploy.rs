@@ -87,7 +87,7 @@ fn catalogue() -> BTreeMap<String, Family> {
     for file in files("src/telemetry", ".rs").iter().filter(|file| !file.ends_with("tests.rs")) {
         let source = text(file);
         let code = source.split("mod tests {").next().unwrap();
-        for prefix in ["\"tidegate_", "\"gen_ai_"] {
+        for prefix in ["\"tidegate_", "\"gen_ai_", "\"process_"] {
             for (at, _) in code.match_indices(prefix) {
                 let Some(call) = code[..at].trim_end().strip_suffix('(') else { continue };
                 let kind = call.rsplit(['.', ' ']).next().unwrap().to_owned();
@@ -116,7 +116,7 @@ fn names(text: &str) -> Vec<(&str, &str)> {
     while let Some(at) = rest.find(inside) {
         let (word, after) = rest[at..].split_at(rest[at..].find(|c| !inside(c)).unwrap_or(rest.len() - at));
         let own = word.split_once(':').map_or(word, |(_, name)| name);
-        if own.starts_with("tidegate_") || own.starts_with("gen_ai_") {
+        if ["tidegate_", "gen_ai_", "process_"].iter().any(|prefix| own.starts_with(prefix)) {
             found.push((word, after));
         }
         rest = after;
@@ -290,6 +290,12 @@ fn the_catalogue_is_that_of_the_contract() {
         ("tidegate_in_flight", "gauge", "model"),
         ("tidegate_channel_in_flight", "gauge", "channel"),
         ("tidegate_channel_state", "gauge", "channel state"),
+        ("tidegate_credential_state", "gauge", "channel credential state"),
+        ("tidegate_cost_nanodollars_total", "counter", "model"),
+        ("tidegate_account_balance_nanodollars", "gauge", "account"),
+        ("tidegate_certificate_expiry_timestamp_seconds", "gauge", "listener"),
+        ("process_open_fds", "gauge", ""),
+        ("process_cpu_seconds_total", "counter_of_second", ""),
         ("tidegate_tokens_total", "counter", "channel model type"),
         ("tidegate_overhead_seconds", "histogram", ""),
         ("tidegate_commit_gate_seconds", "histogram", ""),

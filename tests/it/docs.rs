@@ -31,11 +31,13 @@ fn hold(path: &Path, name: &str, expected: &str) {
 
 /// The bound on series, and what it is for gateways of some sizes.
 fn series() -> String {
-    let mut table =
-        format!("    {}\n\n| models | channels | series at most |\n|---|---|---|\n", series::bound());
-    for (models, channels) in [(10, 5), (50, 20), (200, 50)] {
-        let max = series::series_max(models, channels);
-        writeln!(table, "| {models} | {channels} | {max} |").unwrap();
+    let mut table = format!(
+        "    {}\n\n| models | channels | credentials | series at most |\n|---|---|---|---|\n",
+        series::bound()
+    );
+    for (models, channels, credentials) in [(10, 5, 5), (50, 20, 40), (200, 50, 100)] {
+        let max = series::series_max(models, channels, credentials);
+        writeln!(table, "| {models} | {channels} | {credentials} | {max} |").unwrap();
     }
     table
 }

@@ -81,7 +81,7 @@ fn clients_cannot_make_series() {
     gateway.wait_for("all", || gateway.sum("tidegate_requests_total") == (WARM + REQUESTS) as f64);
     let after = gateway.metrics().len();
     assert_eq!(after, before);
-    assert!(after <= tidegate::telemetry::series::series_max(1, 1), "{after}");
+    assert!(after <= tidegate::telemetry::series::series_max(1, 1, 1), "{after}");
     gateway.finish();
 }
 

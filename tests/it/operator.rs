@@ -74,15 +74,18 @@ fn failures_are_explained() {
     assert_eq!((reply.status, reply.text().contains("Tenant")), (502, false));
     let id = reply.request_id();
     gateway.log_of(id);
-    let shown = http::get(gateway.admin, &format!("/failures?id={id}")).unwrap().json();
-    let attempt = &shown["failures"][0]["attempts"][0];
+    // A line for each failure, so that one can search them with the tools of the shell.
+    let listed = http::get(gateway.admin, &format!("/failures?id={id}")).unwrap();
+    assert_eq!(listed.header("content-type"), Some("application/x-ndjson"));
+    let lines: Vec<Value> = listed.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1);
+    let attempt = &lines[0]["attempts"][0];
     assert_eq!(attempt["outcome"], "account_empty");
     assert_eq!((&attempt["rule"], &attempt["upstream_status"]), (&Value::from("paused"), &Value::from(418)));
     assert_eq!(attempt["words"], "Tenant blue is paused");
-    assert_eq!(
-        http::get(gateway.admin, "/failures?limit=0").unwrap().json()["failures"],
-        serde_json::json!([])
-    );
+    assert_eq!(http::get(gateway.admin, "/failures?limit=0").unwrap().text(), "");
+    let whole = http::get(gateway.admin, "/failures?limit=1&format=json").unwrap().json();
+    assert_eq!(whole["failures"][0], lines[0]);
     let admin = gateway.admin.to_string();
     let (code, told, _) = tidegate(&["why", id, "--admin", &admin], "");
     assert_eq!(code, 0);
@@ -95,6 +98,22 @@ fn failures_are_explained() {
     }
     let (code, _, told) = tidegate(&["why", "req-unknown", "--admin", &admin], "");
     assert!(code == 1 && told.contains("not among the last failures"), "{told}");
+    let (code, told, _) = tidegate(&["failures", "--admin", &admin], "");
+    assert_eq!((code, told.lines().count()), (0, 1), "{told}");
+    for words in [id, "m/x", "502 service_unavailable", "odd: 418 account_empty (paused)"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    for (filter, count) in [
+        (["--channel", "odd"], 1),
+        (["--channel", "even"], 0),
+        (["--model", "m/x"], 1),
+        (["--class", "account_empty"], 1),
+        (["--class", "broken"], 0),
+    ] {
+        let arguments = [&["failures", "--format", "json", "--admin", &admin][..], &filter].concat();
+        let (code, told, _) = tidegate(&arguments, "");
+        assert_eq!((code, told.lines().count()), (0, count), "{filter:?}: {told}");
+    }
     let foreign = "GET /failures HTTP/1.1\r\nhost: evil.example\r\n\r\n";
     assert_eq!(exchange(gateway.admin, foreign.as_bytes()).unwrap().status, 403);
     let (code, _, told) = tidegate(&["why", "x", "--admin", "127.0.0.1:9"], "");

@@ -75,7 +75,7 @@ fn a_failure_without_an_attempt_has_a_cause() {
         assert_eq!(gateway.chat("m/made-up", false).status, 503);
     }
     gateway.wait_for("all in the log", || gateway.log().len() == 5);
-    let failures = http::get(gateway.admin, "/failures").unwrap().json();
+    let failures = http::get(gateway.admin, "/failures?format=json").unwrap().json();
     assert_eq!(failures["failures"].as_array().unwrap().len(), 2, "{failures}");
     assert_eq!(failures["failures"][0]["excluded"][0]["channel"], "idle");
     let (code, text, _) = run(&gateway, &["why", id]);
