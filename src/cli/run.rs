@@ -54,11 +54,14 @@ fn start_log(level: log::LevelFilter) {
     let _ = log::set_boxed_logger(Box::new(WithoutNoise(logger)));
 }
 
-/// What the framework calls an error and is none: a client that does not get through the handshake of TLS, so that every scan of
-/// the port would fill the log; a kept connection that was closed a moment before it was wanted, so that another is opened.
+/// What the framework calls an error and is none: a client that does not get through the handshake of TLS or HTTP/2, or leaves the
+/// admin listener before its answer, so that every scan of the port would fill the log; a kept connection that was closed a moment before it was wanted, so that another is opened.
 /// What else is said at these places is told, such as that sockets cannot be accepted.
-const NOISE: [(&str, &str); 2] = [
+const NOISE: [(&str, &str); 5] = [
     ("pingora_core::services::listening", "Downstream handshake error"),
+    ("pingora_core::services::listening", "Downstream handshake timeout"),
+    ("pingora_core::apps", "H2 handshake error"),
+    ("pingora_core::apps::http_app", "HTTP server fails to"),
     ("pingora_core::connectors", "failed to acquire reusable stream"),
 ];
 

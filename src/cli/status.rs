@@ -215,6 +215,10 @@ fn described(snapshot: &Snapshot) -> String {
         ),
         format!("{} USD settled, {} USD outstanding", money.settled, money.outstanding),
     ];
+    if let Some(width) = style.0 {
+        let figures = lines.split_off(1);
+        lines.extend(figures.iter().flat_map(|line| table::wrapped(line, width)));
+    }
     if !store.well {
         let why = format!("THE STORE FAILS: {}", store.error.as_deref().unwrap_or("-"));
         lines.push(palette.paint(&why, Tone::Bad));

@@ -155,7 +155,7 @@ mod tests {
         let beside = "\nCHANNEL                     STATE\neast                        up\n\
                       a-channel-with-a-long-name  out    credential_refused\n\
                       \u{20}                                  (401), 1 h 4 min left";
-        assert_eq!(shown(Some(60)), beside);
+        assert_eq!(shown(Some(59)), beside);
         let below = "\nCHANNEL                     STATE\neast                        up\n\
                      a-channel-with-a-long-name  out\n    credential_refused (401), 1 h 4 min\n    left";
         assert_eq!(shown(Some(40)), below);

@@ -142,16 +142,18 @@ impl ChannelHealth {
         // Of several that rest, the one that does so longest says when the model is back.
         let all = [of_channel, of_model, self.of_credentials(now)];
         let resting = all.into_iter().filter(|standing| !standing.is_usable());
-        resting.max_by_key(left).unwrap_or(if of_channel == Standing::Up { of_model } else { of_channel })
+        let not_up = || all.into_iter().find(|standing| *standing != Standing::Up);
+        resting.max_by_key(left).or_else(not_up).unwrap_or(Standing::Up)
     }
 
-    /// How its credentials stand together: as the first that is back, if all of them rest.
+    /// The standing of its credentials together: up if one is, else of one that may be used, else of the first that is back.
     fn of_credentials(&self, now: u64) -> Standing {
         let standings = || self.credentials.iter().map(|unit| unit.standing(now));
-        if standings().any(Standing::is_usable) {
+        if self.credentials.is_empty() || standings().any(|standing| standing == Standing::Up) {
             return Standing::Up;
         }
-        standings().min_by_key(left).unwrap_or(Standing::Up)
+        let usable = standings().find(|standing| standing.is_usable());
+        usable.or_else(|| standings().min_by_key(left)).unwrap_or(Standing::Up)
     }
 
     /// Whether a credential besides this one may be used now.
@@ -368,6 +370,11 @@ mod tests {
             (health.standing(1, 15_000_000_000), health.overall(0)),
             (Standing::Due, Standing::Out(seconds(15)))
         );
+        // One that is only due to be tried has not shown that it is back.
+        health.unit.readmit(0);
+        assert_eq!(health.overall(15_000_000_000), Standing::Due);
+        health.credentials[1].readmit(15_000_000_000);
+        assert_eq!(health.overall(15_000_000_000), Standing::Up);
     }
 
     /// Goal: who finds no credential, or no room, keeps no probe from the next one (spec 9.4).

@@ -171,8 +171,7 @@ impl Metrics {
                 &GATE_BUCKETS,
             )?,
             stream_end: new.counters("tidegate_stream_end_total", "Streams by how they ended.", &["reason"])?,
-            client_retries: new
-                .counter("tidegate_client_retries_total", "Requests that the client's SDK says are retries.")?,
+            client_retries: new.counter("tidegate_client_retries_total", "Retries, as the client's SDK says.")?,
             late_errors: new.counter(
                 "tidegate_late_stream_errors_total",
                 "Error events that came after everything was finished, and were dropped.",

@@ -9,6 +9,7 @@
 )]
 
 mod agents;
+mod alerts;
 mod answers;
 mod clients;
 mod command_line;
@@ -39,6 +40,7 @@ mod metrics;
 mod money;
 mod openapi;
 mod operator;
+mod outages;
 mod parameters;
 mod pictures;
 mod protocols;

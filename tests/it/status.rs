@@ -410,7 +410,9 @@ fn commands() {
 fn chromium_shows_it() {
     let failing = scripted::start(|_| scripted::whole(500, &[], b"oops"));
     let upstream = Upstream::start();
-    let gateway = config()
+    // The ejection lasts for longer than a browser takes to start.
+    let health = "defaults: { retry: { budget_ratio: 10 }, health: { ejection: 600s } }\n";
+    let gateway = Config { defaults: Some(health.to_owned()), ..config() }
         .model("m/x", "chat")
         .channel("failing", failing, &[("m/x", "x")], "")
         .channel("spare", upstream.addr, &[("m/x", "x")], ", priority: 1")

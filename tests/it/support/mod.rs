@@ -378,6 +378,11 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
+    /// The lines of its output other than the access log that contain these words.
+    pub(crate) fn lines_saying(&self, words: &str) -> Vec<String> {
+        self.said.lock().unwrap().iter().filter(|line| line.contains(words)).cloned().collect()
+    }
+
     /// Whether a line of its output other than the access log, on either stream, contains these words.
     pub(crate) fn said(&self, words: &str) -> bool {
         self.said.lock().unwrap().iter().any(|line| line.contains(words))
