@@ -8,6 +8,7 @@ use crate::core::api::Api;
 use crate::core::health::Times;
 use http::HeaderName;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Fields that are the gateway's own business with an upstream.
@@ -29,6 +30,11 @@ const NEVER_PASSED: [&str; 16] = [
     "expect",
     "accept-encoding",
 ];
+
+/// Names in one `pass_members`.
+const PASS_MEMBERS_MAX: usize = 64;
+/// The longest name in `pass_members`, in bytes.
+const MEMBER_NAME_MAX: usize = 128;
 
 /// What channels have where they say nothing.
 pub(super) struct Defaults {
@@ -126,6 +132,7 @@ fn channel(
     let limits = limits::limits(object.get("limits"));
     let context_window = object.get("context_window").and_then(|item| item.number(1..=1_000_000_000));
     let pass_headers = object.get("pass_headers").map(|item| pass_headers(&item)).unwrap_or_default();
+    let pass_members = object.get("pass_members").map(|item| pass_members(&item)).unwrap_or_default();
     let groups = object.get("groups").map(|item| texts(&item)).unwrap_or_default();
     let http2 = flag("http2", false);
     let ca = object.get("ca").and_then(|item| tls::authorities(&item));
@@ -154,6 +161,7 @@ fn channel(
         limits,
         trusted: trusted?,
         pass_headers,
+        pass_members,
         groups,
         sni,
         video,
@@ -194,6 +202,23 @@ fn served(item: &Item<'_>, models: &[Model], apis: &[Api]) -> Vec<(String, Strin
 
 fn texts(item: &Item<'_>) -> Vec<String> {
     item.list().iter().filter_map(|item| item.text().map(str::to_owned)).collect()
+}
+
+fn pass_members(item: &Item<'_>) -> Arc<[String]> {
+    let list = item.list();
+    if list.len() > PASS_MEMBERS_MAX {
+        item.refuse(format!("has more than {PASS_MEMBERS_MAX} names"));
+    }
+    let name = |item: &Item<'_>| {
+        let text = item.text()?;
+        if !(1..=MEMBER_NAME_MAX).contains(&text.len()) {
+            item.refuse(format!("is no member name of 1 to {MEMBER_NAME_MAX} bytes"));
+        } else if matches!(text, "id" | "model" | "response_id") {
+            item.refuse("is the gateway's own; only `trusted: true` passes the upstream's");
+        }
+        Some(text.to_owned())
+    };
+    list.iter().filter_map(name).collect()
 }
 
 fn pass_headers(item: &Item<'_>) -> Vec<HeaderName> {

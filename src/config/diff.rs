@@ -204,6 +204,7 @@ fn of_channel(old: &Channel, new: &Channel) -> Vec<String> {
         status_map: named "status_map",
         trusted: shown "trusted",
         pass_headers: named "pass_headers",
+        pass_members: named "pass_members",
         http2: shown "http2",
         ca: named "ca",
         sni: optional "sni",

@@ -17,6 +17,7 @@ pub use crate::wire::dialect::Provider;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A whole configuration.
@@ -232,6 +233,8 @@ pub struct Channel {
     pub trusted: bool,
     /// Header fields of clients that it asks for by name (spec 5.5).
     pub pass_headers: Vec<http::HeaderName>,
+    /// Members of its answers that pass besides the known ones (spec 1.5).
+    pub pass_members: Arc<[String]>,
     /// The groups it serves; empty means all.
     pub groups: Vec<String>,
     /// The name for TLS where it is not the host.

@@ -8,7 +8,7 @@ use super::settle;
 use super::{Ctx, Cut, Downstream, reply};
 use crate::core::failure::Class;
 use crate::telemetry::record::{End, Outcome};
-use crate::wire::answer::{self, Identity};
+use crate::wire::answer::{self, Identity, Rewritten};
 use crate::wire::error::PublicError;
 use crate::wire::recorded::silent_fault;
 use crate::wire::sse::taken;
@@ -66,7 +66,8 @@ pub(super) async fn forward(session: &mut Downstream, ctx: &mut Ctx, what: Forwa
 }
 
 async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: Identity) -> Result<(), Cut> {
-    let (rewritten, usage) = answer::rewrite(body, identity);
+    let Rewritten { body: rewritten, usage, dropped } = answer::rewrite(body, identity);
+    ctx.record.members_dropped = dropped;
     settle::whole(ctx, usage.as_deref(), body);
     let header = reply::header(ctx, 200, "application/json").map_err(|_| Cut::Defect)?;
     reply::send(session, ctx, header, rewritten).await?;
@@ -184,6 +185,7 @@ async fn large(
             }
         }
     }
+    ctx.record.members_dropped = rewriter.dropped();
     settle::large(ctx, rewriter.usage(), rewriter.items());
     write(session, ctx, out.freeze(), true).await?;
     ctx.record.end = End::Complete;

@@ -200,7 +200,8 @@ impl<'a> Scene<'a> {
 
     /// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.
     fn identity_at(&self, channel: &Channel, visit: &Visit) -> Identity {
-        let plain = self.identity.clone();
+        let extra = Some(&channel.settings.pass_members).filter(|names| !names.is_empty());
+        let plain = self.identity.clone().passing(extra.cloned());
         if channel.settings.trusted {
             return plain.unchanged();
         }

@@ -63,6 +63,7 @@ fn as_reported(ctx: &mut Ctx, reported: Option<&[u8]>, images: u64, text: impl F
 pub(super) fn stream(ctx: &mut Ctx, stream: &EventStream) {
     let (usage, source) = stream.usage();
     ctx.record.flawed_usage = stream.is_flawed();
+    ctx.record.members_dropped = stream.dropped();
     settle(ctx, usage, source);
 }
 

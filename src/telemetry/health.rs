@@ -13,6 +13,7 @@ pub struct HealthMetrics {
     credential_state: IntGaugeVec,
     hedges: IntCounterVec,
     exclusions: IntCounterVec,
+    members_dropped: IntCounterVec,
     budget: IntGauge,
     spent: IntCounter,
     not_replayable: IntCounter,
@@ -50,6 +51,11 @@ impl HealthMetrics {
                 "Channels that could not be tried when a request found none, by the reason.",
                 &["channel", "reason"],
             )?,
+            members_dropped: new.counters(
+                "tidegate_members_dropped_total",
+                "Members of upstream answers dropped because neither the API nor pass_members lists them.",
+                &["channel"],
+            )?,
             hedges: new.counters(
                 "tidegate_hedges_total",
                 "Second attempts beside a slow first one: they won, they lost, both failed, or the client left.",
@@ -75,6 +81,7 @@ impl HealthMetrics {
         forget(&self.state, "channel", channels);
         forget(&self.credential_state, "channel", channels);
         forget(&self.exclusions, "channel", channels);
+        forget(&self.members_dropped, "channel", channels);
     }
 
     /// Counts a change of a channel's health.
@@ -120,6 +127,11 @@ impl HealthMetrics {
     /// Counts a channel that could not be tried when a request found none.
     pub fn exclusion(&self, channel: &str, reason: &str) {
         self.exclusions.with_label_values(&[channel, reason]).inc();
+    }
+
+    /// Counts members of an answer that were dropped because they are not known (spec 1.5).
+    pub fn members_dropped(&self, channel: &str, count: u64) {
+        self.members_dropped.with_label_values(&[channel]).inc_by(count);
     }
 
     /// Counts a second attempt by its outcome.

@@ -319,6 +319,9 @@ impl Metrics {
         self.gen_ai.observe(record, model);
         let Some(last) = record.attempts.last() else { return };
         self.overhead.observe(record.overhead.as_secs_f64());
+        if record.members_dropped > 0 {
+            self.health.members_dropped(labels.channel(last.channel), record.members_dropped);
+        }
         if let Some(held) = record.commit_gate {
             self.commit_gate.observe(held.as_secs_f64());
         }

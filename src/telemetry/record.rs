@@ -44,6 +44,8 @@ pub struct Record {
     pub usage: Option<(Usage, UsageSource)>,
     /// Whether the upstream reported something that is no count of tokens.
     pub flawed_usage: bool,
+    /// Members of the answer that were dropped because they are not known.
+    pub members_dropped: u64,
     /// What it was charged; `None` if it was not paid for.
     pub cost: Option<Money>,
     /// What it cost beyond what the account had.
@@ -179,6 +181,7 @@ impl Record {
             stream: false,
             usage: None,
             flawed_usage: false,
+            members_dropped: 0,
             cost: None,
             uncollected: Money::ZERO,
             time_to_first_token: None,

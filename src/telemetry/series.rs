@@ -84,7 +84,7 @@ pub const fn bound() -> Bound {
             + histogram(GATE_BUCKETS.len()),
         // The one is the gauge of what is under way.
         model: CALLS * (answers() + gen_ai::SERIES) + 1 + money::SERIES_OF_MODEL,
-        channel: OUTCOMES + 1 + health::SERIES,
+        channel: OUTCOMES + 2 + health::SERIES,
         credential: health::SERIES_OF_CREDENTIAL,
         pair: TOKENS,
     }

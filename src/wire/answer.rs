@@ -1,12 +1,13 @@
 //! How an upstream's answer becomes the gateway's: its id, the public model name, and nothing that names the upstream
 //! (spec 1.5, 2.8).
 
+use super::allowed::{self, Extra, Form, Shape, USAGE};
 use super::endpoint::Call;
 use super::envelope::Text;
+use super::inside::{Inside, Sieve};
 use super::rewrite::{Action, Rewriter};
 use super::seal::{Sealer, Stored};
 use super::splice::json_string;
-use super::traces::{BESIDE_USAGE, FINDINGS, UPSTREAM_ONLY, may_have_findings};
 use crate::core::api::Api;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
@@ -234,6 +235,10 @@ pub struct Identity {
     /// It is a video, whose list an upstream may call `data`.
     film: bool,
     sealing: Option<Sealing>,
+    /// Which members a whole answer has.
+    form: &'static Form,
+    /// Names that pass besides.
+    extra: Extra,
 }
 
 /// By what the id of a stored response is made of the upstream's (spec 1.5).
@@ -266,14 +271,22 @@ impl Identity {
             Call::Messages | Call::CountTokens => format!("msg_gate_{unix_seconds}{random}"),
             _ => format!("gate-{unix_seconds}-{random}"),
         };
-        Self { film: call == Call::Video, ..Self::new(&id, model) }
+        Self { film: call == Call::Video, form: allowed::of(call), ..Self::new(&id, model) }
     }
 
-    /// The answer `id` of the public model `model`.
+    /// The answer `id` of the public model `model`, to a call of Chat Completions.
     #[must_use]
     pub fn new(id: &str, model: &str) -> Self {
         let (id, model) = (json_string(id).into(), json_string(model).into());
-        Self { id, model, unchanged: false, film: false, sealing: None }
+        let form = allowed::of(Call::Chat);
+        Self { id, model, unchanged: false, film: false, sealing: None, form, extra: None }
+    }
+
+    /// The same, but these names pass too (`pass_members`).
+    #[must_use]
+    pub fn passing(mut self, extra: Extra) -> Self {
+        self.extra = extra;
+        self
     }
 
     /// The same, but an upstream's answer keeps its own names: for trusted channels (spec 1.5).
@@ -328,65 +341,91 @@ impl Identity {
         }
     }
 
-    /// What happens to a top-level member of an answer that may have findings of filters in its choices or images.
+    /// What happens to a top-level member of an answer of this form.
     #[must_use]
-    pub fn action_without_findings(&self, name: &str) -> Action {
+    pub(super) fn action(&self, form: &Form, name: &str) -> Action {
+        let shape = allowed::find(form.members, name);
         match name {
-            "choices" | "data" if !self.unchanged && !self.film => Action::Without(FINDINGS),
-            _ => self.action(name),
-        }
-    }
-
-    /// What happens to a top-level member of an answer.
-    #[must_use]
-    pub fn action(&self, name: &str) -> Action {
-        match name {
-            "data" if self.film => Action::Rename("videos"),
+            "data" if self.film && self.unchanged => Action::Rename("videos", Sieve::Without(&[])),
+            "data" if self.film => Action::Rename("videos", shape.map_or(Sieve::Only(&[]), Sieve::of)),
             _ if self.unchanged => Action::Pass,
             "id" => Action::Replace(self.id.clone()),
             "model" => Action::Replace(self.model.clone()),
             "response_id" => Action::Replace(self.id.clone()),
-            "previous_response_id" => match &self.sealing {
-                Some(sealing) => Action::Replace(sealing.previous.clone()),
-                None => Action::Pass,
+            "previous_response_id" if self.sealing.is_some() => {
+                let previous = self.sealing.as_ref().map(|sealing| sealing.previous.clone());
+                Action::Replace(previous.unwrap_or_default())
+            }
+            _ => match shape {
+                Some(Shape::Whole) => Action::Pass,
+                Some(Shape::Of(names)) => Action::Look(Sieve::Only(names)),
+                _ if allowed::is_extra(&self.extra, name) => Action::Pass,
+                Some(Shape::Hidden) => Action::Drop,
+                None => Action::DropUnknown,
             },
-            "usage" => Action::Without(BESIDE_USAGE),
-            _ if UPSTREAM_ONLY.contains(&name) => Action::Drop,
-            _ => Action::Pass,
         }
     }
 
     /// A `usage` object as the client reads it where the gateway writes it anew.
     #[must_use]
     pub fn usage(&self, usage: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(usage.len());
-        let beside = |name: &str| !self.unchanged && BESIDE_USAGE.contains(&name);
-        Rewriter::new(|name: &str| if beside(name) { Action::Drop } else { Action::Pass })
-            .push(usage, &mut out);
+        let mut out = BytesMut::with_capacity(usage.len() + 16);
+        let sieve = if self.unchanged { Sieve::Without(&[]) } else { Sieve::Only(USAGE) };
+        Inside::new(sieve, self.extra.clone(), false).push(usage, &mut out);
         out.freeze()
     }
 
-    /// A rewriter for one whole answer, which may have findings of filters in its choices or images.
-    pub fn rewriter(self, findings: bool) -> Rewriter<impl FnMut(&str) -> Action + Send> {
-        Rewriter::new(move |name: &str| match findings {
-            true => self.action_without_findings(name),
-            false => self.action(name),
-        })
+    /// A rewriter for one whole answer.
+    pub fn rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        let form = self.form;
+        self.rewriter_of(form)
+    }
+
+    /// A rewriter for one object of this form.
+    pub(super) fn rewriter_of(self, form: &'static Form) -> Rewriter<impl FnMut(&str) -> Action + Send> {
+        let (required, extra) = (self.required(form), self.extra.clone());
+        Rewriter::new(move |name: &str| self.action(form, name)).requiring(required).passing(extra)
     }
 
     /// A rewriter for an answer that is sent before its end is known: an error in it is a failure wherever it comes, and does
     /// not pass (spec 2.6, 10.1).
     pub fn watching_rewriter(self) -> Rewriter<impl FnMut(&str) -> Action + Send> {
-        Rewriter::new(move |name: &str| match name {
-            "error" => Action::Unless(reports_error),
-            "type" => Action::Unless(|kind| kind == b"\"error\""),
-            "status" => Action::Unless(|status| status == b"\"failed\""),
-            "success" => Action::Unless(|success| success == b"false"),
-            // A choice that ended badly is looked for inside.
-            "choices" if self.unchanged => Action::Watched(&[]),
-            "choices" => Action::Watched(FINDINGS),
-            name => self.action_without_findings(name),
-        })
+        let (form, required, extra) = (self.form, self.required(self.form), self.extra.clone());
+        let rule = move |name: &str| {
+            let fails: fn(&[u8]) -> bool = match name {
+                "error" => reports_error,
+                "type" => |kind| kind == b"\"error\"",
+                "status" => |status| status == b"\"failed\"",
+                "success" => |success| success == b"false",
+                // A choice that ended badly is looked for inside.
+                "choices" if self.unchanged => return Action::Watch(Sieve::Without(&[])),
+                _ => {
+                    return match self.action(form, name) {
+                        Action::Look(sieve) if name == "choices" => Action::Watch(sieve),
+                        action => action,
+                    };
+                }
+            };
+            match self.action(form, name) {
+                Action::Pass => Action::Unless(fails),
+                _ => Action::DropUnless(fails),
+            }
+        };
+        Rewriter::new(rule).requiring(required).passing(extra)
+    }
+
+    /// The members that an answer of this form always has (spec 1.5).
+    pub(super) fn required(&self, form: &Form) -> [Option<(&'static str, Bytes)>; 2] {
+        let has = |has: bool| has && !self.unchanged;
+        [
+            has(form.has_id).then(|| ("id", self.id.clone())),
+            has(form.has_model).then(|| ("model", self.model.clone())),
+        ]
+    }
+
+    /// Names that pass besides those of the tables.
+    pub(super) fn extra(&self) -> &Extra {
+        &self.extra
     }
 
     /// The id as a JSON string.
@@ -462,14 +501,26 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
     }
 }
 
-/// Rewrites a complete JSON answer; the second value is its `usage` member as it stood.
+/// A complete answer under the gateway's names.
+#[derive(Debug)]
+pub struct Rewritten {
+    /// As the client reads it.
+    pub body: Bytes,
+    /// Its `usage` member as it stood.
+    pub usage: Option<Bytes>,
+    /// Members that were dropped because they are not known.
+    pub dropped: u64,
+}
+
+/// Rewrites a complete JSON answer.
 #[must_use]
-pub fn rewrite(body: &[u8], mut identity: Identity) -> (Bytes, Option<Bytes>) {
+pub fn rewrite(body: &[u8], mut identity: Identity) -> Rewritten {
     identity.look_at(body);
-    let mut rewriter = identity.rewriter(may_have_findings(body));
+    let mut rewriter = identity.rewriter();
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);
-    (out.freeze(), rewriter.usage().map(Bytes::copy_from_slice))
+    let usage = rewriter.usage().map(Bytes::copy_from_slice);
+    Rewritten { body: out.freeze(), usage, dropped: rewriter.dropped() }
 }
 
 #[cfg(test)]

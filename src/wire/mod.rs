@@ -1,5 +1,6 @@
 //! Ring 2: the formats that clients and upstreams speak, as pure functions over bytes.
 
+mod allowed;
 pub mod answer;
 pub mod caller;
 pub mod classify;
@@ -35,6 +36,5 @@ pub mod seal;
 pub mod splice;
 pub mod sse;
 pub mod stream;
-mod traces;
 pub mod usage;
 pub mod video;

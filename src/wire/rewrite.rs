@@ -5,8 +5,9 @@
 //! constant memory, so one mechanism serves an event of a stream, a small answer and an image of many megabytes. It
 //! follows the structure of JSON and nothing more: it does not validate what it passes.
 
+use super::allowed::Extra;
 use super::envelope::Text;
-use super::inside::Inside;
+use super::inside::{Inside, Sieve};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
 
@@ -17,24 +18,28 @@ pub enum Action {
     Pass,
     /// Its value becomes this.
     Replace(Bytes),
-    /// It passes under this name.
-    Rename(&'static str),
+    /// It passes under this name, as far as its members pass.
+    Rename(&'static str, Sieve),
     /// It is left out.
     Drop,
-    /// It is an object, or a list of objects, that passes without these members.
-    Without(&'static [&'static str]),
+    /// It is left out because it is not known, and counted.
+    DropUnknown,
+    /// It is an object, or lists of objects, of which some members pass.
+    Look(Sieve),
     /// The same, but a choice in it that ended with an error is a failure, and nothing passes any more.
-    Watched(&'static [&'static str]),
-    /// It passes if this function says so of its value; else it is a failure, and nothing passes any more.
+    Watch(Sieve),
+    /// It is a failure if this function says so of its value, and nothing passes any more; else it passes.
     Unless(fn(&[u8]) -> bool),
+    /// The same, but it is left out if it is no failure.
+    DropUnless(fn(&[u8]) -> bool),
 }
 
 /// The longest value that is kept for reading, in bytes; a longer one passes unread.
 const KEPT_MAX: usize = 64 * 1024;
 /// The longest member name that is compared; a longer one is none of ours.
-const NAME_MAX: usize = 256;
+pub(super) const NAME_MAX: usize = 256;
 /// So much of a value is held back at most until it is judged, in bytes; the words that matter are shorter.
-const JUDGED_MAX: usize = 32;
+pub(super) const JUDGED_MAX: usize = 32;
 
 /// Rewrites one JSON object by the rule `F`: member name → action.
 ///
@@ -57,6 +62,12 @@ pub struct Rewriter<F> {
     /// The value under way, held back until it is judged.
     judging: Option<BytesMut>,
     failed: bool,
+    /// Names that pass inside of values though no table has them.
+    extra: Extra,
+    /// Members that are written at the end if they did not come.
+    missing: [Option<(&'static str, Bytes)>; 2],
+    /// Members that were dropped because they are not known.
+    dropped: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +77,8 @@ enum State {
     /// Between members, or before the first.
     BeforeName,
     InName,
+    /// In a name that is too long to be compared.
+    InLongName,
     /// Between a name and its value.
     BeforeValue,
     InValue,
@@ -93,7 +106,24 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
             items: None,
             judging: None,
             failed: false,
+            extra: None,
+            missing: [None, None],
+            dropped: 0,
         }
+    }
+
+    /// The same, but these names pass inside of values too.
+    #[must_use]
+    pub fn passing(mut self, extra: Extra) -> Self {
+        self.extra = extra;
+        self
+    }
+
+    /// The same, but these members are added at the end if they do not come.
+    #[must_use]
+    pub fn requiring(mut self, members: [Option<(&'static str, Bytes)>; 2]) -> Self {
+        self.missing = members;
+        self
     }
 
     /// Takes a piece in and appends what becomes of it to `out`.
@@ -108,6 +138,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         match (self.state, piece.first()) {
             (State::InValue, _) => self.value(piece, out),
             (State::InName, _) => self.name(piece, out),
+            (State::InLongName, _) => self.long_name(piece, out),
             (_, Some(&byte)) => {
                 self.between(byte, out);
                 // The first byte of a value belongs to the value.
@@ -127,6 +158,12 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// How many members were dropped because they are not known, inside of values too.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped + self.inside.as_ref().map_or(0, Inside::dropped)
     }
 
     /// The value of `usage`, once it has passed.
@@ -156,6 +193,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
                 State::InName
             }
             (State::BeforeName, b'}') => {
+                self.write_missing(out);
                 out.put_u8(b'}');
                 State::End
             }
@@ -176,8 +214,61 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         if end.is_some() {
             self.begin_member(out);
             self.state = State::BeforeValue;
+        } else if self.name.len() > NAME_MAX {
+            // It is none that is known, so it need not be kept to its end.
+            self.begin_long_member(out);
+            self.state = State::InLongName;
         }
         used
+    }
+
+    /// Writes the rest of a name that is too long to be kept, if it passes.
+    fn long_name(&mut self, piece: &[u8], out: &mut BytesMut) -> usize {
+        let end = string_end(piece, &mut self.scan.escaped);
+        let used = end.unwrap_or(piece.len());
+        let passes = matches!(self.action, Action::Pass);
+        if passes {
+            out.extend_from_slice(piece.get(..used).unwrap_or_default());
+        }
+        if end.is_some() {
+            if passes {
+                out.put_u8(b':');
+            }
+            self.state = State::BeforeValue;
+        }
+        used
+    }
+
+    fn begin_long_member(&mut self, out: &mut BytesMut) {
+        (self.counting, self.keeping) = (None, false);
+        self.action = match (self.rule)("") {
+            Action::Pass => Action::Pass,
+            Action::DropUnknown => {
+                self.dropped += 1;
+                Action::Drop
+            }
+            _ => Action::Drop,
+        };
+        if matches!(self.action, Action::Pass) {
+            self.write_comma(out);
+            out.extend_from_slice(&self.name);
+        }
+    }
+
+    fn write_missing(&mut self, out: &mut BytesMut) {
+        for (name, value) in std::mem::take(&mut self.missing).into_iter().flatten() {
+            self.write_comma(out);
+            out.put_u8(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(&value);
+        }
+    }
+
+    fn write_comma(&mut self, out: &mut BytesMut) {
+        if std::mem::replace(&mut self.written_any, true) {
+            out.put_u8(b',');
+        }
     }
 
     fn begin_member(&mut self, out: &mut BytesMut) {
@@ -192,29 +283,41 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         if self.keeping {
             self.kept.clear();
         }
+        for missing in &mut self.missing {
+            if missing.as_ref().is_some_and(|(required, _)| *required == name) {
+                *missing = None;
+            }
+        }
         match &self.action {
             Action::Drop => return,
-            Action::Unless(_) => {
+            Action::DropUnknown => {
+                self.dropped += 1;
+                return;
+            }
+            Action::Unless(_) | Action::DropUnless(_) => {
                 self.judging = Some(BytesMut::new());
                 return;
             }
             _ => {}
         }
         self.write_name(out);
-        match &self.action {
-            Action::Replace(value) => out.extend_from_slice(value),
-            Action::Without(hidden) => self.inside = Some(Inside::new(hidden, false)),
-            Action::Watched(hidden) => self.inside = Some(Inside::new(hidden, true)),
-            Action::Pass | Action::Rename(_) | Action::Drop | Action::Unless(_) => {}
-        }
+        self.inside = match &self.action {
+            Action::Replace(value) => {
+                out.extend_from_slice(value);
+                None
+            }
+            Action::Look(sieve) | Action::Rename(_, sieve) => {
+                Some(Inside::new(*sieve, self.extra.clone(), false))
+            }
+            Action::Watch(sieve) => Some(Inside::new(*sieve, self.extra.clone(), true)),
+            _ => None,
+        };
     }
 
     fn write_name(&mut self, out: &mut BytesMut) {
-        if std::mem::replace(&mut self.written_any, true) {
-            out.put_u8(b',');
-        }
+        self.write_comma(out);
         match self.action {
-            Action::Rename(name) => {
+            Action::Rename(name, _) => {
                 out.put_u8(b'"');
                 out.extend_from_slice(name.as_bytes());
                 out.put_u8(b'"');
@@ -226,7 +329,11 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
 
     /// Holds a value back until it is known, or known to be too long for a word; then it passes, or is a failure.
     fn judge(&mut self, bytes: &[u8], ended: bool, out: &mut BytesMut) {
-        let (Some(held), Action::Unless(fails)) = (&mut self.judging, &self.action) else { return };
+        let (Some(held), Action::Unless(fails) | Action::DropUnless(fails)) =
+            (&mut self.judging, &self.action)
+        else {
+            return;
+        };
         held.extend_from_slice(bytes);
         if !ended && held.len() <= JUDGED_MAX {
             return;
@@ -235,6 +342,10 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         let value = self.judging.take().unwrap_or_default();
         if fails {
             self.failed = true;
+            return;
+        }
+        if matches!(self.action, Action::DropUnless(_)) {
+            self.action = Action::Drop;
             return;
         }
         self.action = Action::Pass;
@@ -251,9 +362,9 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         let used = end.unwrap_or(piece.len());
         let bytes = piece.get(..used).unwrap_or_default();
         match self.action {
-            Action::Pass | Action::Rename(_) => out.extend_from_slice(bytes),
-            Action::Unless(_) => self.judge(bytes, end.is_some(), out),
-            Action::Replace(_) | Action::Drop | Action::Without(_) | Action::Watched(_) => {}
+            Action::Pass => out.extend_from_slice(bytes),
+            Action::Unless(_) | Action::DropUnless(_) => self.judge(bytes, end.is_some(), out),
+            _ => {}
         }
         self.failed |= self.inside.as_ref().is_some_and(Inside::has_failed);
         if self.failed {
@@ -271,7 +382,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         if end.is_some() {
             self.keeping = false;
             self.counting = None;
-            self.inside = None;
+            self.dropped += self.inside.take().map_or(0, |inside| inside.dropped());
             self.state = State::BeforeName;
         }
         used
@@ -289,6 +400,11 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// The position after the quote that closes the string under way, if it is in `piece`.
+    pub(super) fn string_end(&mut self, piece: &[u8]) -> Option<usize> {
+        string_end(piece, &mut self.escaped)
+    }
+
     /// How many bytes of the piece belong to the value, if it ends in it.
     pub(super) fn end(&mut self, piece: &[u8]) -> Option<usize> {
         let mut at = 0;
@@ -324,7 +440,7 @@ impl Scan {
 }
 
 /// The position after the quote that closes a string, if it is in `piece`; `escaped` carries over to the next piece.
-fn string_end(piece: &[u8], escaped: &mut bool) -> Option<usize> {
+pub(super) fn string_end(piece: &[u8], escaped: &mut bool) -> Option<usize> {
     let mut at = 0;
     if std::mem::take(escaped) {
         at = 1;
@@ -341,7 +457,7 @@ fn string_end(piece: &[u8], escaped: &mut bool) -> Option<usize> {
 }
 
 /// What a quoted name spells.
-fn plain_name(quoted: &[u8]) -> Option<Cow<'_, str>> {
+pub(super) fn plain_name(quoted: &[u8]) -> Option<Cow<'_, str>> {
     if let [b'"', name @ .., b'"'] = quoted
         && !name.contains(&b'\\')
     {

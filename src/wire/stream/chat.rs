@@ -8,12 +8,15 @@ use super::foreign::{self, Foreign};
 use super::pattern::{Hole, Pattern};
 use super::{Fault, Language, Shell, StreamOptions, repair, unreadable};
 use crate::core::usage::Usage;
+use crate::wire::allowed::CHAT;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
+use crate::wire::inside::Sieve;
 use crate::wire::rewrite::{Action, Rewriter};
-use crate::wire::traces::{FINDINGS_AND_USAGE, may_have_findings};
 use crate::wire::usage::{self, Reading};
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// A chat or completions stream.
 pub(super) struct Chat {
@@ -50,23 +53,26 @@ impl Chat {
         }
     }
 
-    /// Inside chunks only a null passes as usage, and only to a client that asked; inside choices nothing does.
-    fn write_event(&self, data: &[u8], usage: InChunk, out: &mut BytesMut) {
+    /// Writes a chunk; how many members were dropped because they are not known. Inside chunks only a null passes as usage,
+    /// and only to a client that asked; inside choices nothing does.
+    fn write_event(&self, data: &[u8], usage: InChunk, out: &mut BytesMut) -> u64 {
         let (identity, hide_usage) = (&self.options.identity, usage.own || !self.options.wants_usage);
-        let findings = may_have_findings(data);
-        let mut rewriter = Rewriter::new(|name: &str| match name {
+        let rule = |name: &str| match name {
             // It says that there is none, and clients look whether it is there.
             "error" => Action::Drop,
             "usage" if hide_usage => Action::Drop,
-            "choices" if usage.in_choices && identity.is_unchanged() => Action::Without(&["usage"]),
-            "choices" if usage.in_choices => Action::Without(FINDINGS_AND_USAGE),
-            _ if findings => identity.action_without_findings(name),
-            _ => identity.action(name),
-        });
+            "choices" if usage.in_choices && identity.is_unchanged() => {
+                Action::Look(Sieve::Without(&["usage"]))
+            }
+            _ => identity.action(&CHAT, name),
+        };
+        let rewriter = Rewriter::new(rule).requiring(identity.required(&CHAT));
+        let mut rewriter = rewriter.passing(identity.extra().clone());
         out.reserve(data.len() + 64);
         out.extend_from_slice(b"data: ");
         rewriter.push(data, out);
         out.extend_from_slice(b"\n\n");
+        rewriter.dropped()
     }
 
     /// Learns what events look like from one that delivers text and says nothing else.
@@ -102,9 +108,16 @@ impl Chat {
     }
 }
 
+/// Whether a chunk may have findings of filters in it.
+fn may_have_findings(chunk: &[u8]) -> bool {
+    static FINDING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("_filter_"));
+    FINDING.find(chunk).is_some()
+}
+
 impl Language for Chat {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
         if let Some(held) = self.pattern.fit(data, &mut out.out) {
+            out.dropped += held.dropped;
             out.deliver_text(held.text);
             return Ok(());
         }
@@ -147,7 +160,7 @@ impl Language for Chat {
         } else if !chunk.no_choices {
             out.note(chunk.content);
             let usage = InChunk { own: chunk.usage.is_some(), in_choices: chunk.usage_in_choices };
-            self.write_event(data, usage, &mut out.out);
+            out.dropped += self.write_event(data, usage, &mut out.out);
             self.learn(data, &chunk);
         }
         Ok(())

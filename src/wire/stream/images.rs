@@ -4,8 +4,9 @@
 //! with an image is content (spec 10.1). As many completed ones as images were asked for are the end; fewer are one where
 //! the upstream ends there too. There is no success marker besides.
 
-use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable, write_named};
+use super::{EventForm, Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable};
 use crate::core::usage::Usage;
+use crate::wire::allowed::IMAGES;
 use crate::wire::envelope::{Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::usage::{Reading, Reported};
@@ -22,6 +23,9 @@ pub(super) struct Images {
     whole: u64,
     usage: Reported,
 }
+
+/// How events pass.
+const FORM: EventForm = EventForm { event: &IMAGES, whole: ("", &IMAGES) };
 
 #[derive(Deserialize)]
 struct View<'a> {
@@ -68,7 +72,7 @@ impl Language for Images {
             out.reported_last = true;
         }
         out.note(pictured);
-        write_named(&mut out.out, &self.options.identity, kind, data, ("", None));
+        out.dropped += FORM.write(&mut out.out, &self.options.identity, (kind, data), None);
         self.completed += u64::from(completes);
         out.done = self.completed >= self.options.expected.images.max(1);
         Ok(())

@@ -4,8 +4,9 @@
 //! stands in `message_delta`; what ends before it was cut.
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, repair, unreadable, write_named};
+use super::{EventForm, Fault, Head, Language, Shell, StreamOptions, is_of_responses, repair, unreadable};
 use crate::core::usage::Usage;
+use crate::wire::allowed::{MESSAGE, MESSAGE_EVENT};
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::usage::{Reading, Reported};
@@ -26,6 +27,9 @@ pub(super) struct Messages {
     usage: Reported,
     pattern: Pattern,
 }
+
+/// How events pass.
+const FORM: EventForm = EventForm { event: &MESSAGE_EVENT, whole: ("message", &MESSAGE) };
 
 #[derive(Deserialize)]
 struct View<'a> {
@@ -107,8 +111,9 @@ impl Messages {
         }
     }
 
-    fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut BytesMut) {
-        write_named(out, &self.options.identity, kind, data, ("message", message));
+    /// Writes an event; how many members were dropped because they are not known.
+    fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut BytesMut) -> u64 {
+        FORM.write(out, &self.options.identity, (kind, data), message)
     }
 
     /// Learns what events look like from a delta that has a type and a text.
@@ -145,6 +150,7 @@ fn deliver(members: Option<&Members<'_>>, out: &mut Shell) -> bool {
 impl Language for Messages {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
         if let Some(held) = self.pattern.fit(data, &mut out.out) {
+            out.dropped += held.dropped;
             out.deliver_text(held.text);
             return Ok(());
         }
@@ -199,7 +205,7 @@ impl Language for Messages {
         }
         if kind != "ping" || out.is_open() {
             out.note(content);
-            self.write(kind, data, view.message, &mut out.out);
+            out.dropped += self.write(kind, data, view.message, &mut out.out);
             if kind == "content_block_delta" && content {
                 self.learn(data, view.delta.as_ref());
             }

@@ -14,6 +14,7 @@ mod pattern;
 mod repair;
 pub mod responses;
 
+use super::allowed::Form;
 use super::answer::Identity;
 use super::endpoint::Call;
 use super::envelope::{Text, is_present};
@@ -134,6 +135,8 @@ struct Shell {
     images: u64,
     /// No text has come since usage was reported last, so that report covers all of it.
     reported_last: bool,
+    /// Members that were dropped because they are not known.
+    dropped: u64,
 }
 
 impl Shell {
@@ -204,29 +207,44 @@ fn is_of_responses(kind: &str) -> bool {
     kind.starts_with("response.")
 }
 
-/// Writes an event with its name; the event, and the object in this member of it, get the gateway's names.
-fn write_named(
-    out: &mut BytesMut,
-    identity: &Identity,
-    kind: &str,
-    data: &[u8],
-    (member, object): (&str, Option<&RawValue>),
-) {
-    let renamed = object.map(|object| {
-        let mut renamed = BytesMut::with_capacity(object.get().len() + 32);
-        identity.clone().rewriter(false).push(object.get().as_bytes(), &mut renamed);
-        renamed.freeze()
-    });
-    out.reserve(data.len() + kind.len() + 64);
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\ndata: ");
-    let mut rewriter = Rewriter::new(|name: &str| match &renamed {
-        Some(renamed) if name == member => Action::Replace(renamed.clone()),
-        _ => identity.action(name),
-    });
-    rewriter.push(data, out);
-    out.extend_from_slice(b"\n\n");
+/// How the events of a language pass.
+struct EventForm {
+    /// The members of an event.
+    event: &'static Form,
+    /// The member that holds the whole answer, which gets the gateway's names, and its form.
+    whole: (&'static str, &'static Form),
+}
+
+impl EventForm {
+    /// Writes an event with its name; how many members were dropped because they are not known.
+    fn write(
+        &self,
+        out: &mut BytesMut,
+        identity: &Identity,
+        (kind, data): (&str, &[u8]),
+        whole: Option<&RawValue>,
+    ) -> u64 {
+        let mut dropped = 0;
+        let renamed = whole.map(|whole| {
+            let mut renamed = BytesMut::with_capacity(whole.get().len() + 32);
+            let mut rewriter = identity.clone().rewriter_of(self.whole.1);
+            rewriter.push(whole.get().as_bytes(), &mut renamed);
+            dropped = rewriter.dropped();
+            renamed.freeze()
+        });
+        out.reserve(data.len() + kind.len() + 64);
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\ndata: ");
+        let rule = |name: &str| match &renamed {
+            Some(renamed) if name == self.whole.0 => Action::Replace(renamed.clone()),
+            _ => identity.action(self.event, name),
+        };
+        let mut rewriter = Rewriter::new(rule).passing(identity.extra().clone());
+        rewriter.push(data, out);
+        out.extend_from_slice(b"\n\n");
+        dropped + rewriter.dropped()
+    }
 }
 
 /// One stream under way.
@@ -355,6 +373,12 @@ impl EventStream {
     #[must_use]
     pub fn had_late_error(&self) -> bool {
         self.shell.late_error
+    }
+
+    /// Members that were dropped because they are not known, so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shell.dropped
     }
 
     /// Whether the success marker has been written.

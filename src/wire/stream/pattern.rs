@@ -37,6 +37,8 @@ struct Event {
     parts: Vec<Part>,
     /// What stands behind the last hole, as it comes and as it goes.
     end: (Vec<u8>, Vec<u8>),
+    /// Members of it that do not go because they are not known.
+    dropped: u64,
 }
 
 /// What the holes of an event hold.
@@ -45,6 +47,8 @@ pub(super) struct Held<'a> {
     /// The text, which is not empty.
     pub(super) text: &'a str,
     pub(super) number: Option<u64>,
+    /// Members that were dropped because they are not known.
+    pub(super) dropped: u64,
 }
 
 /// What the events of a stream look like.
@@ -67,13 +71,13 @@ impl Pattern {
     }
 
     /// Takes an event for the look of those to come. Its variable values are `holes`; `render` writes what the
-    /// client gets of an event. Learning costs as much as writing, so a stream whose events never
+    /// client gets of an event and counts the members that it dropped. Learning costs as much as writing, so a stream whose events never
     /// fit is learnt from ever more rarely.
     pub(super) fn learn(
         &mut self,
         data: &[u8],
         mut holes: Vec<(Hole, &RawValue)>,
-        render: impl FnOnce(&[u8], &mut BytesMut),
+        render: impl FnOnce(&[u8], &mut BytesMut) -> u64,
     ) {
         self.misses = self.misses.saturating_add(1);
         if self.misses.is_power_of_two() {
@@ -92,7 +96,7 @@ impl Event {
     fn of(
         data: &[u8],
         holes: &[(Hole, &RawValue)],
-        render: impl FnOnce(&[u8], &mut BytesMut),
+        render: impl FnOnce(&[u8], &mut BytesMut) -> u64,
     ) -> Option<Self> {
         let (mut comes, mut marked, mut at) = (Vec::new(), BytesMut::with_capacity(data.len()), 0);
         for (index, (hole, value)) in holes.iter().enumerate() {
@@ -108,7 +112,7 @@ impl Event {
         let last = data.get(at..)?;
         marked.extend_from_slice(last);
         let mut rendered = BytesMut::with_capacity(marked.len() + 64);
-        render(&marked, &mut rendered);
+        let dropped = render(&marked, &mut rendered);
         let (mut parts, mut rest) = (Vec::new(), &rendered[..]);
         for (index, (comes, (hole, _))) in comes.into_iter().zip(holes).enumerate() {
             let found = memchr::memmem::find(rest, &mark(index))?;
@@ -116,11 +120,11 @@ impl Event {
             parts.push(Part { comes, goes: before.to_vec(), hole: *hole });
             rest = after.get(mark(index).len()..)?;
         }
-        Some(Self { parts, end: (last.to_vec(), rest.to_vec()) })
+        Some(Self { parts, end: (last.to_vec(), rest.to_vec()), dropped })
     }
 
     fn fit<'a>(&self, data: &'a [u8], out: &mut BytesMut) -> Option<Held<'a>> {
-        let (mut rest, mut held) = (data, Held::default());
+        let (mut rest, mut held) = (data, Held { dropped: self.dropped, ..Held::default() });
         for part in &self.parts {
             rest = rest.strip_prefix(part.comes.as_slice())?;
             let (value, after) = rest.split_at_checked(part.hole.length(rest)?)?;
@@ -176,6 +180,7 @@ mod tests {
             out.put_slice(b"<");
             out.put_slice(data);
             out.put_slice(b">");
+            1
         });
         pattern
     }
@@ -187,7 +192,10 @@ mod tests {
         let pattern = learnt(r#"{"n":7,"text":"\u0061\"b","z":{}}"#);
         let mut out = BytesMut::new();
         let data = r#"{"n":120,"text":"né","z":{}}"#;
-        assert_eq!(pattern.fit(data.as_bytes(), &mut out), Some(Held { text: "né", number: Some(120) }));
+        assert_eq!(
+            pattern.fit(data.as_bytes(), &mut out),
+            Some(Held { text: "né", number: Some(120), dropped: 1 })
+        );
         assert_eq!(out, format!("<{data}>"));
         for other in [
             r#"{"n":7,"text":"","z":{}}"#,
@@ -219,7 +227,10 @@ mod tests {
         let view: View<'_> = serde_json::from_str(data).unwrap();
         let (mut pattern, mut renders) = (Pattern::default(), 0);
         for _ in 0..1_000 {
-            pattern.learn(data.as_bytes(), vec![(Hole::Number, view.n)], |_, _| renders += 1);
+            pattern.learn(data.as_bytes(), vec![(Hole::Number, view.n)], |_, _| {
+                renders += 1;
+                0
+            });
         }
         assert_eq!((renders, pattern.fit(data.as_bytes(), &mut BytesMut::new())), (10, None));
     }

@@ -5,8 +5,9 @@
 //! gateway adds go on counting (spec 2.6).
 
 use super::pattern::{Hole, Pattern};
-use super::{Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable, write_named};
+use super::{EventForm, Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable};
 use crate::core::usage::Usage;
+use crate::wire::allowed::{RESPONSE, RESPONSE_EVENT};
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
@@ -24,6 +25,9 @@ pub(super) struct Responses {
     usage: Reading,
     pattern: Pattern,
 }
+
+/// How events pass.
+const FORM: EventForm = EventForm { event: &RESPONSE_EVENT, whole: ("response", &RESPONSE) };
 
 #[derive(Deserialize)]
 struct View<'a> {
@@ -78,8 +82,9 @@ impl Responses {
         }
     }
 
-    fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut BytesMut) {
-        write_named(out, &self.options.identity, kind, data, ("response", response));
+    /// Writes an event; how many members were dropped because they are not known.
+    fn write(&self, kind: &str, data: &[u8], response: Option<&RawValue>, out: &mut BytesMut) -> u64 {
+        FORM.write(out, &self.options.identity, (kind, data), response)
     }
 
     /// Learns what events look like from one whose delta is a text.
@@ -108,6 +113,7 @@ impl Language for Responses {
     fn event(&mut self, data: &Bytes, out: &mut Shell) -> Result<(), Fault> {
         if let Some(held) = self.pattern.fit(data, &mut out.out) {
             self.note_number(held.number);
+            out.dropped += held.dropped;
             out.deliver_text(held.text);
             return Ok(());
         }
@@ -149,7 +155,7 @@ impl Language for Responses {
             out.deliver(delta);
         }
         out.note(content);
-        self.write(kind, data, view.response, &mut out.out);
+        out.dropped += self.write(kind, data, view.response, &mut out.out);
         if content && kind.ends_with(".delta") {
             self.learn(kind, data, &view);
         }
