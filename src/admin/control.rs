@@ -19,6 +19,9 @@ pub(crate) const BODY_MAX: usize = 64 * 1024;
 /// How long a body may take.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the secret before a rotation works where the request does not say.
+const OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
 /// An amount to be booked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,12 +32,23 @@ struct Credit {
     idempotency_key: String,
 }
 
+/// How a key is rotated.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    /// How long the secret before goes on working; [`OVERLAP_DEFAULT`] where it is left out.
+    overlap: Option<String>,
+}
+
 /// Whether something is changed by a POST to this path, and by nothing else.
 pub(super) fn changes(path: &str) -> bool {
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     matches!(
         parts.as_slice(),
-        ["reload" | "drain"] | ["channels", _, _] | ["accounts", _, "credit"] | ["keys", _, "revoke"]
+        ["reload" | "drain"]
+            | ["channels", _, _]
+            | ["accounts", _, "credit"]
+            | ["keys", _, "revoke" | "restore" | "rotate"]
     )
 }
 
@@ -66,6 +80,10 @@ impl Admin {
             ["keys", id, "revoke"] => {
                 self.directory.revoke_key(id).await.map(|()| json(200, &object!({"revoked": id})))
             }
+            ["keys", id, "restore"] => {
+                self.directory.restore_key(id).await.map(|()| json(200, &object!({"restored": id})))
+            }
+            ["keys", id, "rotate"] => self.rotate_key(id, &body).await,
             _ => return text(404, "not found\n"),
         };
         changed.unwrap_or_else(|rejected| rejection(&rejected))
@@ -103,6 +121,16 @@ impl Admin {
     async fn create_key(&self, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {
         let key = self.directory.create_key(parse(body)?).await?;
         Ok(json(201, &object!({"key": key})))
+    }
+
+    async fn rotate_key(&self, id: &str, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {
+        let Rotate { overlap } = if body.is_empty() { Rotate::default() } else { parse(body)? };
+        let invalid = || Rejected::Invalid("overlap must be a duration such as 24h or 0s".into());
+        let overlap = match overlap {
+            Some(text) => humantime::parse_duration(&text).map_err(|_| invalid())?,
+            None => OVERLAP_DEFAULT,
+        };
+        Ok(json(200, &self.directory.rotate_key(id, overlap).await?))
     }
 
     async fn credit(&self, account: &str, body: &[u8]) -> Result<Response<Vec<u8>>, Rejected> {

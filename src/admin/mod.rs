@@ -1,5 +1,5 @@
 //! Ring 3: the admin listener (spec 13.1): `/metrics`, `/livez`, `/readyz`, the status page `/`, `/status.json`, `/failures`,
-//! `/explain`, `/openapi.json`, `/accounts`, `/keys`.
+//! `/explain`, `/openapi.json`, `/admin-openapi.json`, `/accounts`, `/keys`.
 //!
 //! The first three say nothing secret and are open to all; for everything else [`guard`] decides. What changes something
 //! is in [`control`], what is rendered for people in [`page`].
@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The description of the public surface, in OpenAPI 3.1.
 const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
+/// The description of this listener, in OpenAPI 3.1.
+const ADMIN_OPENAPI: &[u8] = include_bytes!("../../conf/admin-openapi.json");
 /// How many failures are shown where nobody says how many.
 const FAILURES_SHOWN: usize = 50;
 
@@ -131,10 +133,23 @@ impl Admin {
             }
             "/explain" => self.explain(query),
             "/openapi.json" => answer(200, "application/json", OPENAPI.into()),
+            "/admin-openapi.json" => answer(200, "application/json", ADMIN_OPENAPI.into()),
             "/accounts" => json(200, &self.directory.account_views()),
-            "/keys" => json(200, &self.directory.key_views()),
+            "/keys" if parameter(query, "revoked").is_some_and(|wanted| wanted == "true") => {
+                json(200, &self.directory.revoked_views())
+            }
+            "/keys" => json(200, &self.directory.key_views(parameter(query, "account").as_deref())),
             _ if control::changes(path) => other_method("POST"),
+            path if path.starts_with("/accounts/") => self.account(path.trim_start_matches("/accounts/")),
             _ => text(404, "not found\n"),
+        }
+    }
+
+    fn account(&self, escaped: &str) -> Response<Vec<u8>> {
+        let id = percent_encoding::percent_decode_str(escaped).decode_utf8_lossy();
+        match self.directory.account_details(&id) {
+            Some(account) => json(200, &account),
+            None => json(404, &serde_json::json!({ "error": format!("there is no account {id}") })),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Figures of fixed bounds are those of the code; the framework's own are not public, and are written out.
 
 use crate::admin;
+use crate::config::fixed as config;
 use crate::config::reference::{default_of, grouped};
 use crate::core::retry;
 use crate::proxy::fixed;
@@ -310,6 +311,8 @@ fn answers() -> Vec<Row> {
 }
 
 fn operators() -> Vec<Row> {
+    let configuration = format!("{}, {}", bytes(config::TEXT_BYTES_MAX), config::DEPTH_MAX);
+    let keys = format!("{} GiB, {}", config::KEYS_FILE_BYTES_MAX >> 30, bytes(config::KEYS_LINE_BYTES_MAX));
     let sent = format!("{}, {}", bytes(admin::BODY_MAX), seconds(admin::BODY_TIMEOUT));
     vec![
         (
@@ -331,5 +334,17 @@ fn operators() -> Vec<Row> {
             "nothing: it is not refused",
         ),
         ("body sent to the admin listener, in bytes and time", fixed(sent), "413", "nothing"),
+        (
+            "configuration, in bytes and in lists and mappings inside each other",
+            fixed(configuration),
+            "refused; a reload changes nothing",
+            "`tidegate_config_last_reload_successful`",
+        ),
+        (
+            "`keys_file`, in bytes, and a line of it",
+            fixed(keys),
+            "refused; a reload changes nothing",
+            "`tidegate_config_last_reload_successful`",
+        ),
     ]
 }

@@ -1,12 +1,18 @@
-//! `tidegate keys`: make one for the configuration, or list, make and revoke those of a running gateway (spec 5.2, 5.4).
+//! `tidegate keys`: make one for the configuration, or list, make, rotate, revoke and restore those of a running gateway (spec 5.2,
+//! 5.4).
 
+use super::accounts::Limits;
 use super::admin::{Listener, escaped};
+use super::style::{GREEN, RED, paint};
 use super::{EXIT_RUNTIME, EXIT_USAGE, Ended, Format, answered, columns, complain, say};
 use crate::config::mint;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// The last second that has a date of four digits for its year.
@@ -20,27 +26,36 @@ pub(super) enum Command {
     Hash,
     /// List the keys of a running gateway that are not revoked.
     List {
+        /// Only the keys of this account.
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+        /// The keys that are revoked instead.
+        #[arg(long, conflicts_with = "account")]
+        revoked: bool,
         #[command(flatten)]
         admin: Listener,
     },
     /// Make a key in a running gateway; print it, once.
-    Create {
-        /// Its name, for logs.
+    Create(Box<New>),
+    /// Give a key of a running gateway another secret, printed once; the one before works for a time.
+    Rotate {
+        /// Its name.
         id: String,
-        /// The account that owns it.
-        #[arg(long)]
-        account: String,
-        /// A model that it may use: *, prefix/* or an id; may be repeated; by default all.
-        #[arg(long = "model", value_name = "PATTERN")]
-        models: Vec<String>,
-        /// What it may spend in all, in dollars; by default as much as the account has.
-        #[arg(long, value_name = "DOLLARS")]
-        quota: Option<String>,
+        /// How long the secret before goes on working: 24h, 7d, at most 90d; 0s ends it at once.
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        overlap: String,
         #[command(flatten)]
         admin: Listener,
     },
-    /// Revoke a key of a running gateway, for good.
+    /// Revoke a key of a running gateway with all its secrets, also if it is in the configuration.
     Revoke {
+        /// Its name.
+        id: String,
+        #[command(flatten)]
+        admin: Listener,
+    },
+    /// Take the revocation of a key back.
+    Restore {
         /// Its name.
         id: String,
         #[command(flatten)]
@@ -48,26 +63,104 @@ pub(super) enum Command {
     },
 }
 
+/// A key that is to be made.
+#[derive(Debug, Args)]
+pub(super) struct New {
+    /// Its name, for logs.
+    id: String,
+    /// The account that owns it.
+    #[arg(long)]
+    account: String,
+    /// What people call it.
+    #[arg(long)]
+    name: Option<String>,
+    /// A model that it may use: *, prefix/* or an id; may be repeated; by default all.
+    #[arg(long = "model", value_name = "PATTERN")]
+    models: Vec<String>,
+    /// What it may spend in all, in dollars; by default as much as the account has.
+    #[arg(long, value_name = "DOLLARS")]
+    quota: Option<String>,
+    /// When it ends, in UTC: 2027-01-31 or 2027-01-31T12:00:00Z; by default never.
+    #[arg(long, value_name = "DATE")]
+    expires: Option<String>,
+    /// An address or network that it may be used from; may be repeated; by default from anywhere.
+    #[arg(long = "ip", value_name = "NETWORK", value_parser = network)]
+    ips: Vec<String>,
+    /// Its group, which decides which channels serve it; by default that of its account.
+    #[arg(long)]
+    group: Option<String>,
+    /// Something to find again, such as team=build; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = entry)]
+    metadata: Vec<(String, String)>,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    admin: Listener,
+}
+
+/// A network, which an address alone is as well.
+fn network(text: &str) -> Result<String, String> {
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.map(|network| network.to_string()).ok_or_else(|| "such as 192.0.2.7 or 10.0.0.0/8".to_owned())
+}
+
+fn entry(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("such as team=build")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Runs one of the commands.
 pub(super) fn run(command: &Command, format: Format) -> Ended {
     match command {
         Command::New => new(format),
         Command::Hash => hash(format),
-        Command::List { admin } => answered(admin.get("/keys"), format, listed),
-        Command::Create { id, account, models, quota, admin } => {
-            let models = (!models.is_empty()).then_some(models);
-            let key = serde_json::json!({ "id": id, "account": account, "models": models, "quota": quota });
-            answered(admin.post("/keys", &key), format, |Made { key }| format!("key:    {key}"))
+        Command::List { revoked: true, admin, .. } => {
+            answered(admin.get("/keys?revoked=true"), format, revoked)
+        }
+        Command::List { account, admin, .. } => {
+            let of_account = account.as_deref().map(|account| format!("?account={}", escaped(account)));
+            answered(admin.get(&format!("/keys{}", of_account.unwrap_or_default())), format, listed)
+        }
+        Command::Create(key) => create(key, format),
+        Command::Rotate { id, overlap, admin } => {
+            let answer = admin.post(&format!("/keys/{}/rotate", escaped(id)), &json!({ "overlap": overlap }));
+            answered(answer, format, |Rotated { key, previous_expires }| {
+                format!("key:    {key}\nthe secret before works until {}", moment(previous_expires))
+            })
         }
         Command::Revoke { id, admin } => {
             let answer = admin.post(&format!("/keys/{}/revoke", escaped(id)), &serde_json::Value::Null);
-            answered(answer, format, |Revoked { revoked }| format!("the key {revoked} is revoked"))
+            answered(answer, format, |Revoked { revoked }| {
+                format!("the key {revoked} is revoked; to take it back: tidegate keys restore {revoked}")
+            })
+        }
+        Command::Restore { id, admin } => {
+            let answer = admin.post(&format!("/keys/{}/restore", escaped(id)), &serde_json::Value::Null);
+            answered(answer, format, |Restored { restored }| format!("the key {restored} works again"))
         }
     }
 }
 
+fn create(new: &New, format: Format) -> Ended {
+    let New { id, account, name, models, quota, expires, ips, group, metadata, limits, admin } = new;
+    let metadata: BTreeMap<_, _> = metadata.iter().cloned().collect();
+    let key = json!({
+        "id": id,
+        "account": account,
+        "name": name,
+        "models": (!models.is_empty()).then_some(models),
+        "quota": quota,
+        "expires": expires,
+        "ips": ips,
+        "group": group,
+        "metadata": metadata,
+        "limits": limits.json(),
+    });
+    answered(admin.post("/keys", &key), format, |Made { key }| format!("key:    {key}"))
+}
+
 #[derive(Deserialize)]
-struct Listed {
+pub(super) struct Listed {
     id: String,
     account: String,
     enabled: bool,
@@ -87,12 +180,36 @@ struct Revoked {
     revoked: String,
 }
 
-fn listed(keys: Vec<Listed>) -> String {
+#[derive(Deserialize)]
+struct Restored {
+    restored: String,
+}
+
+/// A rotated key; its secret is in this answer and nowhere else.
+#[derive(Deserialize)]
+struct Rotated {
+    key: String,
+    previous_expires: u64,
+}
+
+#[derive(Deserialize)]
+struct RevokedKey {
+    id: String,
+    in_configuration: bool,
+}
+
+fn revoked(keys: Vec<RevokedKey>) -> String {
+    let place = |key: &RevokedKey| if key.in_configuration { "in the configuration" } else { "" };
+    let rows: Vec<_> = keys.iter().map(|key| vec![key.id.clone(), place(key).to_owned()]).collect();
+    columns(&["REVOKED KEY", ""], &rows, 0).trim_start().to_owned()
+}
+
+pub(super) fn listed(keys: Vec<Listed>) -> String {
     let row = |key: Listed| {
         vec![
             key.id,
             key.account,
-            if key.enabled { "valid" } else { "not valid" }.to_owned(),
+            if key.enabled { paint(GREEN, "valid") } else { paint(RED, "not valid") },
             key.expires.map_or("never".to_owned(), moment),
             key.quota.unwrap_or_else(|| "-".to_owned()),
             key.spent,

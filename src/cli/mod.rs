@@ -1,5 +1,6 @@
 //! Ring 4: the command line: one file for each subcommand, exit codes in one place (spec 12.2).
 
+mod accounts;
 mod admin;
 mod bounds;
 mod channel;
@@ -17,19 +18,22 @@ mod run;
 mod sandbox;
 mod schema;
 mod status;
+mod style;
 mod table;
 mod why;
 
 use crate::config::Problems;
 use crate::core::api::Api;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// The configuration where none is named.
+const DEFAULT_FILE: &str = "tidegate.yaml";
 /// Something failed while running.
 const EXIT_RUNTIME: u8 = 1;
 /// The command line makes no sense.
@@ -45,7 +49,7 @@ pub struct Cli {
     #[arg(short = 't')]
     test: bool,
     /// The configuration file, with `-t`.
-    #[arg(short = 'c', value_name = "FILE")]
+    #[arg(short = 'c', long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How the answer is printed. With json standard output is JSON, also when something goes wrong.
     #[arg(long, global = true, value_enum, default_value_t = Wanted::Text)]
@@ -62,6 +66,7 @@ enum Wanted {
     /// For scripts; what a running gateway answers is printed as it is.
     Json,
     /// The reference of the configuration; with `schema` alone.
+    #[value(hide = true)]
     Markdown,
 }
 
@@ -79,7 +84,7 @@ enum Command {
     /// Start the gateway.
     Run {
         /// The configuration file.
-        #[arg(short = 'c', value_name = "FILE", default_value = "tidegate.yaml")]
+        #[arg(short = 'c', long, value_name = "FILE", default_value = DEFAULT_FILE)]
         config: PathBuf,
         /// How much the gateway says of itself: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -91,9 +96,15 @@ enum Command {
     },
     /// Check a configuration and report every problem in it.
     Check {
-        /// The configuration file.
-        #[arg(short = 'c', value_name = "FILE", default_value = "tidegate.yaml")]
-        config: PathBuf,
+        /// The configuration file; tidegate.yaml by default.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The configuration file, as other commands take it.
+        #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
+        /// Do without the secrets that the file takes from the environment or from files, as where changes to it are reviewed.
+        #[arg(long)]
+        without_secrets: bool,
     },
     /// Judge a recorded upstream answer: the rule that matches, the verdict, and what the client would read.
     Classify(classify::Arguments),
@@ -130,6 +141,11 @@ enum Command {
         #[command(flatten)]
         admin: admin::Listener,
     },
+    /// Accounts of a running gateway.
+    Accounts {
+        #[command(subcommand)]
+        command: accounts::Command,
+    },
     /// Keys for clients.
     Keys {
         #[command(subcommand)]
@@ -160,7 +176,8 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = with_help(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     let format = if cli.format == Wanted::Json { Format::Json } else { Format::Text };
     run(cli, format).unwrap_or_else(|complaint| complaint.tell(format))
 }
@@ -173,14 +190,20 @@ fn run(cli: Cli, format: Format) -> Ended {
     }
     match (cli.command, cli.test) {
         (Some(Command::Schema), false) => schema::run(),
-        (Some(Command::Run { config, log_level, upgrade }), false) => run::run(&config, log_level, upgrade),
-        (Some(Command::Check { config }), _) => check::check(&config, format),
+        (Some(Command::Run { config, log_level, upgrade }), false) => {
+            run::run(&config, log_level, upgrade, format)
+        }
+        (Some(Command::Check { file, config, without_secrets }), _) => {
+            let file = file.or(config).or(cli.config).unwrap_or_else(|| DEFAULT_FILE.into());
+            check::check(&file, without_secrets, format)
+        }
         (Some(Command::Classify(arguments)), false) => classify::run(&arguments, format),
         (Some(Command::Explain(arguments)), false) => explain::run(&arguments, format),
         (Some(Command::Status(arguments)), false) => status::run(&arguments, format),
         (Some(Command::Why { request_id, admin }), false) => why::run(&request_id, &admin, format),
         (Some(Command::Failures(arguments)), false) => failures::run(&arguments, format),
-        (None, true) => check::check(&cli.config.unwrap_or_else(|| "tidegate.yaml".into()), format),
+        (None, true) => check::check(&cli.config.unwrap_or_else(|| DEFAULT_FILE.into()), false, format),
+        (Some(Command::Accounts { command }), false) => accounts::run(&command, format),
         (Some(Command::Reload { admin }), false) => reload::run(&admin, format),
         (Some(Command::Channel { command }), false) => channel::run(&command, format),
         (Some(Command::Drain { admin }), false) => channel::drain(&admin, format),
@@ -189,9 +212,95 @@ fn run(cli: Cli, format: Format) -> Ended {
         (Some(Command::Credit(arguments)), false) => credit::run(&arguments, format),
         (Some(Command::Ledger { command }), false) => ledger::run(&command, format),
         (Some(Command::Completions { shell }), false) => completions(shell),
-        (Some(Command::Sandbox { listen }), false) => sandbox::run(listen),
+        (Some(Command::Sandbox { listen }), false) => sandbox::run(listen, format),
+        (None, false) => complain(EXIT_USAGE, "a command is missing; see: tidegate --help"),
         _ => complain(EXIT_USAGE, "-t goes alone, with -c FILE"),
     }
+}
+
+/// What each command looks like when it is used, under its help; the names of nested commands are joined by a space.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("", &["tidegate run -c tidegate.yaml", "tidegate check tidegate.yaml", "tidegate status"]),
+    ("run", &["tidegate run -c tidegate.yaml", "tidegate run -c tidegate.yaml --log-level debug"]),
+    ("check", &["tidegate check tidegate.yaml", "tidegate check --without-secrets conf/edge.yaml"]),
+    ("classify", &["tidegate classify answer.txt", "tidegate classify -c tidegate.yaml answer.txt"]),
+    (
+        "explain",
+        &[
+            "tidegate explain openai/gpt-5.5",
+            "tidegate explain openai/gpt-5.5 --key acme-prod --api responses",
+        ],
+    ),
+    ("status", &["tidegate status", "tidegate status --watch", "tidegate status --format json"]),
+    ("why", &["tidegate why req-knnb69wen2tq3qztr2dtmm"]),
+    (
+        "reload",
+        &["tidegate reload", "tidegate reload --admin 10.0.0.7:9090 --token-file /etc/tidegate/token"],
+    ),
+    ("channel disable", &["tidegate channel disable east"]),
+    ("channel enable", &["tidegate channel enable east"]),
+    ("channel readmit", &["tidegate channel readmit east"]),
+    ("drain", &["tidegate drain"]),
+    ("healthcheck", &["tidegate healthcheck --admin 127.0.0.1:9090"]),
+    (
+        "accounts create",
+        &["tidegate accounts create acme", "tidegate accounts create lab --billing none --rpm 600"],
+    ),
+    ("accounts list", &["tidegate accounts list"]),
+    ("accounts show", &["tidegate accounts show acme"]),
+    ("keys new", &["tidegate keys new"]),
+    ("keys hash", &["tidegate keys hash < key.txt"]),
+    (
+        "keys list",
+        &["tidegate keys list", "tidegate keys list --account acme", "tidegate keys list --revoked"],
+    ),
+    (
+        "keys create",
+        &[
+            "tidegate keys create acme-prod --account acme",
+            "tidegate keys create trial --account acme --expires 2027-01-31 --quota 5.00 --rpm 60 --model 'openai/*'",
+            "tidegate keys create ci --account acme --ip 203.0.113.0/24 --metadata team=build",
+        ],
+    ),
+    ("keys rotate", &["tidegate keys rotate acme-prod", "tidegate keys rotate acme-prod --overlap 7d"]),
+    ("keys revoke", &["tidegate keys revoke acme-prod"]),
+    ("keys restore", &["tidegate keys restore acme-prod"]),
+    ("credit", &["tidegate credit acme 25.00 --once invoice-2027-014"]),
+    ("ledger verify", &["tidegate ledger verify /var/lib/tidegate"]),
+    ("ledger export", &["tidegate ledger export /var/lib/tidegate > ledger.jsonl"]),
+    ("completions", &["tidegate completions bash > /etc/bash_completion.d/tidegate"]),
+    ("schema", &["tidegate schema > tidegate.schema.json", "tidegate schema --format markdown"]),
+    ("sandbox", &["tidegate sandbox --listen 127.0.0.1:9101"]),
+];
+
+/// Commands that print what they print in one form alone.
+const OF_ONE_FORMAT: [&str; 2] = ["completions", "ledger export"];
+
+/// The commands with their examples, and `--format` only where it changes something.
+fn with_help(command: clap::Command) -> clap::Command {
+    with_help_of("", command)
+}
+
+fn with_help_of(path: &str, mut command: clap::Command) -> clap::Command {
+    if let Some((_, examples)) = EXAMPLES.iter().find(|(of, _)| *of == path) {
+        command = command.after_help(format!("Examples:\n  {}", examples.join("\n  ")));
+    }
+    let format = || clap::Arg::new("format").long("format").global(true).default_value("text");
+    if path == "schema" {
+        let words = clap::builder::EnumValueParser::<Wanted>::new();
+        let help =
+            "json (the default) prints the schema, markdown the reference [possible values: json, markdown]";
+        let format = format().value_parser(words).hide_possible_values(true).hide_default_value(true);
+        command = command.arg(format.help(help));
+    } else if OF_ONE_FORMAT.contains(&path) {
+        command =
+            command.arg(format().value_parser(clap::builder::EnumValueParser::<Wanted>::new()).hide(true));
+    }
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
+        command.mut_subcommand(name, |sub| with_help_of(&path, sub))
+    })
 }
 
 /// Reads the word of an API.
@@ -213,12 +322,15 @@ fn completions(shell: clap_complete::Shell) -> Ended {
 /// Rows under their heads, as wide as need be, without space at their ends.
 fn columns(head: &[&str], rows: &[Vec<String>], left_out: usize) -> String {
     let width = |column: usize, name: &str| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([name.chars().count()]).max().unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| style::width(cell));
+        cells.chain([style::width(name)]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = head.iter().enumerate().map(|(column, name)| width(column, name)).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<_> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let padded = |(cell, width): (&str, &usize)| {
+            format!("{cell}{:1$}", "", width.saturating_sub(style::width(cell)))
+        };
+        let padded: Vec<_> = cells.zip(&widths).map(padded).collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![String::new(), line(&mut head.iter().copied())];
@@ -260,8 +372,8 @@ impl Complaint {
                 say(json!({ "error": "the configuration is wrong", "problems": problems }));
             }
             Format::Json => say(json!({ "error": what })),
-            Format::Text if of_file => drop(writeln!(io::stderr(), "{what}")),
-            Format::Text => drop(writeln!(io::stderr(), "tidegate: {what}")),
+            Format::Text if of_file => what.lines().for_each(|line| hint(style::problem(line))),
+            Format::Text => hint(format_args!("{} {what}", style::paint(style::RED, "tidegate:"))),
         }
         ExitCode::from(code)
     }
@@ -289,9 +401,14 @@ fn answered<T: DeserializeOwned>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes to standard output; a reader that left is not our problem.
+/// Writes to standard output, without colour unless it is a terminal; a reader that left is not our problem.
 fn say(what: impl std::fmt::Display) {
-    let _ = writeln!(io::stdout(), "{what}");
+    let _ = writeln!(anstream::stdout(), "{what}");
+}
+
+/// Writes to standard error what is not the answer, likewise.
+fn hint(what: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{what}");
 }
 
 #[cfg(test)]
@@ -301,7 +418,61 @@ mod tests {
     /// Goal: no two arguments of a command are at odds, which clap would only find out when it is run.
     #[test]
     fn commands_are_consistent() {
-        Cli::command().debug_assert();
+        with_help(Cli::command()).debug_assert();
+    }
+
+    /// Goal: every command has examples in its help, each of which the command line takes, and no example is of a command that
+    /// there is not.
+    #[test]
+    fn every_command_has_examples() {
+        fn leaves(path: &str, command: &clap::Command, found: &mut Vec<String>) {
+            let own = command.get_subcommands().filter(|sub| sub.get_name() != "help");
+            let mut is_leaf = true;
+            for sub in own {
+                is_leaf = false;
+                leaves(&format!("{path} {}", sub.get_name()), sub, found);
+            }
+            if is_leaf {
+                found.push(path.trim_start().to_owned());
+            }
+        }
+        let mut commands = Vec::new();
+        leaves("", &Cli::command(), &mut commands);
+        let with_examples: Vec<_> =
+            EXAMPLES.iter().map(|(path, _)| *path).filter(|path| !path.is_empty()).collect();
+        for command in &commands {
+            assert!(with_examples.contains(&command.as_str()), "{command} has no example");
+        }
+        for (path, examples) in EXAMPLES {
+            assert!(
+                path.is_empty() || commands.iter().any(|command| command == path),
+                "{path} is no command"
+            );
+            for example in *examples {
+                let words = example.split(['<', '>']).next().unwrap().split_whitespace();
+                let words: Vec<_> = words.map(|word| word.trim_matches('\'')).collect();
+                let parsed = Cli::try_parse_from(words);
+                assert!(
+                    parsed.is_ok() && example.starts_with(&format!("tidegate {path}")),
+                    "{example}: {parsed:?}"
+                );
+            }
+        }
+    }
+
+    /// Goal: help lists the formats that a command has, and no others.
+    #[test]
+    fn help_lists_what_applies() {
+        let help = |path: &[&str]| {
+            let words = [&["tidegate"], path, &["--help"]].concat();
+            with_help(Cli::command()).try_get_matches_from(words).unwrap_err().to_string()
+        };
+        assert!(help(&["status"]).contains("text") && !help(&["status"]).contains("markdown"));
+        assert!(help(&["schema"]).contains("markdown") && !help(&["schema"]).contains("text,"));
+        assert!(
+            !help(&["completions"]).contains("--format") && !help(&["ledger", "export"]).contains("--format")
+        );
+        assert!(help(&["check"]).contains("Examples:\n  tidegate check tidegate.yaml"));
     }
 
     /// Goal: columns are as wide as their widest cell, and lines end where their text does.

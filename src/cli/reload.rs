@@ -36,7 +36,7 @@ fn described(report: &Report) -> String {
     let mut lines = vec![format!("generation {} is in force", report.generation)];
     lines.extend(report.changes.iter().map(|change| format!("  {change}")));
     lines.extend(report.after_restart.iter().map(|name| format!("  {name}: takes a restart")));
-    lines.extend(report.warnings.iter().map(|warning| format!("  warning: {warning}")));
+    lines.extend(report.warnings.iter().map(|warning| format!("  {}", super::style::problem(warning))));
     if report.changes.is_empty() && report.after_restart.is_empty() {
         lines.push("  nothing has changed".into());
     }

@@ -1,31 +1,40 @@
 //! `tidegate run`
 
-use super::{Complaint, EXIT_RUNTIME, Ended, complain, say};
+use super::{Complaint, EXIT_RUNTIME, Ended, Format, complain, hint};
 use crate::config::{self, Config};
 use crate::runtime::Assembly;
 use crate::runtime::signals::LameDuck;
 use log::{Log, Metadata, Record};
+use serde_json::{Value, json};
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the gateway to its end.
-pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool) -> Ended {
+pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool, format: Format) -> Ended {
     start_log(level);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(problems) => return Err(Complaint::of(&problems)),
     };
     for warning in &loaded.warnings {
-        log::warn!("{}:{warning}", path.display());
+        log::warn!("{}", warning.in_file(path));
     }
     let drain = loaded.config.server.drain;
-    let greeting = greeting(&loaded.config, &loaded.minted);
+    let greeting = Greeting::new(&loaded.config, &loaded.minted);
+    for channel in loaded.config.channels.iter().filter(|channel| channel.credentials.is_empty()) {
+        log::info!("channel {}: no credential is sent (credentials: none)", channel.id);
+    }
     let assembly = match Assembly::new(path, loaded.config, Box::new(io::stdout()), upgrade) {
         Ok(assembly) => assembly,
         Err(e) => return complain(EXIT_RUNTIME, e),
     };
-    say(greeting);
+    // Standard output is the access log and nothing else.
+    match format {
+        Format::Text => hint(&greeting),
+        Format::Json => hint(greeting.json()),
+    }
     let signals = LameDuck {
         readiness: assembly.readiness(),
         drain,
@@ -91,19 +100,50 @@ impl Log for WithoutNoise {
     }
 }
 
-fn greeting(config: &Config, minted: &[config::Minted]) -> String {
-    let mut text = format!("Tidegate {}", env!("CARGO_PKG_VERSION"));
-    for address in &config.server.listen {
-        text.push_str(&format!("\n  clients   http://{address}/v1"));
+/// Where the gateway can be reached, and the keys that were made for this run.
+struct Greeting {
+    clients: Vec<String>,
+    admin: String,
+    /// Ids and keys.
+    keys: Vec<(String, String)>,
+}
+
+impl Greeting {
+    fn new(config: &Config, minted: &[config::Minted]) -> Self {
+        let server = &config.server;
+        let scheme = if server.tls.is_some() { "https" } else { "http" };
+        let public = server.listen.iter().map(|address| format!("{scheme}://{address}/v1"));
+        let h2c = server.listen_h2c.iter().map(|address| format!("http://{address}/v1"));
+        Self {
+            clients: public.chain(h2c).collect(),
+            admin: format!("http://{}", config.admin.listen),
+            keys: minted.iter().map(|key| (key.key_id.clone(), key.expose().to_owned())).collect(),
+        }
     }
-    text.push_str(&format!("\n  status    http://{}/", config.admin.listen));
-    text.push_str(&format!("\n  metrics   http://{}/metrics", config.admin.listen));
-    for key in minted {
-        text.push_str(&format!(
-            "\n  key       {}   ({}, valid until this process ends)",
-            key.expose(),
-            key.key_id
-        ));
+
+    fn json(&self) -> Value {
+        let key = |(id, key): &(String, String)| json!({ "id": id, "key": key });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "clients": self.clients,
+            "status": format!("{}/", self.admin),
+            "metrics": format!("{}/metrics", self.admin),
+            "keys": self.keys.iter().map(key).collect::<Vec<_>>(),
+        })
     }
-    text
+}
+
+impl fmt::Display for Greeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tidegate {}", env!("CARGO_PKG_VERSION"))?;
+        for address in &self.clients {
+            write!(f, "\n  clients   {address}")?;
+        }
+        write!(f, "\n  status    {}/", self.admin)?;
+        write!(f, "\n  metrics   {}/metrics", self.admin)?;
+        for (id, key) in &self.keys {
+            write!(f, "\n  key       {key}   ({id}, valid until this process ends)")?;
+        }
+        Ok(())
+    }
 }

@@ -1,13 +1,14 @@
 //! The sections `defaults` and `channels`.
 
 use super::dialect::{Dialect, dialect};
-use super::reader::{Item, Object};
+use super::reader::{Form, Item, Object};
+use super::tree::Value;
 use super::types::{Channel, Model, Retry, Timeouts};
 use super::{classify, limits, name, secret, tls, unsupported, video};
 use crate::core::api::Api;
 use crate::core::health::Times;
 use http::HeaderName;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,12 +110,16 @@ fn attempts(parent: &Object<'_>, default: u32) -> u32 {
 pub(super) fn channels(item: Option<Item<'_>>, models: &[Model], defaults: &Defaults) -> Vec<Channel> {
     let mut seen = HashSet::new();
     let list = item.map(|item| item.list()).unwrap_or_default();
-    list.iter().filter_map(|item| channel(item, models, defaults, &mut seen)).collect()
+    let models = models.iter().map(|model| (model.id.as_str(), model)).collect();
+    list.iter().filter_map(|item| channel(item, &models, defaults, &mut seen)).collect()
 }
+
+/// Models by their ids.
+type Models<'a> = HashMap<&'a str, &'a Model>;
 
 fn channel(
     item: &Item<'_>,
-    models: &[Model],
+    models: &Models<'_>,
     defaults: &Defaults,
     seen: &mut HashSet<String>,
 ) -> Option<Channel> {
@@ -122,7 +127,8 @@ fn channel(
     let flag = |name, default| object.get(name).map_or(Some(default), |item| item.flag());
     let id = name(&object, seen);
     let Dialect { provider, base_url, api_version, apis } = dialect(&object);
-    let credentials = object.required("credentials").map(|item| credentials(&item));
+    let hint = "a list of secrets, or none for an upstream that asks for none";
+    let credentials = object.required_with("credentials", hint).map(|item| credentials(&item));
     let served = object.required("models").map(|item| served(&item, models, &apis));
     let enabled = flag("enabled", true);
     let stream_usage = flag("stream_usage", true);
@@ -172,11 +178,20 @@ fn channel(
     })
 }
 
+/// A list of secrets, or the word `none` for an upstream that asks for none.
 fn credentials(item: &Item<'_>) -> Vec<super::Secret> {
-    item.filled_list().iter().filter_map(secret::read).collect()
+    item.as_form(Form::OneOf(vec!["none"]));
+    match &item.node.value {
+        Value::Text(word) if **word == *"none" => return Vec::new(),
+        Value::List(list) if list.is_empty() => {
+            item.refuse_with("must not be empty", "write none for an upstream that asks for none");
+        }
+        _ => {}
+    }
+    item.list().iter().filter_map(secret::read).collect()
 }
 
-fn served(item: &Item<'_>, models: &[Model], apis: &[Api]) -> Vec<(String, String)> {
+fn served(item: &Item<'_>, models: &Models<'_>, apis: &[Api]) -> Vec<(String, String)> {
     let entries = item.entries();
     if entries.is_empty() {
         item.refuse("must name at least one model");
@@ -184,7 +199,7 @@ fn served(item: &Item<'_>, models: &[Model], apis: &[Api]) -> Vec<(String, Strin
     entries
         .iter()
         .filter_map(|(public, item)| {
-            match models.iter().find(|model| model.id == *public) {
+            match models.get(public) {
                 None => item.refuse("is not under models"),
                 Some(model) if !apis.iter().any(|api| model.kind.speaks(*api)) => {
                     item.warn("cannot be called here: the channel speaks no API of such a model");

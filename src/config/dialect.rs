@@ -4,6 +4,7 @@ use super::reader::{Item, Object};
 use super::types::{BaseUrl, Provider};
 use crate::core::api::Api;
 use crate::wire::dialect::azure;
+use crate::wire::endpoint;
 use http::Uri;
 
 /// Where Google's imitation of OpenAI stands, and the end of its path.
@@ -24,8 +25,10 @@ pub(super) fn dialect(object: &Object<'_>) -> Dialect {
     let version_item = object.get("api_version");
     let api_version = version_item.as_ref().and_then(Item::text);
     if let (Some(provider), Some(url)) = (provider, &base_url) {
-        if let Some(item) = base_item {
-            check_path(&item, provider, url);
+        if let Some(item) = base_item
+            && check_path(&item, provider, url)
+        {
+            warn_of_path(&item, provider, url);
         }
         if let Some(item) = version_item.or(provider_item) {
             check_version(&item, provider, &url.path, api_version);
@@ -61,12 +64,14 @@ fn apis(item: &Item<'_>, provider: Option<Provider>) -> Vec<Api> {
     item.list().iter().filter_map(spoken).collect()
 }
 
-fn check_path(item: &Item<'_>, provider: Provider, url: &BaseUrl) {
+/// Whether the path is one that the dialect can have.
+fn check_path(item: &Item<'_>, provider: Provider, url: &BaseUrl) -> bool {
     if provider == Provider::Azure && format!("{}/", url.path).contains("/deployments/") {
         item.refuse_with(
             "must end before /deployments",
             "the deployment is the upstream's name of a model, under models",
         );
+        return false;
     }
     let (host, end) = GEMINI;
     if provider == Provider::Gemini && url.host == host && !url.path.ends_with(end) {
@@ -74,6 +79,30 @@ fn check_path(item: &Item<'_>, provider: Provider, url: &BaseUrl) {
             "must be the base of Google's OpenAI-compatible endpoint",
             "https://generativelanguage.googleapis.com/v1beta/openai",
         );
+        return false;
+    }
+    true
+}
+
+/// Warns of a base URL that most likely is not where an API begins: routes are appended to it as it is.
+fn warn_of_path(item: &Item<'_>, provider: Provider, url: &BaseUrl) {
+    let routes = endpoint::TABLE.iter().map(|line| line.path).filter(|path| !path.contains('{'));
+    let longest = routes.filter(|route| url.path.ends_with(route)).max_by_key(|route| route.len());
+    if let Some(route) = longest {
+        let message = format!("ends with the route {route}, which the gateway appends itself");
+        item.warn_with(message, format!("leave {route} out"));
+        return;
+    }
+    let is_version = |part: &str| {
+        let digits = part.strip_prefix('v').unwrap_or_default();
+        digits.starts_with(|first: char| first.is_ascii_digit())
+    };
+    // Deployments of Azure have their version in the query.
+    if provider != Provider::Azure && !url.path.split('/').any(is_version) {
+        let route = if provider == Provider::Anthropic { "/messages" } else { "/chat/completions" };
+        let (host, path) = (&url.host, &url.path);
+        let message = format!("has no version: a call goes to {host}{path}{route}");
+        item.warn_with(message, "most providers have one, such as /v1 at its end");
     }
 }
 

@@ -6,6 +6,7 @@
 use super::tls::Tls;
 use super::types::{Account, Admin, Channel, Config, Errors, Key, Model, Provider, Retry, Server};
 use crate::core::limits::Limited;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -88,13 +89,15 @@ fn things<T: PartialEq>(
     of: impl Fn(&T, &T) -> Vec<String>,
     made: &mut Vec<String>,
 ) {
-    for thing in old.iter().filter(|thing| !new.iter().any(|other| name(other) == name(thing))) {
+    let known: HashSet<&String> = new.iter().map(&name).collect();
+    for thing in old.iter().filter(|thing| !known.contains(name(thing))) {
         made.push(format!("{kind} {}: removed", name(thing)));
     }
+    let before: HashMap<&String, &T> = old.iter().map(|thing| (name(thing), thing)).collect();
     for thing in new {
-        match old.iter().find(|other| name(other) == name(thing)) {
+        match before.get(name(thing)) {
             None => made.push(format!("{kind} {}: added", name(thing))),
-            Some(before) if before == thing => {}
+            Some(before) if *before == thing => {}
             Some(before) => made.push(format!("{kind} {}: {}", name(thing), of(before, thing).join(", "))),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::reader::{Form, Item, Object};
 use super::types::{Account, Billing, Key, Model};
-use super::{limits, mint, name, price, server};
+use super::{keys_file, limits, mint, name, price, server};
 use crate::core::key::Pattern;
 use crate::core::money::Money;
 use std::collections::HashSet;
@@ -10,6 +10,9 @@ use std::fmt;
 use std::time::UNIX_EPOCH;
 
 const BILLING: [(&str, Billing); 2] = [("prepaid", Billing::Prepaid), ("none", Billing::None)];
+
+/// What to do about a key that is revoked and configured.
+pub(super) const REVOKED_HINT: &str = "take it out of the file, or: tidegate keys restore ID";
 
 /// A key that was made for this run, because the file says `generate: true`.
 #[derive(Clone)]
@@ -50,39 +53,61 @@ pub(super) fn accounts(item: Option<Item<'_>>) -> Vec<Account> {
 }
 
 pub(super) fn keys(
-    item: Option<Item<'_>>,
-    accounts: &[Account],
-    models: &[Model],
+    (item, file): (Option<Item<'_>>, Option<Item<'_>>),
+    (accounts, models): (&[Account], &[Model]),
     with_sandbox: bool,
 ) -> (Vec<Key>, Vec<Minted>) {
-    let (mut seen, mut digests, mut minted) = (HashSet::new(), HashSet::new(), Vec::new());
+    let mut known = Known::new(accounts, models);
+    let mut minted = Vec::new();
     let mut keys = Vec::new();
     for item in item.map(|item| item.list()).unwrap_or_default() {
         let Some(object) = item.object() else { continue };
-        let id = name(&object, &mut seen);
+        let id = name(&object, &mut known.ids);
         let made = generate(&object, with_sandbox);
         let digest = match made {
             true => fresh(&item, id.as_deref().unwrap_or_default(), &mut minted),
-            false => given_digest(&item, &object, &mut digests),
+            false => given_digest(&item, &object, &mut known.digests),
         };
-        keys.extend(key(&object, id, (digest, made), accounts, models));
+        keys.extend(key(&object, id, (digest, made), &known));
         object.finish();
+    }
+    if let Some(item) = file {
+        keys_file::read(&item, &mut known, &mut keys);
     }
     (keys, minted)
 }
 
-fn key(
+/// What keys refer to, and what of them may be there once.
+pub(super) struct Known<'a> {
+    pub(super) accounts: HashSet<&'a str>,
+    models: HashSet<&'a str>,
+    pub(super) ids: HashSet<String>,
+    pub(super) digests: HashSet<[u8; 32]>,
+}
+
+impl<'a> Known<'a> {
+    fn new(accounts: &'a [Account], models: &'a [Model]) -> Self {
+        Self {
+            accounts: accounts.iter().map(|account| account.id.as_str()).collect(),
+            models: models.iter().map(|model| model.id.as_str()).collect(),
+            ids: HashSet::new(),
+            digests: HashSet::new(),
+        }
+    }
+}
+
+/// Reads a key whose digest is known.
+pub(super) fn key(
     object: &Object<'_>,
     id: Option<String>,
     (digest, minted): (Option<[u8; 32]>, bool),
-    accounts: &[Account],
-    models: &[Model],
+    known: &Known<'_>,
 ) -> Option<Key> {
-    let account = object.required("account").and_then(|item| owner(&item, accounts));
+    let account = object.required("account").and_then(|item| owner(&item, known));
     let named = text(object, "name");
     let enabled = object.get("enabled").map_or(Some(true), |item| item.flag());
     let expires = object.get("expires").map(|item| date(&item));
-    let allowed = object.get("models").map_or_else(|| vec!["*".to_owned()], |item| patterns(&item, models));
+    let allowed = object.get("models").map_or_else(|| vec!["*".to_owned()], |item| patterns(&item, known));
     let group = text(object, "group");
     let quota = object.get("quota").and_then(|item| quota(&item));
     let ips = object.get("ips").map(|item| server::networks(&item)).unwrap_or_default();
@@ -128,7 +153,11 @@ fn fresh(item: &Item<'_>, key_id: &str, minted: &mut Vec<Minted>) -> Option<[u8;
 }
 
 /// The digest, which has to be there unless the key is made for this run.
-fn given_digest(key: &Item<'_>, object: &Object<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
+pub(super) fn given_digest(
+    key: &Item<'_>,
+    object: &Object<'_>,
+    seen: &mut HashSet<[u8; 32]>,
+) -> Option<[u8; 32]> {
     let given = object.get("digest");
     if given.is_none() {
         key.refuse("has no digest");
@@ -149,12 +178,15 @@ fn digest(item: &Item<'_>, seen: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
         item.refuse("is the digest of another key, too");
         return None;
     }
+    if item.reader.is_revoked(&digest) {
+        item.warn_with("this key is revoked, and is refused", REVOKED_HINT);
+    }
     Some(digest)
 }
 
-fn owner(item: &Item<'_>, accounts: &[Account]) -> Option<String> {
+fn owner(item: &Item<'_>, known: &Known<'_>) -> Option<String> {
     let id = item.text()?;
-    if !accounts.iter().any(|account| account.id == id) {
+    if !known.accounts.contains(id) {
         item.refuse(format!("is not under accounts: {id}"));
         return None;
     }
@@ -166,23 +198,27 @@ pub(super) fn date(item: &Item<'_>) -> Option<u64> {
     if let super::tree::Value::Integer(_) = item.node.value {
         return item.number(0..=i128::from(u32::MAX) * 4);
     }
-    let text = item.text()?;
-    let parsed = humantime::parse_rfc3339_weak(text)
-        .or_else(|_| humantime::parse_rfc3339_weak(&format!("{text} 00:00:00")));
-    let seconds = parsed.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs());
+    let seconds = parse_date(item.text()?);
     if seconds.is_none() {
         item.refuse_with("is no date", "such as 2027-01-31T12:00:00Z, in UTC");
     }
     seconds
 }
 
-fn patterns(item: &Item<'_>, models: &[Model]) -> Vec<String> {
+/// The Unix seconds of `2027-01-31` or `2027-01-31T12:00:00Z`, in UTC.
+pub(crate) fn parse_date(text: &str) -> Option<u64> {
+    let parsed = humantime::parse_rfc3339_weak(text)
+        .or_else(|_| humantime::parse_rfc3339_weak(&format!("{text} 00:00:00")));
+    parsed.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs())
+}
+
+fn patterns(item: &Item<'_>, known: &Known<'_>) -> Vec<String> {
     let pattern = |item: Item<'_>| {
         let text = item.text()?;
         if let Pattern::Exact(id) = Pattern::parse(text) {
             if id.contains('*') {
                 item.refuse_with("is no pattern", "*, or prefix/*, or an id");
-            } else if !models.iter().any(|model| model.id == *id) {
+            } else if !known.models.contains(&*id) {
                 item.warn("names a model that is not under models");
             }
         }

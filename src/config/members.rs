@@ -73,9 +73,9 @@ impl Member {
 
 fn member(path: &str, node: &Node) -> Member {
     let text = |name: &str| match &node.value {
-        Value::Map(parts) => parts.iter().find(|(_, part, _)| part == name).and_then(|(_, _, node)| {
+        Value::Map(parts) => parts.iter().find(|(_, part, _)| **part == *name).and_then(|(_, _, node)| {
             let Value::Text(text) = &node.value else { return None };
-            Some(text.clone())
+            Some(text.to_string())
         }),
         _ => None,
     };
@@ -93,10 +93,10 @@ fn json(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Bool(flag) => (*flag).into(),
-        Value::Integer(number) => i64::try_from(*number).map_or(serde_json::Value::Null, Into::into),
+        Value::Integer(number) => (*number).into(),
         Value::Fraction(number) => (*number).into(),
-        Value::Text(text) => text.as_str().into(),
+        Value::Text(text) => (**text).into(),
         Value::List(items) => items.iter().map(json).collect(),
-        Value::Map(members) => members.iter().map(|(_, name, node)| (name.clone(), json(node))).collect(),
+        Value::Map(members) => members.iter().map(|(_, name, node)| (name.to_string(), json(node))).collect(),
     }
 }

@@ -13,6 +13,7 @@ mod dialect;
 pub mod diff;
 mod images;
 mod keys;
+mod keys_file;
 mod limits;
 mod members;
 pub mod mint;
@@ -33,11 +34,14 @@ mod unsupported;
 mod video;
 
 pub use keys::Minted;
-pub use problem::{Position, Problem, Problems};
+pub(crate) use keys::parse_date;
+pub use problem::{Position, Problem, Problems, Severity};
 use reader::{Item, Object, Reader};
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 pub use tls::{Authorities, Tls};
+use tree::Node;
 pub use types::{
     Account, Admin, BaseUrl, Billing, Channel, Config, Errors, Key, Model, Polling, Provider, Retry, Sandbox,
     Secret, Server, Store, Tariff, Timeouts,
@@ -60,17 +64,63 @@ pub struct Loaded {
 ///
 /// Every problem of the file; an error of syntax ends the list.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, path, &secret::process_env),
-        Err(e) => {
-            let problem = Problem {
-                at: Position::default(),
-                path: String::new(),
-                message: format!("cannot be read: {}", e.kind()),
-                hint: None,
-            };
-            Err(Problems { file: path.to_owned(), list: vec![problem] })
-        }
+    read(path, Secrets::Required)
+}
+
+/// Reads and checks a file where its secrets are not at hand: those of the environment and of files are placeholders, and the
+/// result is good for nothing but being checked.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_without_secrets(path: &Path) -> Result<Loaded, Problems> {
+    read(path, Secrets::Placeholders)
+}
+
+/// Bounds of what is read.
+pub(crate) mod fixed {
+    pub(crate) use super::keys_file::{
+        FILE_BYTES_MAX as KEYS_FILE_BYTES_MAX, LINE_BYTES_MAX as KEYS_LINE_BYTES_MAX,
+    };
+    pub(crate) use super::tree::{DEPTH_MAX, TEXT_BYTES_MAX};
+}
+
+/// The list of revoked keys in the folder of the store, a digest and the id of its key on each line. The gateway keeps it; it is
+/// read to warn of keys that are in the configuration and revoked, and nothing else depends on it.
+pub const REVOKED_FILE: &str = "revoked-keys.txt";
+
+/// What becomes of secrets that the file names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    /// They are read, and one that is not there is a problem.
+    Required,
+    /// They are not read.
+    Placeholders,
+}
+
+fn read(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
+    let refused = |problem| Problems { file: path.to_owned(), list: vec![problem] };
+    let unreadable = |e: &std::io::Error| Problem::new(Position::default(), String::new(), unreadable(e));
+    let size = std::fs::metadata(path).map_err(|e| refused(unreadable(&e)))?.len();
+    if size > tree::TEXT_BYTES_MAX as u64 {
+        return Err(refused(tree::too_large(Position::default())));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| refused(unreadable(&e)))?;
+    let root = tree::parse(&text).map_err(refused)?;
+    // The tree has all of it.
+    drop(text);
+    check(&root, path, &secret::process_env, secrets)
+}
+
+/// Why a file could not be read, in the words of a shell.
+fn unreadable(e: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match e.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::IsADirectory => "is a folder".to_owned(),
+        ErrorKind::InvalidData => "is no text in UTF-8".to_owned(),
+        kind => format!("cannot be read: {kind}"),
     }
 }
 
@@ -85,15 +135,26 @@ pub(crate) fn admin_token() -> Option<String> {
 ///
 /// As [`load`].
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-    let refused = |list| Problems { file: file.to_owned(), list };
-    let root = tree::parse(text).map_err(|problem| refused(vec![problem]))?;
+    let root = tree::parse(text);
+    let root = root.map_err(|problem| Problems { file: file.to_owned(), list: vec![problem] })?;
+    check(&root, file, env, Secrets::Required)
+}
+
+fn check(
+    root: &Node,
+    file: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    secrets: Secrets,
+) -> Result<Loaded, Problems> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let reader = Reader::new(env, folder);
-    let read = Item { reader: &reader, path: String::new(), node: &root }.object().and_then(root_section);
-    let (problems, warnings) = reader.finish();
+    let mut reader = Reader::new(env, folder);
+    reader.without_secrets = secrets == Secrets::Placeholders;
+    let read = Item { reader: &reader, path: String::new(), node: root }.object().and_then(root_section);
+    let is_right = !reader.has_errors();
+    let list = reader.finish();
     match read {
-        Some((config, minted)) if problems.is_empty() => Ok(Loaded { config, warnings, minted }),
-        _ => Err(refused(problems)),
+        Some((config, minted)) if is_right => Ok(Loaded { config, warnings: list, minted }),
+        _ => Err(Problems { file: file.to_owned(), list }),
     }
 }
 
@@ -113,8 +174,10 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
     let channels = channels::channels(root.required("channels"), &models, &defaults);
     let classify = classify::rules(root.get("classify"));
     let accounts = keys::accounts(root.get("accounts"));
-    let (keys, minted) = keys::keys(root.get("keys"), &accounts, &models, sandbox.is_some());
-    if let Some(list) = root.get("models") {
+    root.reader().note_revoked(&store.path);
+    let listed = (root.get("keys"), root.get("keys_file"));
+    let (keys, minted) = keys::keys(listed, (&accounts, &models), sandbox.is_some());
+    if let Some(list) = root.get("models").filter(|list| !list.reader.has_errors()) {
         warn_of_idle_models(&list, &models, &channels);
     }
     root.finish();
@@ -127,7 +190,7 @@ fn root_section(root: Object<'_>) -> Option<(Config, Vec<Minted>)> {
             models,
             channels,
             accounts,
-            keys,
+            keys: Arc::new(keys),
             classify,
             retry: defaults.retry,
             limits,
@@ -145,23 +208,29 @@ fn warn_of_idle_models(list: &Item<'_>, models: &[Model], channels: &[Channel]) 
         .filter(|channel| channel.enabled)
         .flat_map(|channel| channel.models.iter().map(|(public, _)| public.as_str()))
         .collect();
-    for model in models.iter().filter(|model| !served.contains(model.id.as_str())) {
-        list.warn(format!("no enabled channel serves the model {}", model.id));
+    // Without errors each element of the list is a model.
+    for (item, model) in list.list().iter().zip(models) {
+        if !served.contains(model.id.as_str()) {
+            item.warn(format!("no enabled channel serves the model {}", model.id));
+        }
+        if model.tariff == Tariff::Unknown {
+            let message = format!("the model {} has no price and is not offered", model.id);
+            item.warn_with(message, "price: {…}, or free: true");
+        }
     }
-    for model in models.iter().filter(|model| model.tariff == Tariff::Unknown) {
-        list.warn(format!(
-            "the model {} has no price and is not offered (price: {{…}}, or free: true)",
-            model.id
-        ));
-    }
+}
+
+/// Whether a text may be the name of a channel, an account or a key.
+fn is_name(id: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !id.is_empty() && id.len() <= 64 && id.chars().all(allowed)
 }
 
 /// The `id` of a channel, an account or a key: a label in metrics and logs.
 fn name(object: &Object<'_>, seen: &mut HashSet<String>) -> Option<String> {
     let item = object.required("id")?;
     let id = item.text()?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if id.is_empty() || id.len() > 64 || !id.chars().all(allowed) {
+    if !is_name(id) {
         item.refuse("must be 1 to 64 letters, digits, '.', '_' or '-'");
         return None;
     }

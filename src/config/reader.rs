@@ -3,12 +3,13 @@
 //! An [`Object`] knows which members were asked for; what is left over is unknown, or known for later. So a section of
 //! the configuration reads as the list of its members, and strictness needs no list of its own.
 
+use super::mint;
 use super::not_yet;
-use super::problem::{Position, Problem};
+use super::problem::{Position, Problem, Severity};
 use super::quantity;
 use super::tree::{Node, Value};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -19,10 +20,13 @@ pub(super) struct Reader<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// Where relative files of secrets are.
     pub(super) folder: &'a Path,
+    /// Whether secrets of the environment and of files are left unread, with a placeholder in their place.
+    pub(super) without_secrets: bool,
+    /// Digests of keys that were revoked at run time.
+    revoked: RefCell<HashSet<[u8; 32]>>,
     problems: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
-    /// What was asked for, and as what: what the schema is made of.
-    forms: RefCell<BTreeMap<String, BTreeSet<Form>>>,
+    /// What was asked for, and as what: what the schema is made of. `None` where no schema is.
+    forms: Option<RefCell<BTreeMap<String, BTreeSet<Form>>>>,
 }
 
 /// As what a value is read.
@@ -61,7 +65,7 @@ pub(super) struct Item<'a> {
 /// A mapping whose members are being read.
 pub(super) struct Object<'a> {
     item: Item<'a>,
-    members: &'a [(Position, String, Node)],
+    members: &'a [(Position, Box<str>, Node)],
     asked: RefCell<Vec<&'static str>>,
 }
 
@@ -70,49 +74,89 @@ impl<'a> Reader<'a> {
         Self {
             env,
             folder,
+            without_secrets: false,
+            revoked: RefCell::default(),
             problems: RefCell::default(),
-            warnings: RefCell::default(),
-            forms: RefCell::default(),
+            forms: None,
         }
+    }
+
+    /// A reader for another file of the same configuration, which has no secrets.
+    pub(super) fn sharing_revoked<'b>(&self, env: &'b dyn Fn(&str) -> Option<String>) -> Reader<'b> {
+        Reader { revoked: self.revoked.clone(), ..Reader::new(env, Path::new("")) }
+    }
+
+    /// A reader that also notes what is asked for, for [`Self::forms`].
+    pub(super) fn noting_forms(env: &'a dyn Fn(&str) -> Option<String>, folder: &'a Path) -> Self {
+        Self { forms: Some(RefCell::default()), ..Self::new(env, folder) }
     }
 
     /// Everything that was asked for so far, by its path: `[]` for any element, `{}` for any name.
     pub(super) fn forms(&self) -> BTreeMap<String, BTreeSet<Form>> {
-        self.forms.borrow().clone()
+        self.forms.as_ref().map(|forms| forms.borrow().clone()).unwrap_or_default()
     }
 
     fn note_form(&self, path: &str, form: Option<Form>) {
-        let mut forms = self.forms.borrow_mut();
-        forms.entry(without_names(path)).or_default().extend(form);
+        if let Some(forms) = &self.forms {
+            forms.borrow_mut().entry(without_names(path)).or_default().extend(form);
+        }
     }
 
-    /// Problems and warnings, each in the order of the file.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
-        let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
+    /// Notes which keys are revoked, as the list in the folder of the store has it; without a list none is.
+    pub(super) fn note_revoked(&self, store: &Path) {
+        let list = std::fs::read_to_string(store.join(super::REVOKED_FILE)).unwrap_or_default();
+        let digests = list.lines().filter_map(|line| line.split(' ').next().and_then(mint::parse_digest));
+        self.revoked.borrow_mut().extend(digests);
+    }
+
+    /// Whether the key with this digest was revoked at run time.
+    pub(super) fn is_revoked(&self, digest: &[u8; 32]) -> bool {
+        self.revoked.borrow().contains(digest)
+    }
+
+    /// Notes an error at a place that no value has.
+    pub(super) fn refuse_at(&self, at: Position, message: String) {
+        self.problems.borrow_mut().push(Problem::new(at, String::new(), message));
+    }
+
+    /// Whether there is an error so far.
+    pub(super) fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Errors and warnings in the order of the file, each once.
+    pub(super) fn finish(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.at);
-        warnings.sort_by_key(|warning| warning.at);
-        (problems, warnings)
+        problems.dedup();
+        problems
     }
 }
 
 impl<'a> Item<'a> {
     /// Notes a problem at this place.
     pub(super) fn refuse(&self, message: impl Into<String>) {
-        self.note(&self.reader.problems, message.into(), None);
+        self.note(Severity::Error, message.into(), None);
     }
 
     /// Notes a problem with what to do about it.
     pub(super) fn refuse_with(&self, message: impl Into<String>, hint: impl Into<String>) {
-        self.note(&self.reader.problems, message.into(), Some(hint.into()));
+        self.note(Severity::Error, message.into(), Some(hint.into()));
     }
 
     /// Notes a warning.
     pub(super) fn warn(&self, message: impl Into<String>) {
-        self.note(&self.reader.warnings, message.into(), None);
+        self.note(Severity::Warning, message.into(), None);
     }
 
-    fn note(&self, list: &RefCell<Vec<Problem>>, message: String, hint: Option<String>) {
-        list.borrow_mut().push(Problem { at: self.node.at, path: self.path.clone(), message, hint });
+    /// Notes a warning with what to do about it.
+    pub(super) fn warn_with(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(Severity::Warning, message.into(), Some(hint.into()));
+    }
+
+    fn note(&self, severity: Severity, message: String, hint: Option<String>) {
+        let problem = Problem { severity, at: self.node.at, path: self.path.clone(), message, hint };
+        self.reader.problems.borrow_mut().push(problem);
     }
 
     fn expected<T>(&self, what: &str) -> Option<T> {
@@ -127,7 +171,16 @@ impl<'a> Item<'a> {
 
     pub(super) fn text(&self) -> Option<&'a str> {
         self.as_form(Form::Text);
-        self.plain_text()
+        let text = self.plain_text()?;
+        if let Some(name) = variable(text) {
+            let hint = if self.path.ends_with(".value") {
+                format!("write {{env: {name}}}")
+            } else {
+                "write the value itself".to_owned()
+            };
+            self.warn_with("looks like a variable of the environment, and is taken as it stands", hint);
+        }
+        Some(text)
     }
 
     fn plain_text(&self) -> Option<&'a str> {
@@ -160,12 +213,38 @@ impl<'a> Item<'a> {
 
     pub(super) fn number<T: TryFrom<i128>>(&self, range: RangeInclusive<i128>) -> Option<T> {
         self.as_form(Form::Number(*range.start(), *range.end()));
-        let Value::Integer(number) = self.node.value else { return self.expected("a whole number") };
-        if !range.contains(&number) {
-            self.refuse(format!("must be between {} and {}", range.start(), range.end()));
-            return None;
+        let (least, most) = (*range.start(), *range.end());
+        let expected = match self.node.value {
+            Value::Integer(number) if range.contains(&number.into()) => {
+                return T::try_from(number.into()).ok();
+            }
+            _ if least == most => least.to_string(),
+            Value::Integer(number) if i128::from(number) > most => format!("between {least} and {most}"),
+            // Beyond what a whole number of the file can be, it is read as a fraction.
+            Value::Fraction(number) if number >= i64::MAX as f64 => format!("between {least} and {most}"),
+            _ => format!("a whole number of {least} or more"),
+        };
+        match self.node.value {
+            Value::Integer(_) | Value::Fraction(_) => self.refuse(format!("must be {expected}")),
+            _ => return self.expected(&expected),
         }
-        T::try_from(number).ok()
+        None
+    }
+
+    /// One of a few numbers.
+    pub(super) fn one_of_numbers(&self, numbers: &[u16]) -> Option<u16> {
+        let ends = numbers.iter().min().zip(numbers.iter().max());
+        self.as_form(
+            ends.map_or(Form::Number(0, 0), |(least, most)| {
+                Form::Number(i128::from(*least), i128::from(*most))
+            }),
+        );
+        let found = numbers.iter().copied().find(|one| Value::Integer((*one).into()) == self.node.value);
+        if found.is_none() {
+            let words: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+            self.refuse(format!("must be {}", words.join(" or ")));
+        }
+        found
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
@@ -267,9 +346,9 @@ impl<'a> Item<'a> {
             return self.expected("a mapping").unwrap_or_default();
         };
         report_repeated(self, members);
-        let child = |(_, name, node): &'a (Position, String, Node)| {
+        let child = |(_, name, node): &'a (Position, Box<str>, Node)| {
             let path = format!("{}[{name:?}]", self.path);
-            (name.as_str(), Item { reader: self.reader, path, node })
+            (&**name, Item { reader: self.reader, path, node })
         };
         members.iter().map(child).collect()
     }
@@ -283,16 +362,27 @@ impl<'a> Item<'a> {
     }
 }
 
-fn report_repeated(item: &Item<'_>, members: &[(Position, String, Node)]) {
+/// Above so many members a mapping is searched by a table.
+const MANY_MEMBERS: usize = 32;
+
+fn report_repeated(item: &Item<'_>, members: &[(Position, Box<str>, Node)]) {
+    let report = |at: Position, name: &str, first: Position| {
+        let message = format!("is there twice, first in line {}", first.line);
+        item.reader.problems.borrow_mut().push(Problem::new(at, joined(&item.path, name), message));
+    };
+    if members.len() > MANY_MEMBERS {
+        let mut seen = HashMap::with_capacity(members.len());
+        for (at, name, _) in members {
+            let first = *seen.entry(name).or_insert(*at);
+            if first != *at {
+                report(*at, name, first);
+            }
+        }
+        return;
+    }
     for (index, (at, name, _)) in members.iter().enumerate() {
-        let first = members.iter().take(index).find(|(_, earlier, _)| earlier == name);
-        if let Some((first, _, _)) = first {
-            item.reader.problems.borrow_mut().push(Problem {
-                at: *at,
-                path: joined(&item.path, name),
-                message: format!("is there twice, first in line {}", first.line),
-                hint: None,
-            });
+        if let Some((first, _, _)) = members.iter().take(index).find(|(_, earlier, _)| earlier == name) {
+            report(*at, name, *first);
         }
     }
 }
@@ -303,11 +393,18 @@ impl<'a> Object<'a> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&name) {
             asked.push(name);
-            self.item.reader.note_form(&joined(&self.item.path, name), None);
+            if self.item.reader.forms.is_some() {
+                self.item.reader.note_form(&joined(&self.item.path, name), None);
+            }
         }
-        let (_, _, node) = self.members.iter().find(|(_, member, _)| member == name)?;
+        let (_, _, node) = self.members.iter().find(|(_, member, _)| **member == *name)?;
         let path = joined(&self.item.path, name);
         (!matches!(node.value, Value::Null)).then_some(Item { reader: self.item.reader, path, node })
+    }
+
+    /// The reader of the whole file.
+    pub(super) fn reader(&self) -> &'a Reader<'a> {
+        self.item.reader
     }
 
     /// The folder that relative paths start from.
@@ -317,24 +414,39 @@ impl<'a> Object<'a> {
 
     /// A member that has to be there.
     pub(super) fn required(&self, name: &'static str) -> Option<Item<'a>> {
-        let found = self.get(name);
-        self.item.reader.note_form(&joined(&self.item.path, name), Some(Form::Required));
+        let found = self.get_required(name);
         if found.is_none() {
             self.item.refuse(format!("has no {name}"));
         }
         found
     }
 
+    /// The same with a hint on what to write.
+    pub(super) fn required_with(&self, name: &'static str, hint: &str) -> Option<Item<'a>> {
+        let found = self.get_required(name);
+        if found.is_none() {
+            self.item.refuse_with(format!("has no {name}"), hint);
+        }
+        found
+    }
+
+    fn get_required(&self, name: &'static str) -> Option<Item<'a>> {
+        if self.item.reader.forms.is_some() {
+            self.item.reader.note_form(&joined(&self.item.path, name), Some(Form::Required));
+        }
+        self.get(name)
+    }
+
     /// Reports what nobody asked for.
     pub(super) fn finish(self) {
         let asked = self.asked.borrow();
-        for (at, name, node) in self.members.iter().filter(|(_, name, _)| !asked.contains(&name.as_str())) {
+        for (at, name, node) in self.members.iter().filter(|(_, name, _)| !asked.contains(&&**name)) {
             let path = joined(&self.item.path, name);
             let off = matches!(&node.value, Value::Null | Value::Bool(false))
                 || matches!(&node.value, Value::List(list) if list.is_empty());
             let reader = self.item.reader;
             let note = |message: &str, hint: Option<String>| {
-                let problem = Problem { at: *at, path: path.clone(), message: message.into(), hint };
+                let problem = Problem { hint, ..Problem::new(*at, path.clone(), message.into()) };
                 reader.problems.borrow_mut().push(problem);
             };
             match not_yet::is_planned(&path) {
@@ -347,6 +459,22 @@ impl<'a> Object<'a> {
                 }
             }
         }
+    }
+}
+
+/// The name in a text that is written as shells and compose files write a variable: `${NAME}`, or `$NAME` alone.
+fn variable(text: &str) -> Option<&str> {
+    let start = memchr::memchr(b'$', text.as_bytes())?;
+    let rest = text.get(start + 1..)?;
+    let is_name = |name: &&str| {
+        let mut letters = name.bytes();
+        letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+    };
+    match rest.strip_prefix('{') {
+        // What stands behind the name in the braces is a default.
+        Some(inside) => inside.split_once('}')?.0.split([':', '-']).next().filter(is_name),
+        None => Some(rest).filter(|_| start == 0).filter(is_name),
     }
 }
 

@@ -62,8 +62,14 @@ pub(super) fn read(item: &Item<'_>) -> Option<Secret> {
     Some(Secret::new(value))
 }
 
+/// What stands for a secret that is not read.
+const PLACEHOLDER: &str = "placeholder";
+
 fn from_env(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
+    if item.reader.without_secrets {
+        return Some(PLACEHOLDER.to_owned());
+    }
     let value = (item.reader.env)(name);
     if value.is_none() {
         item.refuse(format!("the environment has no {name}"));
@@ -73,10 +79,13 @@ fn from_env(item: &Item<'_>) -> Option<String> {
 
 fn from_file(item: &Item<'_>) -> Option<String> {
     let path = item.reader.folder.join(item.text()?);
+    if item.reader.without_secrets {
+        return Some(PLACEHOLDER.to_owned());
+    }
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(e) => {
-            item.refuse(format!("the file {} cannot be read: {}", path.display(), e.kind()));
+            item.refuse(format!("{}: {}", path.display(), super::unreadable(&e)));
             None
         }
     }

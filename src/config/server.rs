@@ -88,13 +88,10 @@ pub(super) fn networks(item: &Item<'_>) -> Vec<IpNet> {
 
 pub(super) fn errors(item: Option<Item<'_>>) -> Errors {
     let section = item.and_then(|item| item.object());
-    let status = section.as_ref().and_then(|section| section.get("unknown_model")).and_then(|item| {
-        let status = item.number::<u16>(404..=503)?;
-        if !matches!(status, 404 | 503) {
-            item.refuse("must be 503 or 404");
-        }
-        Some(status)
-    });
+    let status = section
+        .as_ref()
+        .and_then(|section| section.get("unknown_model"))
+        .and_then(|item| item.one_of_numbers(&[503, 404]));
     if let Some(section) = section {
         section.finish();
     }

@@ -113,7 +113,7 @@ keys:
   - { id: "k k", account: nobody, digest: "sha256:12", models: ["a*b"] }
   - { id: g, account: nobody, generate: true, expires: never }
 "#;
-    let expected = r#"t.yaml:1:10: version: must be between 1 and 1
+    let expected = r#"t.yaml:1:10: version: must be 1
 t.yaml:2:1: sever: is unknown (did you mean server?)
 t.yaml:4:11: server.listen: must be a list, not a text
 t.yaml:5:13: server.body_max: has no unit (write 32B or 32MiB)
@@ -217,15 +217,15 @@ fn channels_speak_what_their_dialect_can() {
     use crate::core::api::Api::{Chat, Completions, Embeddings, Images, Messages, Responses, Video};
     for (members, apis) in [
         (
-            "provider: openai\n    base_url: https://x",
+            "provider: openai\n    base_url: https://x/v1",
             &[Chat, Completions, Responses, Embeddings, Images, Video][..],
         ),
         (
-            "provider: openai_compatible\n    base_url: https://x",
+            "provider: openai_compatible\n    base_url: https://x/v1",
             &[Chat, Completions, Responses, Messages, Embeddings, Images, Video],
         ),
-        ("provider: anthropic\n    base_url: https://x", &[Messages]),
-        ("provider: gemini\n    base_url: https://x", &[Chat, Embeddings, Images]),
+        ("provider: anthropic\n    base_url: https://x/v1", &[Messages]),
+        ("provider: gemini\n    base_url: https://x/v1", &[Chat, Embeddings, Images]),
         (
             "provider: azure\n    base_url: https://x\n    api_version: \"2024-10-21\"",
             &[Chat, Completions, Embeddings, Images],
@@ -244,7 +244,7 @@ fn channels_speak_what_their_dialect_can() {
         assert_eq!(loaded.config.channels[0].apis, apis, "{members}");
         assert!(loaded.warnings.is_empty());
     }
-    let text = with_channel("    provider: gemini\n    base_url: https://x\n    apis: [embeddings]\n");
+    let text = with_channel("    provider: gemini\n    base_url: https://x/v1\n    apis: [embeddings]\n");
     let warnings = read(&text).unwrap().warnings;
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].to_string().contains("speaks no API of such a model"), "{}", warnings[0]);
@@ -261,7 +261,259 @@ fn syntax_is_told() {
     assert!(problems("- 1").contains("must be a mapping, not a list"));
     assert!(problems("").contains("must be a mapping"));
     let missing = load(Path::new("does/not/exist.yaml")).unwrap_err();
-    assert_eq!(missing.to_string(), "does/not/exist.yaml:cannot be read: entity not found");
+    assert_eq!(missing.to_string(), "does/not/exist.yaml: no such file");
+}
+
+/// Goal: numbers say what they must be, in words that hold for every wrong one.
+#[test]
+fn numbers_say_what_they_must_be() {
+    let weight = |value: &str| problems(&sample().replace("weight: 1", &format!("weight: {value}")));
+    for value in ["-1", "1.5", "-0.5"] {
+        let told = weight(value);
+        assert!(told.ends_with("channels[0].weight: must be a whole number of 0 or more"), "{value}: {told}");
+    }
+    assert!(
+        weight("many").ends_with("must be a whole number of 0 or more, not a text"),
+        "{}",
+        weight("many")
+    );
+    for value in ["1000001", "99999999999999999999"] {
+        assert!(weight(value).ends_with("must be between 0 and 1000000"), "{value}: {}", weight(value));
+    }
+    let version = |value: &str| problems(&sample().replace("version: 1", &format!("version: {value}")));
+    assert!(version("0").ends_with("version: must be 1") && version("2").ends_with("version: must be 1"));
+    assert!(version("\"1\"").ends_with("version: must be 1, not a text"));
+}
+
+/// Goal: what is legal and rarely meant is a warning at its own place, with the word in it.
+#[test]
+fn warnings_stand_at_their_place() {
+    let warnings = |text: &str| {
+        let loaded = read(text).unwrap_or_else(|problems| panic!("{problems}"));
+        let lines = loaded.warnings.iter().map(|warning| warning.in_file(Path::new("t.yaml")));
+        lines.collect::<Vec<_>>()
+    };
+    let credential =
+        |value: &str| sample().replace("{ env: EAST_KEY }", &format!("{{ value: \"{value}\" }}"));
+    for (value, name) in
+        [("${EAST}", "EAST"), ("$EAST_2", "EAST_2"), ("Bearer-${A:-b}", "A"), ("${A-b}", "A")]
+    {
+        let told = warnings(&credential(value));
+        let expected = format!(
+            "t.yaml:30:29: warning: channels[0].credentials[0].value: looks like a variable of the environment, and is taken \
+             as it stands (write {{env: {name}}})"
+        );
+        assert_eq!(told, [expected]);
+    }
+    for value in ["sk-abc", "a$b", "$", "${", "${}", "$1", "a$B"] {
+        assert_eq!(warnings(&credential(value)), Vec::<String>::new(), "{value}");
+    }
+    let base = |url: &str| sample().replace("http://127.0.0.1:9000/v1", url);
+    for (url, told) in [
+        ("https://api.example", "has no version: a call goes to api.example/chat/completions"),
+        ("https://api.example/openai", "has no version: a call goes to api.example/openai/chat/completions"),
+        (
+            "https://x/v1/chat/completions",
+            "ends with the route /chat/completions, which the gateway appends itself",
+        ),
+        ("https://x/v1/images/edits/", "ends with the route /images/edits, which the gateway appends itself"),
+        ("https://x/v1/models", "ends with the route /models, which"),
+    ] {
+        let found = warnings(&base(url));
+        assert!(
+            found.len() == 1 && found[0].starts_with("t.yaml:29:15: warning: channels[0].base_url: "),
+            "{found:?}"
+        );
+        assert!(found[0].contains(told), "{found:?}");
+    }
+    for url in [
+        "https://x/v1",
+        "https://x/api/v3/",
+        "https://x/v1beta/openai",
+        "https://x/v1.1/a",
+        "https://x/a/v2/b",
+    ] {
+        assert_eq!(warnings(&base(url)), Vec::<String>::new(), "{url}");
+    }
+    let idle = sample().replace("channels:\n", "  - { id: a/b }\nchannels:\n");
+    assert_eq!(
+        warnings(&idle),
+        [
+            "t.yaml:26:5: warning: models[1]: no enabled channel serves the model a/b",
+            "t.yaml:26:5: warning: models[1]: the model a/b has no price and is not offered (price: {…}, or free: true)",
+        ]
+    );
+    let both = base("https://x").replace("weight: 1", "weight: -1");
+    assert_eq!(
+        problems(&both).lines().map(|line| line.contains("warning: ")).collect::<Vec<_>>(),
+        [true, false],
+        "warnings stand between errors"
+    );
+}
+
+/// Goal: an upstream that asks for no key is said in a word, and forgetting its credentials is told with that word.
+#[test]
+fn an_upstream_may_ask_for_no_credentials() {
+    let with = |credentials: &str| sample().replace("[ { env: EAST_KEY } ]", credentials);
+    let loaded = read(&with("none")).unwrap();
+    assert!(loaded.config.channels[0].credentials.is_empty() && loaded.warnings.is_empty());
+    assert!(
+        problems(&with("[]")).ends_with("must not be empty (write none for an upstream that asks for none)")
+    );
+    assert!(problems(&with("nothing")).ends_with("channels[0].credentials: must be a list, not a text"));
+    let without = sample().replace("    credentials: [ { env: EAST_KEY } ]\n", "");
+    let told =
+        "channels[0]: has no credentials (a list of secrets, or none for an upstream that asks for none)";
+    assert!(problems(&without).ends_with(told), "{}", problems(&without));
+}
+
+/// Goal: a file is checked where its secrets are not at hand, and everything else of it is still held to the rules.
+#[test]
+fn secrets_can_be_left_out_of_a_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.yaml");
+    let text = sample()
+        .replace("env: EAST_KEY", "file: not/there")
+        .replace("TIDEGATE_ADMIN_TOKEN", "NO_SUCH_VARIABLE");
+    let tls = text.replace("  threads: 2\n", "  threads: 2\n  tls: { cert: a.pem, key: a.key }\n");
+    std::fs::write(&path, &tls).unwrap();
+    assert_eq!(load(&path).unwrap_err().list.len(), 3);
+    assert!(load_without_secrets(&path).is_ok());
+    std::fs::write(&path, tls.replace("weight: 1", "weight: x")).unwrap();
+    assert!(load_without_secrets(&path).unwrap_err().to_string().contains("weight"));
+    std::fs::write(&path, tls.replace("{ file: not/there }", "{ file: not/there, env: B }")).unwrap();
+    assert!(load_without_secrets(&path).unwrap_err().to_string().contains("needs exactly one source"));
+}
+
+/// Goal: files that cannot be read are told in the words of a shell.
+#[test]
+fn unreadable_files_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |path: &Path| load(path).unwrap_err().list[0].message.clone();
+    assert_eq!(told(&folder.path().join("none.yaml")), "no such file");
+    assert_eq!(told(folder.path()), "is a folder");
+    std::fs::write(folder.path().join("latin.yaml"), b"version: \xe9").unwrap();
+    assert_eq!(told(&folder.path().join("latin.yaml")), "is no text in UTF-8");
+}
+
+/// Goal: bounds of the reader are those of bytes and depth, told in plain words; counts are not bounded.
+#[test]
+fn bounds_of_the_reader_are_told() {
+    let deep = format!("version: 1\nserver: {}{}", "[".repeat(90), "]".repeat(90));
+    assert!(
+        problems(&deep).ends_with("lists and mappings are nested more than 64 deep"),
+        "{}",
+        problems(&deep)
+    );
+    let mut bomb = String::from("version: 1\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let before = format!("*a{}", level - 1);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(",")));
+    }
+    assert!(!problems(&bomb).contains("udget"), "{}", problems(&bomb));
+    let nodes = format!("version: [{}]", "1,".repeat(400_000));
+    assert!(problems(&nodes).contains("version: must be 1, not a list"));
+}
+
+/// A digest that ends like the number.
+fn digest(number: usize) -> String {
+    format!("sha256:{number:064x}")
+}
+
+/// Goal: keys come from a file of their own, as words or as JSON, with everything that keys of the configuration have; what is
+/// wrong there is told by its line.
+#[test]
+fn keys_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |keys: &str, text: &str| {
+        std::fs::write(folder.path().join("keys.txt"), keys).unwrap();
+        parse(&format!("{text}keys_file: keys.txt\n"), &folder.path().join("t.yaml"), &env)
+    };
+    let json = format!(
+        r#"{{"id":"b","account":"acme","digest":"{}","models":["openai/*"],"expires":"2027-01-31","limits":{{"rpm":5}},"quota":"1.5"}}"#,
+        digest(3)
+    );
+    let keys = format!("# made by a script\n\n{} a\n{json}\r\n  {} c acme", digest(2), digest(4));
+    let config = read(&keys, &sample()).unwrap().config;
+    let ids: Vec<_> = config.keys.iter().map(|key| key.id.as_str()).collect();
+    assert_eq!(ids, ["acme-prod", "a", "b", "c"]);
+    assert_eq!(
+        (config.keys[1].account.as_str(), config.keys[1].models.as_slice()),
+        ("acme", &["*".to_owned()][..])
+    );
+    assert_eq!((config.keys[2].limits.rpm, config.keys[2].expires), (Some(5), Some(1_801_353_600)));
+    assert_eq!(config.keys[2].quota, Money::parse("1.5"));
+
+    let wrong = format!(
+        "{} a\nsha256:12 b\n{}\n{} acme-prod\n{} d nobody\n{} e acme f\n{ZERO} g\n{{\"id\":1}}\n{{\n{} h{}\n",
+        digest(2),
+        digest(3),
+        digest(4),
+        digest(5),
+        digest(6),
+        digest(7),
+        " ".repeat(70_000),
+    );
+    let told = read(&wrong, &sample()).unwrap_err().to_string();
+    for (line, what) in [
+        (2, "does not begin with a digest"),
+        (3, "has no id behind its digest"),
+        (4, "has the id of another key: acme-prod"),
+        (5, "names an account that is not under accounts: \"nobody\""),
+        (6, "has one word too many: \"f\""),
+        (7, "has the digest of another key"),
+        (8, "id: must be a text, not a number"),
+        (9, "is no JSON"),
+        (10, "is longer than 65536 bytes"),
+    ] {
+        assert!(told.contains(&format!("keys_file: keys.txt:{line}: {what}")), "{line}: {told}");
+    }
+    assert!(!told.contains("keys.txt:1:"), "{told}");
+    let two = sample().replace("credit: \"25.00\" }", "credit: \"25.00\" }\n  - { id: other }");
+    let told = read(&format!("{} a\n", digest(2)), &two).unwrap_err().to_string();
+    assert!(told.contains("keys.txt:1: names no account, and there is more than one"), "{told}");
+    let missing = sample() + "keys_file: none.txt\n";
+    assert!(problems(&missing).contains("keys_file: none.txt: no such file"), "{}", problems(&missing));
+}
+
+/// Goal: a key that was revoked at run time and is still configured is a warning at its place, in both files.
+#[test]
+fn revoked_keys_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(
+        folder.path().join("data").join(REVOKED_FILE),
+        format!("{ZERO} acme-prod\n{} a\n", digest(2)),
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("keys.txt"), format!("{} a\n{} b\n", digest(2), digest(3))).unwrap();
+    let text = format!("{}keys_file: keys.txt\n", sample());
+    let loaded = parse(&text, &folder.path().join("t.yaml"), &env).unwrap();
+    let told: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("warning: keys[0].digest: this key is revoked, and is refused (take it out"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("warning: keys_file: keys.txt:1: key a: is revoked"), "{told:?}");
+}
+
+/// Goal: twenty thousand keys and as many nodes of channels are read, which counts of nodes used to refuse.
+#[test]
+fn large_files_are_read() {
+    let keys: String = (2..20_002)
+        .map(|n| format!("  - {{ id: k{n}, account: acme, digest: \"{}\" }}\n", digest(n)))
+        .collect();
+    let channels: String = (0..2_000)
+        .map(|n| {
+            format!(
+                "  - {{ id: c{n}, provider: openai, base_url: \"https://h{n}/v1\", credentials: none, models: {{ openai/gpt-5.5: x }} }}\n"
+            )
+        })
+        .collect();
+    let text = (sample() + &keys).replace("channels:\n", &format!("channels:\n{channels}"));
+    let config = read(&text).unwrap().config;
+    assert_eq!((config.keys.len(), config.channels.len()), (20_001, 2_001));
 }
 
 /// Goal: secrets come from all three sources, and a value never shows up in a message.

@@ -37,8 +37,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// Accounts, in the order of the file.
     pub accounts: Vec<Account>,
-    /// Keys, in the order of the file.
-    pub keys: Vec<Key>,
+    /// Keys, in the order of the file, those of a keys file behind them. Shared, since there may be a million of them.
+    pub keys: Arc<Vec<Key>>,
     /// Rules for upstream failures that are tried before the built-in ones (spec 3.4).
     pub classify: Vec<CustomRow>,
     /// Bounds of failover over all traffic.
@@ -209,7 +209,7 @@ pub struct Channel {
     pub base_url: BaseUrl,
     /// The version of its API, where requests name one (Azure).
     pub api_version: Option<String>,
-    /// What it is shown, in the field of its dialect; used in turn.
+    /// What it is shown, in the field of its dialect; used in turn. Empty where it is shown none.
     pub credentials: Vec<Secret>,
     /// Public model id and the upstream's name for it, in the order of the file.
     pub models: Vec<(String, String)>,

@@ -143,24 +143,34 @@ impl Key {
 #[derive(Debug, Default)]
 pub struct Keys {
     by_digest: HashMap<Digest, Arc<Key>>,
+    /// Secrets that were rotated out and still work for a time, which is in `expires` of their key.
+    previous: HashMap<Digest, Arc<Key>>,
     accounts: Vec<Arc<Account>>,
 }
 
 impl Keys {
     /// The table of these keys and accounts. Of two keys with one digest the first counts.
     #[must_use]
-    pub fn new(accounts: Vec<Arc<Account>>, keys: Vec<(Digest, Key)>) -> Self {
+    pub fn new<K: Into<Arc<Key>>>(accounts: Vec<Arc<Account>>, keys: Vec<(Digest, K)>) -> Self {
         let mut by_digest = HashMap::with_capacity(keys.len());
         for (digest, key) in keys {
-            by_digest.entry(digest).or_insert_with(|| Arc::new(key));
+            by_digest.entry(digest).or_insert_with(|| key.into());
         }
-        Self { by_digest, accounts }
+        Self { by_digest, previous: HashMap::new(), accounts }
+    }
+
+    /// Adds secrets that were rotated out, each with its key as it is until the secret expires.
+    #[must_use]
+    pub fn with_previous(mut self, previous: Vec<(Digest, Arc<Key>)>) -> Self {
+        self.previous = previous.into_iter().collect();
+        self
     }
 
     /// The key with this digest, if it may be used at `now` (Unix seconds).
     #[must_use]
     pub fn authenticate(&self, digest: &Digest, now: u64) -> Option<&Arc<Key>> {
-        self.by_digest.get(digest).filter(|key| key.is_valid(now))
+        let key = self.by_digest.get(digest).or_else(|| self.previous.get(digest));
+        key.filter(|key| key.is_valid(now))
     }
 
     /// The key of a name.
@@ -169,10 +179,22 @@ impl Keys {
         self.all().find(|key| &*key.id == id)
     }
 
-    /// The digest of the key of a name.
+    /// The digest of the secret of the key of a name.
     #[must_use]
-    pub fn digest_of(&self, id: &str) -> Option<&Digest> {
+    pub fn secret_of(&self, id: &str) -> Option<&Digest> {
         self.by_digest.iter().find(|(_, key)| &*key.id == id).map(|(digest, _)| digest)
+    }
+
+    /// The digests of the key of a name: of its secret, and of one that was rotated out and has not expired.
+    pub fn digests_of(&self, id: &str) -> impl Iterator<Item = &Digest> {
+        let all = self.by_digest.iter().chain(&self.previous);
+        all.filter(move |(_, key)| &*key.id == id).map(|(digest, _)| digest)
+    }
+
+    /// Unix seconds until which the rotated-out secret of a key works.
+    #[must_use]
+    pub fn previous_until(&self, id: &str) -> Option<u64> {
+        self.previous.values().find(|key| &*key.id == id).and_then(|key| key.expires)
     }
 
     /// All keys, in no order.
@@ -231,6 +253,18 @@ mod tests {
         assert!(keys.authenticate(&[2; 32], 0).is_none());
         assert!(keys.authenticate(&[9; 32], 0).is_none());
         assert_eq!(keys.authenticate(&[3; 32], 0).unwrap().group(), Some("g"));
+    }
+
+    /// Goal: a secret that was rotated out works as its key until it expires, and makes no second key.
+    #[test]
+    fn previous_secrets_expire() {
+        let current = vec![([1; 32], key(None, true))];
+        let previous = vec![([2; 32], Arc::new(key(Some(100), true)))];
+        let keys = Keys::new(Vec::new(), current).with_previous(previous);
+        assert!(keys.authenticate(&[2; 32], 99).is_some() && keys.authenticate(&[2; 32], 100).is_none());
+        assert!(keys.authenticate(&[1; 32], 100).is_some());
+        assert_eq!((keys.all().count(), keys.digests_of("k").count()), (1, 2));
+        assert_eq!(keys.previous_until("k"), Some(100));
     }
 
     /// Goal: model rules match exactly: all, a whole path prefix, or one id (spec 1.3, 5.3).

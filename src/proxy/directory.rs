@@ -5,100 +5,49 @@
 //! anew with every change.
 
 use super::clock;
+use super::key_records::{NewAccount, NewKey, RequestedLimits, Rotation, StoredKey};
 use super::limit_pool::LimitPool;
 use crate::config::{self, Billing, Config, mint};
 use crate::core::key::{Account, Digest, Key, Keys, Network, Pattern};
 use crate::core::ledger::Credited;
-use crate::core::limits::{Limited, Scope};
+use crate::core::limits::Scope;
 use crate::core::money::Money;
 use crate::store::Bank;
 use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Kinds of records in the store.
-const ACCOUNT: &str = "account";
-const KEY: &str = "key";
-const REVOKED: &str = "revoked";
-/// The longest name.
-const NAME_MAX: usize = 64;
+pub(super) const ACCOUNT: &str = "account";
+pub(super) const KEY: &str = "key";
+pub(super) const REVOKED: &str = "revoked";
+pub(super) const ROTATED: &str = "rotated";
+/// Where accounts and keys come from, as operators are shown it.
+const CONFIGURED: &str = "configuration";
+const AT_RUN_TIME: &str = "run time";
 
 /// The accounts and keys of one process.
 pub struct Directory {
-    bank: Arc<Bank>,
+    pub(super) bank: Arc<Bank>,
     pool: Arc<LimitPool>,
-    configured: ArcSwap<Configured>,
-    current: ArcSwap<Keys>,
+    pub(super) configured: ArcSwap<Configured>,
+    pub(super) current: ArcSwap<Keys>,
     /// One change at a time.
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
 }
 
 /// What the configuration has of them.
 #[derive(Default)]
-struct Configured {
+pub(super) struct Configured {
     accounts: Vec<config::Account>,
-    keys: Vec<config::Key>,
-}
-
-/// An account as an operator asks for it; the limits are as in the configuration.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewAccount {
-    id: String,
-    #[serde(default)]
-    verified: bool,
-    #[serde(default)]
-    group: Option<String>,
-    #[serde(default)]
-    billing: Option<String>,
-    #[serde(default)]
-    limits: NewLimits,
-}
-
-/// A key as an operator asks for it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    id: String,
-    account: String,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    models: Option<Vec<String>>,
-    #[serde(default)]
-    group: Option<String>,
-    /// Unix seconds.
-    #[serde(default)]
-    expires: Option<u64>,
-    /// Dollars, as a decimal number in quotes.
-    #[serde(default)]
-    quota: Option<String>,
-    #[serde(default)]
-    ips: Vec<IpNet>,
-    #[serde(default)]
-    limits: NewLimits,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewLimits {
-    #[serde(default)]
-    rpm: Option<u32>,
-    #[serde(default)]
-    tpm: Option<u64>,
-    #[serde(default)]
-    concurrency: Option<u32>,
-    #[serde(default)]
-    shadow: bool,
-}
-
-/// A key as it is kept: with its digest, without itself.
-#[derive(Serialize, Deserialize)]
-struct StoredKey {
-    digest: String,
-    key: NewKey,
+    pub(super) keys: Arc<Vec<config::Key>>,
+    /// The folder of the store, which has the list of revoked keys for readers of the configuration.
+    folder: PathBuf,
 }
 
 /// Why a change was not made.
@@ -126,6 +75,23 @@ pub struct AccountView {
     held: Option<String>,
     spent: Option<String>,
     credited: Option<String>,
+    limits: RequestedLimits,
+}
+
+/// An account with its keys.
+#[derive(Debug, Serialize)]
+pub struct AccountDetails {
+    #[serde(flatten)]
+    account: AccountView,
+    source: &'static str,
+    keys: Vec<KeyView>,
+}
+
+/// A key that is revoked.
+#[derive(Debug, Serialize)]
+pub struct RevokedView {
+    id: String,
+    in_configuration: bool,
 }
 
 /// What is shown of a key; the key itself is nowhere.
@@ -134,10 +100,18 @@ pub struct KeyView {
     id: String,
     name: String,
     account: String,
+    source: &'static str,
     enabled: bool,
+    /// Unix seconds.
     expires: Option<u64>,
+    /// Unix seconds until which the secret before the last rotation works.
+    previous_expires: Option<u64>,
+    models: Vec<String>,
+    group: Option<String>,
     quota: Option<String>,
     spent: String,
+    limits: RequestedLimits,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Directory {
@@ -152,8 +126,11 @@ impl Directory {
     /// Takes the accounts and keys of another configuration; what was made or revoked while the gateway runs stays.
     pub(crate) fn reconfigure(&self, config: &Config) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (accounts, keys) = (config.accounts.clone(), config.keys.clone());
-        self.configured.store(Arc::new(Configured { accounts, keys }));
+        self.configured.store(Arc::new(Configured {
+            accounts: config.accounts.clone(),
+            keys: Arc::clone(&config.keys),
+            folder: config.store.path.clone(),
+        }));
         self.book_opening_credits();
         self.rebuild();
     }
@@ -185,37 +162,76 @@ impl Directory {
     }
 
     /// Puts the configuration and the records of the store together.
-    fn rebuild(&self) {
+    pub(super) fn rebuild(&self) {
         let configured = self.configured.load();
         let mut accounts: Vec<Arc<Account>> =
             configured.accounts.iter().map(|account| Arc::new(self.configured_account(account))).collect();
+        let mut owners: HashMap<String, Arc<Account>> =
+            accounts.iter().map(|account| (account.id.to_string(), Arc::clone(account))).collect();
         for stored in self.stored::<NewAccount>(ACCOUNT) {
-            if !accounts.iter().any(|account| *account.id == *stored.id) {
-                accounts.push(Arc::new(self.made_account(&stored)));
+            let account = self.made_account(&stored);
+            // What the configuration has under this name comes first.
+            if let Entry::Vacant(owner) = owners.entry(stored.id) {
+                accounts.push(Arc::clone(owner.insert(Arc::new(account))));
             }
         }
-        let owner = |id: &str| accounts.iter().find(|account| *account.id == *id).cloned();
-        let mut keys: Vec<(Digest, Key)> = configured
-            .keys
-            .iter()
-            .filter_map(|key| Some((key.digest, self.configured_key(key, owner(&key.account)?))))
-            .collect();
-        keys.extend(self.stored::<StoredKey>(KEY).into_iter().filter_map(|stored| {
-            let owner = owner(&stored.key.account)?;
-            Some((mint::parse_digest(&stored.digest)?, self.made_key(&stored.key, owner)?))
-        }));
-        let revoked = self.bank.records(REVOKED);
-        keys.retain(|(digest, _)| !revoked.iter().any(|(known, _)| **known == *mint::digest_text(digest)));
+        let mut secrets = self.secrets();
+        secrets.keys.reserve(configured.keys.len());
+        for key in configured.keys.iter() {
+            if let Some(owner) = owners.get(&key.account) {
+                secrets.add(key.digest, self.configured_key(key, Arc::clone(owner)));
+            }
+        }
+        for stored in self.stored::<StoredKey>(KEY) {
+            let owner = owners.get(&stored.key.account).cloned();
+            let key = owner.and_then(|owner| self.made_key(&stored.key, owner));
+            if let Some((digest, key)) = mint::parse_digest(&stored.digest).zip(key) {
+                secrets.add(digest, key);
+            }
+        }
         self.bank.with(|ledger| {
             accounts.iter().filter(|account| account.prepaid).for_each(|a| ledger.open_account(&a.id));
-            keys.iter()
-                .filter(|(_, key)| key.account.prepaid)
-                .for_each(|(_, key)| ledger.set_quota(&key.id, key.quota));
+            for (_, key) in secrets.keys.iter().filter(|(_, key)| key.account.prepaid) {
+                // The ledger has a row for a key once it spends or is bounded.
+                if key.quota.is_some() || ledger.key(&key.id).is_some() {
+                    ledger.set_quota(&key.id, key.quota);
+                }
+            }
         });
-        self.current.store(Arc::new(Keys::new(accounts, keys)));
+        let Secrets { keys, previous, .. } = secrets;
+        self.current.store(Arc::new(Keys::new(accounts, keys).with_previous(previous)));
+        self.write_revoked();
     }
 
-    fn stored<T: for<'a> Deserialize<'a>>(&self, kind: &str) -> Vec<T> {
+    /// Which secrets are valid, as the records of rotations and revocations have it.
+    fn secrets(&self) -> Secrets {
+        let revoked = self.bank.records(REVOKED).into_iter();
+        let revoked = revoked.filter_map(|(digest, _)| mint::parse_digest(&digest)).collect();
+        let rotations = self.bank.records(ROTATED).into_iter();
+        let rotations = rotations.filter_map(|(id, bytes)| Some((id, serde_json::from_slice(&bytes).ok()?)));
+        Secrets { revoked, rotations: rotations.collect(), keys: Vec::new(), previous: Vec::new() }
+    }
+
+    /// Writes the digests of revoked keys beside the ledger, so that reading a configuration that has one of them can warn.
+    fn write_revoked(&self) {
+        let revoked = self.bank.records(REVOKED);
+        let path = self.configured.load().folder.join(config::REVOKED_FILE);
+        let mut text = String::new();
+        for (digest, id) in &revoked {
+            let id = serde_json::from_slice::<String>(id).unwrap_or_default();
+            text.push_str(&format!("{digest} {id}\n"));
+        }
+        if std::fs::read_to_string(&path).is_ok_and(|known| known == text)
+            || (text.is_empty() && !path.exists())
+        {
+            return;
+        }
+        if let Err(e) = std::fs::write(&path, text) {
+            log::warn!("{}: the list of revoked keys was not written: {e}", path.display());
+        }
+    }
+
+    pub(super) fn stored<T: for<'a> Deserialize<'a>>(&self, kind: &str) -> Vec<T> {
         let records = self.bank.records(kind).into_iter();
         let read = records.map(|(id, bytes)| (id, serde_json::from_slice(&bytes)));
         read.filter_map(|(id, stored)| {
@@ -245,9 +261,10 @@ impl Directory {
     }
 
     fn configured_key(&self, key: &config::Key, account: Arc<Account>) -> Key {
+        let id: Arc<str> = key.id.as_str().into();
         Key {
-            id: key.id.as_str().into(),
-            name: key.name.as_str().into(),
+            name: if key.name == key.id { Arc::clone(&id) } else { key.name.as_str().into() },
+            id,
             account,
             enabled: key.enabled,
             expires: key.expires,
@@ -283,183 +300,107 @@ impl Directory {
     }
 }
 
-/// What an operator changes while the gateway runs. Each change is durable when its method has returned. What cannot be
-/// written down is taken back where asking again would be refused, above all a key that nobody has been told; a revocation
-/// and a credit stay, for asked again they are the same.
-///
-/// # Cancel safety
-///
-/// A method that is dropped half-way may have made its change or not.
+/// What operators are shown.
 impl Directory {
-    /// Makes an account.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected`]
-    pub async fn create_account(&self, account: NewAccount) -> Result<(), Rejected> {
-        check_name(&account.id)?;
-        if !matches!(account.billing.as_deref(), None | Some("prepaid" | "none")) {
-            return Err(Rejected::Invalid("billing must be prepaid or none".into()));
-        }
-        {
-            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.current.load().account(&account.id).is_some() {
-                return Err(Rejected::Conflict(format!("the account {} is there already", account.id)));
-            }
-            self.put(ACCOUNT, &account.id, &account)?;
-            self.rebuild();
-        }
-        self.made(ACCOUNT, &account.id).await
-    }
-
-    /// Makes a key and gives it, this once.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected`]
-    pub async fn create_key(&self, key: NewKey) -> Result<String, Rejected> {
-        check_name(&key.id)?;
-        if key.quota.as_deref().is_some_and(|quota| Money::parse(quota).is_none()) {
-            return Err(Rejected::Invalid("quota must be a decimal number of dollars in quotes".into()));
-        }
-        let secret = mint::mint().map_err(|e| Rejected::Invalid(format!("no key could be made: {e}")))?;
-        let id = key.id.clone();
-        {
-            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let current = self.current.load();
-            if current.account(&key.account).is_none() {
-                return Err(Rejected::Unknown(format!("there is no account {}", key.account)));
-            }
-            // Also a revoked key keeps its name: what is in the log under it is told of one key alone.
-            let made = self.bank.records(KEY).iter().any(|(id, _)| **id == *key.id);
-            if made || self.configured.load().keys.iter().any(|configured| configured.id == key.id) {
-                return Err(Rejected::Conflict(format!("the key {} is there already", key.id)));
-            }
-            let digest = mint::digest_text(&mint::digest(&secret));
-            self.put(KEY, &id, &StoredKey { digest, key })?;
-            self.rebuild();
-        }
-        self.made(KEY, &id).await.map(|()| secret)
-    }
-
-    /// Revokes a key for good, wherever it came from; the next request with it is refused.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected`]
-    pub async fn revoke_key(&self, id: &str) -> Result<(), Rejected> {
-        {
-            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(digest) = self.current.load().digest_of(id).copied() else {
-                return Err(Rejected::Unknown(format!("there is no key {id}")));
-            };
-            self.put(REVOKED, &mint::digest_text(&digest), &id)?;
-            self.rebuild();
-        }
-        self.durable().await
-    }
-
-    /// Books an amount to an account, once for each idempotency key; a negative amount takes it away.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected`]
-    pub async fn credit(&self, account: &str, once: &str, amount: Money) -> Result<Credited, Rejected> {
-        match self.current.load().account(account) {
-            None => return Err(Rejected::Unknown(format!("there is no account {account}"))),
-            Some(account) if !account.prepaid => {
-                return Err(Rejected::Invalid(format!("the account {} has no balance", account.id)));
-            }
-            Some(_) => {}
-        }
-        if once.is_empty() || once.len() > 2 * NAME_MAX || once == "opening" {
-            return Err(Rejected::Invalid("the idempotency key must have 1 to 128 characters".into()));
-        }
-        let booked = self.bank.with(|ledger| ledger.credit(account, once, amount));
-        match booked {
-            Credited::Booked | Credited::AlreadyBooked => self.durable().await.map(|()| booked),
-            Credited::Differs(before) => {
-                Err(Rejected::Conflict(format!("this idempotency key booked {before} before")))
-            }
-            Credited::BelowZero => Err(Rejected::Conflict("more than what is available".into())),
-            Credited::TooMuch => Err(Rejected::Invalid("more than an account can hold".into())),
-        }
-    }
-
     /// All accounts with their money.
     #[must_use]
     pub fn account_views(&self) -> Vec<AccountView> {
-        let view = |account: &Arc<Account>| {
-            let funds = self.bank.with(|ledger| ledger.account(&account.id)).filter(|_| account.prepaid);
-            AccountView {
-                id: account.id.to_string(),
-                verified: account.verified,
-                group: account.group.as_deref().map(Into::into),
-                billing: if account.prepaid { "prepaid" } else { "none" },
-                available: funds.map(|funds| funds.available.to_string()),
-                held: funds.map(|funds| funds.held.to_string()),
-                spent: funds.map(|funds| funds.spent.to_string()),
-                credited: funds.map(|funds| funds.credited.to_string()),
-            }
-        };
-        self.current.load().accounts().iter().map(view).collect()
+        self.current.load().accounts().iter().map(|account| self.account_view(account)).collect()
     }
 
-    /// All keys that are not revoked, by name.
+    /// One account with its keys.
     #[must_use]
-    pub fn key_views(&self) -> Vec<KeyView> {
-        let view = |key: &Arc<Key>| KeyView {
-            id: key.id.to_string(),
-            name: key.name.to_string(),
-            account: key.account.id.to_string(),
-            enabled: key.is_valid(clock::unix().as_secs()),
-            expires: key.expires,
-            quota: key.quota.map(|quota| quota.to_string()),
-            spent: self
-                .bank
-                .with(|ledger| ledger.key(&key.id))
-                .map_or(Money::ZERO, |key| key.spent)
-                .to_string(),
-        };
-        let mut views: Vec<KeyView> = self.current.load().all().map(view).collect();
+    pub fn account_details(&self, id: &str) -> Option<AccountDetails> {
+        let account = self.current.load().account(id).map(|account| self.account_view(account))?;
+        let configured = self.configured.load().accounts.iter().any(|account| account.id == id);
+        let source = if configured { CONFIGURED } else { AT_RUN_TIME };
+        Some(AccountDetails { account, source, keys: self.key_views(Some(id)) })
+    }
+
+    fn account_view(&self, account: &Account) -> AccountView {
+        let funds = self.bank.with(|ledger| ledger.account(&account.id)).filter(|_| account.prepaid);
+        AccountView {
+            id: account.id.to_string(),
+            verified: account.verified,
+            group: account.group.as_deref().map(Into::into),
+            billing: if account.prepaid { "prepaid" } else { "none" },
+            available: funds.map(|funds| funds.available.to_string()),
+            held: funds.map(|funds| funds.held.to_string()),
+            spent: funds.map(|funds| funds.spent.to_string()),
+            credited: funds.map(|funds| funds.credited.to_string()),
+            limits: account.limits.limited().into(),
+        }
+    }
+
+    /// All keys that are not revoked, or those of one account, by name.
+    #[must_use]
+    pub fn key_views(&self, of_account: Option<&str>) -> Vec<KeyView> {
+        let current = self.current.load();
+        let made: HashMap<String, StoredKey> =
+            self.stored::<StoredKey>(KEY).into_iter().map(|stored| (stored.key.id.clone(), stored)).collect();
+        let chosen = current.all().filter(|key| of_account.is_none_or(|account| *key.account.id == *account));
+        let mut views: Vec<KeyView> =
+            chosen.map(|key| self.key_view(key, made.get(&*key.id), &current)).collect();
         views.sort_by(|a, b| a.id.cmp(&b.id));
         views
     }
 
-    fn put(&self, kind: &str, id: &str, record: &impl Serialize) -> Result<(), Rejected> {
-        let bytes = serde_json::to_vec(record).map_err(|e| Rejected::Invalid(e.to_string()))?;
-        self.bank.put_record(kind, id, &bytes);
-        Ok(())
-    }
-
-    /// Waits for what was made to be durable, or takes it back.
-    async fn made(&self, kind: &str, id: &str) -> Result<(), Rejected> {
-        let durable = self.durable().await;
-        if durable.is_err() {
-            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.bank.remove_record(kind, id);
-            self.rebuild();
+    fn key_view(&self, key: &Key, made: Option<&StoredKey>, current: &Keys) -> KeyView {
+        let spent = self.bank.with(|ledger| ledger.key(&key.id)).map_or(Money::ZERO, |key| key.spent);
+        KeyView {
+            id: key.id.to_string(),
+            name: key.name.to_string(),
+            account: key.account.id.to_string(),
+            source: if made.is_some() { AT_RUN_TIME } else { CONFIGURED },
+            enabled: key.is_valid(clock::unix().as_secs()),
+            expires: key.expires,
+            previous_expires: current.previous_until(&key.id),
+            models: key.models.iter().map(ToString::to_string).collect(),
+            group: key.group.as_deref().map(Into::into),
+            quota: key.quota.map(|quota| quota.to_string()),
+            spent: spent.to_string(),
+            limits: key.limits.limited().into(),
+            metadata: made.map(|stored| stored.key.metadata.clone()).unwrap_or_default(),
         }
-        durable
     }
 
-    async fn durable(&self) -> Result<(), Rejected> {
-        self.bank.durable().await.map_err(|_| Rejected::StoreUnavailable)
+    /// Keys that are revoked, by name.
+    #[must_use]
+    pub fn revoked_views(&self) -> Vec<RevokedView> {
+        let configured = self.configured.load();
+        let in_file: HashSet<&str> = configured.keys.iter().map(|key| key.id.as_str()).collect();
+        let ids: BTreeSet<String> = self.stored::<String>(REVOKED).into_iter().collect();
+        let view = |id: String| RevokedView { in_configuration: in_file.contains(id.as_str()), id };
+        ids.into_iter().map(view).collect()
     }
 }
 
-fn check_name(id: &str) -> Result<(), Rejected> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if id.is_empty() || id.len() > NAME_MAX || !id.chars().all(allowed) {
-        return Err(Rejected::Invalid("id must be 1 to 64 letters, digits, '.', '_' or '-'".into()));
-    }
-    Ok(())
+/// The secrets of all keys, as they are put together.
+struct Secrets {
+    revoked: HashSet<Digest>,
+    /// By the names of their keys.
+    rotations: HashMap<Arc<str>, Rotation>,
+    keys: Vec<(Digest, Arc<Key>)>,
+    previous: Vec<(Digest, Arc<Key>)>,
 }
 
-impl From<NewLimits> for Limited {
-    fn from(limits: NewLimits) -> Self {
-        let NewLimits { rpm, tpm, concurrency, shadow } = limits;
-        Self { rpm, tpm, concurrency, shadow }
+impl Secrets {
+    /// Adds a key that was made or configured with the secret of `base`.
+    fn add(&mut self, base: Digest, key: Key) {
+        let rotation = self.rotations.get(&key.id).and_then(|rotation| rotation.applied_to(&base));
+        let Some((digest, (previous, until))) = rotation else {
+            if !self.revoked.contains(&base) {
+                self.keys.push((base, Arc::new(key)));
+            }
+            return;
+        };
+        if !self.revoked.contains(&previous) && clock::unix().as_secs() < until {
+            let expires = Some(key.expires.map_or(until, |expires| expires.min(until)));
+            self.previous.push((previous, Arc::new(Key { expires, ..key.clone() })));
+        }
+        if !self.revoked.contains(&digest) {
+            self.keys.push((digest, Arc::new(key)));
+        }
     }
 }
 

@@ -15,9 +15,11 @@ pub(crate) struct LimitPool(Mutex<HashMap<Owner, Arc<Limits>>>);
 impl LimitPool {
     /// The limits of a thing: those that it had, unless they have changed.
     pub(crate) fn of(&self, scope: Scope, id: &str, limited: Limited) -> Arc<Limits> {
+        // What is not bounded is not counted, so that a million keys without limits can share theirs.
+        let id = if is_unbounded(limited) { "" } else { id };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = known.entry((scope, id.into())).or_insert_with(|| Limits::new(scope, limited));
-        if limits.limited() != limited {
+        if limits.limited() != limited && !id.is_empty() {
             *limits = Limits::new(scope, limited);
         }
         Arc::clone(limits)
@@ -34,4 +36,9 @@ impl LimitPool {
         }
         sums
     }
+}
+
+fn is_unbounded(limited: Limited) -> bool {
+    let Limited { rpm, tpm, concurrency, shadow: _ } = limited;
+    rpm.is_none() && tpm.is_none() && concurrency.is_none()
 }

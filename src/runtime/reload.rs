@@ -88,12 +88,13 @@ impl Reload {
         let mut config = loaded.config;
         keep_minted(&mut config, &current);
         let diff::Changes { made, after_restart } = diff::changes(&self.started, &current, &config);
-        let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let mut warnings: Vec<_> =
+            loaded.warnings.iter().map(|warning| warning.in_file(&self.file)).collect();
         if let (Some(certificate), Some(tls)) = (&self.certificate, &config.server.tls)
             && let Err(e) = certificate.read(tls)
         {
             log::error!("the certificate was not read again, the old one stays: {e}");
-            warnings.push(format!("server.tls: was not read again, the old certificate stays: {e}"));
+            warnings.push(format!("warning: server.tls: was not read again, the old certificate stays: {e}"));
         }
         self.show_certificate();
         self.guard.change(&config.admin);
@@ -101,6 +102,9 @@ impl Reload {
         *current = config;
         for change in &made {
             log::info!("generation {generation}: {change}");
+        }
+        for warning in &loaded.warnings {
+            log::warn!("{}", warning.in_file(&self.file));
         }
         for name in &after_restart {
             log::warn!("{name} has changed, which takes a restart");
@@ -111,7 +115,10 @@ impl Reload {
 
 /// Keys that were made for this process stay what they are.
 fn keep_minted(config: &mut Config, before: &Config) {
-    for key in config.keys.iter_mut().filter(|key| key.minted) {
+    if !config.keys.iter().any(|key| key.minted) {
+        return;
+    }
+    for key in Arc::make_mut(&mut config.keys).iter_mut().filter(|key| key.minted) {
         if let Some(known) = before.keys.iter().find(|known| known.minted && known.id == key.id) {
             key.digest = known.digest;
         }

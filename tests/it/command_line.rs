@@ -26,21 +26,113 @@ fn files_are_checked() {
     let good = Config::default().model("m/x", "chat").channel("c", free_address(), &[("m/x", "x")], "");
     let good = write("good.yaml", &good.text(free_address(), free_address()));
     let bad = write("bad.yaml", "version: 7\nmodels: []\nchannels: 3\nunknown: 1\n");
-    for arguments in [&["check", "-c", &good][..], &["-t", "-c", &good]] {
+    for arguments in [
+        &["check", "-c", &good][..],
+        &["check", "--config", &good],
+        &["check", &good],
+        &["-t", "-c", &good],
+        &["-t", "--config", &good],
+    ] {
         let output = tidegate(arguments).assert().success();
         assert_eq!(text(&output.get_output().stdout), format!("{good}: ok\n"));
     }
     for arguments in [&["check", "-c", &bad][..], &["-t", "-c", &bad], &["run", "-c", &bad]] {
         let told = text(&tidegate(arguments).assert().code(78).get_output().stderr);
         let expected = format!(
-            "{bad}:1:10: version: must be between 1 and 1\n{bad}:3:11: channels: must be a list, not a number\n\
+            "{bad}:1:10: version: must be 1\n{bad}:3:11: channels: must be a list, not a number\n\
              {bad}:4:1: unknown: is unknown (known: version, sandbox, defaults, store, limits, server, admin, errors, cors, \
-             models, channels, classify, accounts, keys)\n"
+             models, channels, classify, accounts, keys, keys_file)\n"
         );
         assert_eq!(told, expected);
     }
     let missing = tidegate(&["check", "-c", "no-such-file.yaml"]).assert().code(78);
-    assert_eq!(text(&missing.get_output().stderr), "no-such-file.yaml:cannot be read: entity not found\n");
+    assert_eq!(text(&missing.get_output().stderr), "no-such-file.yaml: no such file\n");
+}
+
+/// Goal: standard output of a gateway is its access log and nothing else; the greeting is on standard error, in the form that is
+/// asked for.
+#[test]
+fn standard_output_is_the_access_log() {
+    use std::process::{Command, Stdio};
+    let upstream = Upstream::start();
+    for format in ["text", "json"] {
+        let (public, admin) = (free_address(), free_address());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.yaml");
+        let config = Config::default().model("m/x", "chat").channel("c", upstream.addr, &[("m/x", "x")], "");
+        std::fs::write(&file, config.text(public, admin)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["run", "--format", format, "--log-level", "error", "--config", file.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while crate::support::http::get(public, "/v1/models").is_none() {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let out = text(&output.stdout);
+        assert!(out.lines().count() >= 1);
+        for line in out.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {out}"));
+            assert!(line["request_id"].is_string(), "{line}");
+        }
+        let err = text(&output.stderr);
+        let first = err.lines().next().unwrap();
+        if format == "json" {
+            let greeting: serde_json::Value =
+                serde_json::from_str(first).unwrap_or_else(|e| panic!("{e}: {err}"));
+            assert_eq!(greeting["clients"][0], format!("http://{public}/v1"));
+            assert_eq!(greeting["metrics"], format!("http://{admin}/metrics"));
+        } else {
+            assert!(
+                first.starts_with("Tidegate ") && err.contains(&format!("  clients   http://{public}/v1")),
+                "{err}"
+            );
+        }
+    }
+}
+
+/// Goal: what is printed has colour on a terminal, unless `NO_COLOR` is set, and never in a pipe.
+/// Method: `script` runs the command on a terminal of its own.
+#[test]
+fn colour_is_for_terminals() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.yaml");
+    let config = Config::default().model("m/x", "chat").channel("c", free_address(), &[("m/x", "x")], "");
+    std::fs::write(&file, config.text(free_address(), free_address())).unwrap();
+    let command = format!("{} check {}", env!("CARGO_BIN_EXE_tidegate"), file.display());
+    let on_terminal = |no_color: bool| {
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm-256color");
+        if no_color {
+            script.env("NO_COLOR", "1");
+        }
+        text(&script.output().unwrap().stdout)
+    };
+    let coloured = on_terminal(false);
+    assert!(coloured.contains("\u{1b}[32mok\u{1b}[0m"), "{coloured:?}");
+    assert_eq!(on_terminal(true).trim_end(), format!("{}: ok", file.display()));
+    let piped = tidegate(&["check", file.to_str().unwrap()]).assert().success();
+    assert_eq!(text(&piped.get_output().stdout), format!("{}: ok\n", file.display()));
+}
+
+/// Goal: a review without secrets checks the rest of a file, and says so.
+#[test]
+fn files_are_checked_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.yaml");
+    let config = Config { admin: ", token: { env: NOT_IN_THIS_ENVIRONMENT }".into(), ..Config::default() };
+    let config = config.model("m/x", "chat").channel("c", free_address(), &[("m/x", "x")], "");
+    std::fs::write(&file, config.text(free_address(), free_address())).unwrap();
+    let file = file.to_str().unwrap();
+    tidegate(&["check", file]).assert().code(78);
+    let checked = tidegate(&["check", "--without-secrets", file]).assert().success();
+    assert_eq!(text(&checked.get_output().stdout), format!("{file}: ok, secrets apart\n"));
 }
 
 /// Goal: a command line that makes no sense is 2, an address that is taken is 1, in one line.

@@ -78,6 +78,85 @@ fn made_at_run_time() {
     gateway.finish();
 }
 
+/// Goal: a revocation can be taken back, of keys that were made and of keys of the file, and also after a restart.
+#[test]
+fn revocations_are_taken_back() {
+    let upstream = Upstream::start();
+    let mut gateway = config(&upstream).start();
+    let (_, made) = post(&gateway, "/keys", r#"{"id":"k1","account":"acme"}"#);
+    let key = made["key"].as_str().unwrap().to_owned();
+    for id in ["k1", "tests"] {
+        assert_eq!(post(&gateway, &format!("/keys/{id}/restore"), "").0, 404, "it is not revoked");
+        assert_eq!(post(&gateway, &format!("/keys/{id}/revoke"), "").0, 200);
+    }
+    assert_eq!((call(&gateway, &key, "m/free"), call(&gateway, KEY, "m/free")), (401, 401));
+    let revoked: Value = gateway.operate("GET", "/keys?revoked=true", TOKEN, "").json();
+    let expected = serde_json::json!([
+        { "id": "k1", "in_configuration": false },
+        { "id": "tests", "in_configuration": true },
+    ]);
+    assert_eq!(revoked, expected);
+    gateway.restart();
+    for id in ["k1", "tests"] {
+        let restored = serde_json::json!({ "restored": id });
+        assert_eq!(post(&gateway, &format!("/keys/{id}/restore"), ""), (200, restored));
+    }
+    assert_eq!((call(&gateway, &key, "m/free"), call(&gateway, KEY, "m/free")), (200, 200));
+    gateway.restart();
+    assert_eq!((call(&gateway, &key, "m/free"), call(&gateway, KEY, "m/free")), (200, 200));
+    gateway.finish();
+}
+
+/// Goal: a rotated key has two secrets for as long as was asked for, which share quota and limits; the next rotation ends the
+/// oldest, a revocation all; a key of the file is rotated as well.
+#[test]
+fn keys_are_rotated() {
+    let upstream = Upstream::start();
+    let mut gateway = config(&upstream).start();
+    let rotate = |gateway: &Gateway, id: &str, body: &str| {
+        let (status, rotated) = post(gateway, &format!("/keys/{id}/rotate"), body);
+        assert_eq!(status, 200, "{rotated}");
+        (rotated["key"].as_str().unwrap().to_owned(), rotated["previous_expires"].as_u64().unwrap())
+    };
+    let (_, made) = post(&gateway, "/keys", r#"{"id":"k1","account":"acme","quota":"0.02"}"#);
+    let first = made["key"].as_str().unwrap().to_owned();
+    let (second, until) = rotate(&gateway, "k1", "");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((now + 86_390..=now + 86_401).contains(&until), "a day by default: {until}");
+    assert_eq!((call(&gateway, &first, "m/each"), call(&gateway, &second, "m/each")), (200, 200));
+    assert_eq!(
+        (call(&gateway, &first, "m/each"), call(&gateway, &second, "m/each")),
+        (402, 402),
+        "one quota"
+    );
+    let keys: Value = gateway.operate("GET", "/keys?account=acme", TOKEN, "").json();
+    assert_eq!((keys.as_array().unwrap().len(), keys[0]["previous_expires"].as_u64()), (2, Some(until)));
+    gateway.restart();
+    let (third, _) = rotate(&gateway, "k1", r#"{"overlap":"5s"}"#);
+    let statuses = [&first, &second, &third].map(|key| call(&gateway, key, "m/free"));
+    assert_eq!(statuses, [401, 200, 200]);
+    gateway.wait_for("the end of the overlap", || call(&gateway, &second, "m/free") == 401);
+    assert_eq!(call(&gateway, &third, "m/free"), 200);
+    assert_eq!(post(&gateway, "/keys/k1/revoke", "").0, 200);
+    assert_eq!([&first, &second, &third].map(|key| call(&gateway, key, "m/free")), [401; 3]);
+    assert_eq!(post(&gateway, "/keys/k1/restore", "").0, 200);
+    assert_eq!([&first, &second, &third].map(|key| call(&gateway, key, "m/free")), [401, 401, 200]);
+
+    let (new, _) = rotate(&gateway, "tests", r#"{"overlap":"7d"}"#);
+    assert_eq!((call(&gateway, KEY, "m/free"), call(&gateway, &new, "m/free")), (200, 200));
+    assert_eq!(post(&gateway, "/keys/tests/revoke", "").0, 200);
+    assert_eq!((call(&gateway, KEY, "m/free"), call(&gateway, &new, "m/free")), (401, 401));
+    for (path, body, status) in [
+        ("/keys/none/rotate", "", 404),
+        ("/keys/k1/rotate", r#"{"overlap":"91d"}"#, 400),
+        ("/keys/k1/rotate", r#"{"overlap":"soon"}"#, 400),
+        ("/keys/k1/rotate", r#"{"for":"1s"}"#, 400),
+    ] {
+        assert_eq!(post(&gateway, path, body).0, status, "{path} {body}");
+    }
+    gateway.finish();
+}
+
 /// Goal: what makes no sense is told, nothing changes without the token, and an unknown thing is unknown.
 #[test]
 fn changes_are_checked() {
@@ -91,6 +170,11 @@ fn changes_are_checked() {
         ("/keys", r#"{"id":"k","account":"nobody"}"#, 404),
         ("/keys", r#"{"id":"k","account":"acme","quota":"1e3"}"#, 400),
         ("/keys", r#"{"id":"tests","account":"acme"}"#, 409),
+        ("/keys", r#"{"id":"k","account":"acme","expires":"2001-01-31"}"#, 400),
+        ("/keys", r#"{"id":"k","account":"acme","expires":"soon"}"#, 400),
+        ("/keys", r#"{"id":"k","account":"acme","models":["a*b"]}"#, 400),
+        ("/keys", r#"{"id":"k","account":"acme","limits":{"rpm":0}}"#, 400),
+        ("/keys", r#"{"id":"k","account":"acme","metadata":{"a":1}}"#, 400),
         ("/keys/none/revoke", "", 404),
         ("/accounts/nobody/credit", r#"{"amount":"1","idempotency_key":"a"}"#, 404),
         ("/accounts/acme/credit", r#"{"amount":"1.0000000001","idempotency_key":"a"}"#, 400),
@@ -139,6 +223,84 @@ fn commands() {
     assert!(code == Some(1) && told.contains("there is no key k1"), "{told}");
     let (code, _, told) = run(&["keys", "revoke", "no/such key?"]);
     assert!(code == Some(1) && told.contains("there is no key no/such key?"), "{told}");
+    gateway.finish();
+}
+
+/// A command as an operator gives it: exit code, standard output, standard error.
+fn operate(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let admin = gateway.admin.to_string();
+    command.args(arguments).args(["--admin", &admin]).env("TIDEGATE_ADMIN_TOKEN", TOKEN);
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Goal: a key is made from the command line with everything that a key can have, and is held to it.
+#[test]
+fn a_command_makes_keys_with_everything() {
+    let upstream = Upstream::start();
+    let gateway = config(&upstream).start();
+    let create = "keys create full --account acme --name Full --model m/free --expires 2100-01-31 --ip 127.0.0.1 --ip 10.0.0.0/8 \
+                  --group silver --metadata team=build --metadata ticket=a=b --rpm 2 --tpm 100000 --concurrency 3";
+    let (code, made, told) = operate(&gateway, &create.split_whitespace().collect::<Vec<_>>());
+    let key = made.strip_prefix("key:    ").unwrap_or_else(|| panic!("{made}{told}")).trim().to_owned();
+    assert_eq!((code, call(&gateway, &key, "m/each"), call(&gateway, &key, "m/free")), (Some(0), 403, 200));
+    assert_eq!((call(&gateway, &key, "m/free"), call(&gateway, &key, "m/free")), (200, 429));
+    let shown = operate(&gateway, &["accounts", "show", "acme", "--format", "json"]).1;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let key = &shown["keys"][0];
+    let expected = serde_json::json!({
+        "id": "full", "name": "Full", "account": "acme", "source": "run time", "enabled": true,
+        "expires": 4_105_036_800_u64, "previous_expires": null, "models": ["m/free"], "group": "silver",
+        "quota": null, "spent": key["spent"],
+        "limits": { "rpm": 2, "tpm": 100_000, "concurrency": 3, "shadow": false },
+        "metadata": { "team": "build", "ticket": "a=b" },
+    });
+    assert_eq!(*key, expected);
+    assert_eq!(
+        operate(&gateway, &["keys", "create", "x", "--account", "acme", "--ip", "nowhere"]).0,
+        Some(2)
+    );
+    gateway.finish();
+}
+
+/// Goal: accounts are made, listed and shown from the command line, and keys rotated, revoked and restored.
+#[test]
+fn commands_manage_accounts_and_keys() {
+    let upstream = Upstream::start();
+    let gateway = config(&upstream).start();
+    let run = |line: &str| operate(&gateway, &line.split_whitespace().collect::<Vec<_>>());
+    let (code, made, told) = run("accounts create lab --billing none --group gold --rpm 600");
+    assert_eq!((code, made.as_str()), (Some(0), "the account lab is made\n"), "{told}");
+    assert_eq!(run("accounts create lab").0, Some(1));
+    assert_eq!(run("keys create k --account lab --expires 2100-01-31").0, Some(0));
+    let shown: Value = serde_json::from_str(&run("accounts show lab --format json").1).unwrap();
+    assert_eq!(
+        (&shown["id"], &shown["billing"], &shown["group"], &shown["limits"]["rpm"], &shown["source"]),
+        (&"lab".into(), &"none".into(), &"gold".into(), &600.into(), &"run time".into())
+    );
+    let (code, shown, _) = run("accounts show lab");
+    assert!(
+        code == Some(0) && shown.contains("billing    none\n") && shown.contains("2100-01-31T00:00:00Z"),
+        "{shown}"
+    );
+    let listed = run("accounts list").1;
+    assert!(
+        listed.lines().count() == 3 && listed.contains("acme     prepaid  -      no        1"),
+        "{listed}"
+    );
+    let (code, _, told) = run("accounts show none");
+    assert!(code == Some(1) && told.contains("there is no account none"), "{told}");
+    let (code, rotated, _) = run("keys rotate k --overlap 0s");
+    assert!(
+        code == Some(0)
+            && rotated.starts_with("key:    tg_")
+            && rotated.contains("the secret before works until")
+    );
+    assert!(run("keys revoke k").1.contains("tidegate keys restore k"));
+    assert!(run("keys list --revoked").1.contains('k'));
+    assert_eq!(run("keys restore k").1, "the key k works again\n");
     gateway.finish();
 }
 

@@ -121,3 +121,89 @@ fn the_admin_listener_shows_it() {
     assert_eq!(foreign.unwrap().status, 403);
     gateway.finish();
 }
+
+/// The description of the admin listener as it is kept.
+const ADMIN_TEXT: &str = include_str!("../../conf/admin-openapi.json");
+
+/// Checks a value against a schema of the description, whose references lead into it.
+fn admin_schema(document: &Value, schema: &Value) -> jsonschema::Validator {
+    let mut schema = schema.clone();
+    schema["components"] = document["components"].clone();
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+/// Goal: the description of the admin listener has the paths that the listener answers, is shown by it, and says of JSON answers
+/// what they are like.
+/// Method: every path and method of it is asked; a change needs the token, so that without one nothing happens.
+#[test]
+fn the_admin_listener_is_described() {
+    let document: Value = serde_json::from_str(ADMIN_TEXT).unwrap();
+    let upstream = Upstream::start();
+    let gateway = Config { admin: ", token: { value: the-token }".into(), ..Config::default() }
+        .model("a/b", "chat")
+        .channel("c", upstream.addr, &[("a/b", "x")], "")
+        .account("credit: \"1\"")
+        .start();
+    assert_eq!(http::get(gateway.admin, "/admin-openapi.json").unwrap().text(), ADMIN_TEXT);
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let asked = path.replace("/accounts/{id}", "/accounts/acme").replace("/keys/{id}", "/keys/tests");
+        let asked = asked.replace("{id}", "c").replace("{action}", "readmit");
+        let asked = if path == "/explain" { "/explain?model=a/b".to_owned() } else { asked };
+        for method in keys(item).into_iter().filter(|method| *method != "parameters") {
+            let token = if method == "get" { "the-token" } else { "" };
+            let answer = gateway.operate(&method.to_uppercase(), &asked, token, "");
+            let expected = if method == "get" { 200 } else { 401 };
+            assert_eq!(answer.status, expected, "{method} {path}: {}", answer.text());
+            let content = &item[method]["responses"]["200"]["content"]["application/json"]["schema"];
+            if method == "get" && !content.is_null() {
+                let validator = admin_schema(&document, content);
+                let found: Vec<_> = validator.iter_errors(&answer.json()).map(|e| e.to_string()).collect();
+                assert!(found.is_empty(), "{path}: {found:?} {}", answer.text());
+            }
+        }
+    }
+    gateway.finish();
+}
+
+/// Goal: what is sent as described is taken, and what is answered is as described.
+#[test]
+fn changes_are_as_described() {
+    let document: Value = serde_json::from_str(ADMIN_TEXT).unwrap();
+    let upstream = Upstream::start();
+    let gateway = Config { admin: ", token: { value: the-token }".into(), ..Config::default() }
+        .model("a/b", "chat")
+        .channel("c", upstream.addr, &[("a/b", "x")], "")
+        .start();
+    for (template, path, body) in [
+        ("/accounts", "/accounts", r#"{"id":"n","billing":"prepaid","limits":{"rpm":9}}"#),
+        ("/accounts/{id}/credit", "/accounts/n/credit", r#"{"amount":"1.50","idempotency_key":"a"}"#),
+        (
+            "/keys",
+            "/keys",
+            r#"{"id":"k","account":"n","expires":"2100-01-31","metadata":{"a":"b"},"ips":["10.0.0.0/8"]}"#,
+        ),
+        ("/keys/{id}/rotate", "/keys/k/rotate", r#"{"overlap":"1h"}"#),
+        ("/keys/{id}/revoke", "/keys/k/revoke", ""),
+        ("/keys/{id}/restore", "/keys/k/restore", ""),
+        ("/channels/{id}/{action}", "/channels/c/readmit", ""),
+        ("/reload", "/reload", ""),
+    ] {
+        let operation = &document["paths"][template]["post"];
+        if !body.is_empty() {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let sent = serde_json::from_str(body).unwrap();
+            assert!(admin_schema(&document, schema).is_valid(&sent), "{path} {body}");
+        }
+        let answer = gateway.operate("POST", path, "the-token", body);
+        let described = &operation["responses"][&answer.status.to_string()];
+        assert!(answer.status < 300 && !described.is_null(), "{path}: {}", answer.text());
+        let schema = &described["content"]["application/json"]["schema"];
+        assert!(admin_schema(&document, schema).is_valid(&answer.json()), "{path}: {}", answer.text());
+    }
+    let listed = gateway.operate("GET", "/accounts/n", "the-token", "").json();
+    let schema = &document["paths"]["/accounts/{id}"]["get"]["responses"]["200"]["content"]["application/json"]
+        ["schema"];
+    assert!(admin_schema(&document, schema).is_valid(&listed), "{listed}");
+    gateway.finish();
+}

@@ -190,3 +190,27 @@ fn models_that_leave_under_load_are_counted() {
     assert_eq!((of("other", "ok"), of("removed", "model_not_found")), (0.0, 0.0));
     gateway.finish();
 }
+
+/// Goal: a key of the file that was revoked at run time is told at each reload and by `check`, until it is restored or gone.
+#[test]
+fn revoked_keys_of_the_file_are_told() {
+    let upstream = Upstream::start();
+    let gateway = config(&upstream, 1).start();
+    let file = gateway.store().parent().unwrap().join("tidegate.yaml");
+    let check = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("check").arg(&file).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(check(), (Some(0), format!("{}: ok\n", file.display())));
+    assert_eq!(gateway.operate("POST", "/keys/tests/revoke", TOKEN, "").status, 200);
+    let warned = "warning: keys[0].digest: this key is revoked, and is refused";
+    let (code, told, _) = reload(&gateway);
+    assert!(code == Some(0) && told.contains(warned), "{told}");
+    let (code, told) = check();
+    assert!(code == Some(0) && told.contains(warned) && told.contains("tidegate.yaml:"), "{told}");
+    gateway.wait_for("the log to say so", || gateway.said("this key is revoked"));
+    assert_eq!(gateway.operate("POST", "/keys/tests/restore", TOKEN, "").status, 200);
+    assert!(!reload(&gateway).1.contains("revoked") && !check().1.contains("revoked"));
+    assert_eq!(gateway.chat("m/x", false).status, 200);
+    gateway.finish();
+}
