@@ -31,7 +31,8 @@ bench: build-needs
 	cargo run --release --quiet --example bench
 	cargo run --release --quiet --example draws
 
-clients: $(CLIENTS)/node_modules/.installed $(CLIENTS)/venv/.installed
+clients: $(CLIENTS)/node_modules/.installed $(CLIENTS)/venv/.installed build-needs
+	cargo build --quiet --locked --manifest-path tests/clients/async_openai/Cargo.toml --target-dir $(CLIENTS)/async_openai
 
 $(CLIENTS)/venv/.installed: tests/clients/requirements.txt
 	python3 -m venv $(CLIENTS)/venv

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-const NARROW_KEY: &str = "narrow-key-of-the-tests-0123456";
+pub(crate) const NARROW_KEY: &str = "narrow-key-of-the-tests-0123456";
 const LIMITED_KEY: &str = "limited-key-of-the-tests-012345";
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
-const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients");
+pub(crate) const CLIENTS_BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients");
 /// What aimock wants to be shown.
 const CREDENTIAL: &str = "credential-of-aimock";
 
@@ -85,7 +85,7 @@ struct Aimock {
 impl Aimock {
     /// Starts it with the answers of `aimock.json`; it checks the credential that it is shown.
     fn start() -> Aimock {
-        let program = Path::new(INSTALLED).join("node_modules/@copilotkit/aimock/dist/cli.js");
+        let program = Path::new(CLIENTS_BUILT).join("node_modules/@copilotkit/aimock/dist/cli.js");
         let answers = Path::new(CLIENTS).join("aimock.json");
         let mut child = Command::new("node")
             .args([&program, Path::new("--port"), Path::new("0"), Path::new("--fixtures"), &answers])
@@ -169,7 +169,7 @@ fn gateway(behind: Behind, sandbox: &Upstream, aimock: &Aimock) -> Gateway {
 }
 
 /// Runs a client; it ends with `ok` and the requests it made, or with the reason why not.
-fn run(mut client: Command, gateway: &Gateway) {
+pub(crate) fn run(mut client: Command, gateway: &Gateway) {
     let base = format!("http://{}/v1", gateway.public);
     client.args([&base, KEY, NARROW_KEY, LIMITED_KEY]);
     let output =
@@ -181,9 +181,9 @@ fn run(mut client: Command, gateway: &Gateway) {
     gateway.count(made.unwrap_or_else(|| panic!("{told}{complaints}")));
 }
 
-fn client(file: &str) -> Command {
+pub(crate) fn client(file: &str) -> Command {
     let program = match file.ends_with(".py") {
-        true => Path::new(INSTALLED).join("venv/bin/python"),
+        true => Path::new(CLIENTS_BUILT).join("venv/bin/python"),
         false => "node".into(),
     };
     let mut client = Command::new(program);
@@ -191,7 +191,7 @@ fn client(file: &str) -> Command {
         // No compiled files beside the sources.
         client.arg("-B").arg(Path::new(CLIENTS).join(file));
     } else {
-        client.arg(Path::new(CLIENTS).join(file)).arg(INSTALLED);
+        client.arg(Path::new(CLIENTS).join(file)).arg(CLIENTS_BUILT);
     }
     client
 }
