@@ -17,6 +17,7 @@ pub mod hot;
 pub mod id;
 pub mod images;
 pub mod key;
+pub mod lacking;
 pub mod ledger;
 pub mod limit;
 pub mod limits;

@@ -7,6 +7,7 @@ use super::asked::{self, Asked};
 use super::charge::Need;
 use super::parameters::{self, Caller, Parameters};
 use super::replay::Body;
+use super::thoughts::Thoughts;
 use super::{Ctx, Downstream, body, clock, origin, quota};
 use crate::core::api::{Api, ModelKind};
 use crate::core::catalog::{Candidate, Model};
@@ -79,6 +80,10 @@ pub(super) struct AdmittedCall {
     pub(super) affinity: Option<u64>,
     /// Where the response is stored that this one goes on from.
     pub(super) pin: Option<Pin>,
+    /// Encrypted and signed reasoning of earlier answers.
+    pub(super) thoughts: Thoughts,
+    /// Whether the answer may have such reasoning.
+    pub(super) thinks: bool,
     /// The response that this one goes on from, as the client says it, as JSON.
     pub(super) previous: Bytes,
     /// What the model or a channel does not take as it is.
@@ -174,7 +179,9 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
     let form = check_media_type(&session.req_header().headers, call)?;
     let body = read_body(session, ctx).await?;
-    let asked = asked::read(&body, form).await?;
+    let mut asked = asked::read(&body, form).await?;
+    let thoughts = std::mem::take(&mut asked.thoughts);
+    let thoughts = Thoughts::open(thoughts, &body, &ctx.shared.sealer, &key.account.id);
     let pin = if call.is_response() { pin(ctx, &key.account.id, &asked)? } else { None };
     ctx.record.stream = asked.stream && call.can_stream();
     let unknown = || Refusal::UnknownModel(asked.model.clone());
@@ -204,6 +211,8 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         affinity: affinity(&session.req_header().headers, &key, &asked),
         pin,
         previous: previous(&asked, &body),
+        thoughts,
+        thinks: asked.thinks || call == Call::Compact,
         parameters,
         account: Arc::clone(&key.account.id),
         body: keep(ctx, body),

@@ -9,6 +9,7 @@ use crate::wire::envelope::{Envelope, Places, UsageOption, opening};
 use crate::wire::images::Modalities;
 use crate::wire::multipart::Boundary;
 use crate::wire::prompt::{self, Member};
+use crate::wire::provenance::{self, Sealed};
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use std::hash::{Hash, Hasher};
@@ -23,6 +24,10 @@ static ONGOING: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
     ["\"thinking\"", "\"reasoning\"", "\"encrypted_content\"", "\"assistant\"", "\"tools\"", "\"functions\""]
         .map(Finder::new)
 });
+
+/// One of these stands in every request whose answer may have reasoning that one account alone can read.
+static THINKS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["encrypted_content", "\"thinking\"", "\"context_management\""].map(Finder::new));
 
 /// What the body of a call asks for.
 pub(super) struct Asked {
@@ -46,6 +51,10 @@ pub(super) struct Asked {
     pub(super) previous: Option<(String, Range<usize>)>,
     /// What the request belongs to, as far as its body says so, as a digest.
     pub(super) affinity: Option<u64>,
+    /// Encrypted and signed reasoning of earlier answers.
+    pub(super) thoughts: Vec<Sealed>,
+    /// Whether the answer may have such reasoning.
+    pub(super) thinks: bool,
     /// How images should be.
     pub(super) wishes: ImageWishes,
     /// What an answer should consist of.
@@ -99,6 +108,8 @@ fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
             .affinity
             .map(|what| digest(what.as_bytes()))
             .or_else(|| conversation(&envelope, body)),
+        thoughts: envelope.conversation.map(|list| provenance::find(list, body)).unwrap_or_default(),
+        thinks: THINKS.iter().any(|name| name.find(body).is_some()),
         model: envelope.model.into_owned(),
         stream: envelope.stream,
         background: envelope.background,
@@ -126,6 +137,8 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
         prompt: form.prompt,
         previous: None,
         affinity: form.user.map(|user| digest(user.as_bytes())),
+        thoughts: Vec::new(),
+        thinks: false,
         wishes: form.wishes,
         modalities: Modalities::Settled,
         form: Some(boundary),

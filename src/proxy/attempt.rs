@@ -10,6 +10,7 @@ use super::pool::ConnectionPool;
 use super::replay::Payload;
 use super::upstream::Channel;
 use crate::core::failure::{Class, Effect, Verdict};
+use crate::wire::additions::{Addition, Additions};
 use crate::wire::answer::{self, Beginning, Identity};
 use crate::wire::caller::Caller;
 use crate::wire::classify::{self, Answer as Judged, Judge};
@@ -33,12 +34,17 @@ use tokio::time::{Instant, timeout_at};
 /// How much is held back of an answer that shows neither content nor an error; beyond it, nobody understands it.
 pub(crate) const HELD_UNDECIDED_MAX: usize = 16 * 1024 * 1024;
 
+/// So much of an error is searched for names of what the gateway added.
+const NAMED_MAX: usize = 8 * 1024;
+
 /// Everything an attempt needs.
 pub(super) struct Plan<'a> {
     pub(super) pool: &'a Arc<ConnectionPool>,
     pub(super) channel: &'a Arc<Channel>,
     pub(super) call: &'a AdmittedCall,
     pub(super) upstream_model: &'a str,
+    /// What the gateway wrote into the request beside the client's members.
+    pub(super) added: Additions,
     pub(super) head: RequestHeader,
     pub(super) body: Payload<'a>,
     pub(super) deadlines: Deadlines,
@@ -143,12 +149,32 @@ impl Plan<'_> {
     }
 
     /// Asks the classifier.
-    fn ask(&self, judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
+    fn ask(&self, answer: &[u8], judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
         let body = self.call.body.bytes();
         let caller = Caller::new(&body, &self.call.public_model, self.upstream_model);
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
-        let verdict = judge(&Judge { caller: &caller, custom, now: self.now });
+        let verdict = self.acquit(judge(&Judge { caller: &caller, custom, now: self.now }), answer);
         if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }
+    }
+
+    /// A refusal that names what the gateway wrote is not the client's: the request can be sent again without it (spec 1.6).
+    fn acquit(&self, verdict: Verdict, answer: &[u8]) -> Verdict {
+        let blames_request =
+            matches!(verdict.class, Class::CallerMistake | Class::ContextTooLong | Class::CapabilityMissing);
+        let refused = || self.added.named_in(answer.get(..NAMED_MAX).unwrap_or(answer));
+        match verdict
+            .refused_addition
+            .and_then(Addition::named)
+            .or_else(|| refused().filter(|_| blames_request))
+        {
+            Some(addition) if blames_request => Verdict {
+                accepted: verdict.accepted,
+                refused_addition: Some(addition.name()),
+                effect: Effect::None,
+                ..Verdict::new(Class::Misconfigured, "field: written by the gateway")
+            },
+            _ => verdict,
+        }
     }
 
     /// Judges an answer that is a failure by its status.
@@ -162,7 +188,7 @@ impl Plan<'_> {
     pub(super) fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failed {
         let body = classify::decoded(body, ERROR_BODY_MAX);
         let answer = Judged { status, headers, body: &body };
-        let verdict = self.ask(|judge| judge.classify(answer));
+        let verdict = self.ask(&body, |judge| judge.classify(answer));
         Failed { words: words(&verdict, &body), verdict, status: Some(status) }
     }
 
@@ -198,7 +224,7 @@ impl Plan<'_> {
         exchange.close().await;
         let body = classify::decoded(&body, ERROR_BODY_MAX);
         let answer = Judged { status: 200, headers: &headers, body: &body };
-        let verdict = self.ask(|judge| judge.failed_success(&row, answer));
+        let verdict = self.ask(&body, |judge| judge.failed_success(&row, answer));
         Err(Failed { words: words(&verdict, &body), verdict, status: Some(200) })
     }
 
@@ -255,12 +281,12 @@ impl Plan<'_> {
             return Verdict::new(Class::NotUnderstood, "2xx: a whole answer instead of a stream").into();
         };
         let answer = Judged { status: 200, headers: &HeaderMap::new(), body: &body };
-        let verdict = self.ask(|judge| judge.failed_success(&row, answer));
+        let verdict = self.ask(&body, |judge| judge.failed_success(&row, answer));
         Failed { words: words(&verdict, &body), verdict, status: Some(200) }
     }
 
     fn broken(&self, fault: &Fault) -> Failed {
-        let verdict = self.ask(|judge| recorded::of_fault(fault, judge));
+        let verdict = self.ask(said_in(fault), |judge| recorded::of_fault(fault, judge));
         let said = match fault {
             Fault::ErrorEvent(data) => words(&verdict, data),
             _ => String::new(),
@@ -277,6 +303,14 @@ impl From<Verdict> for Failed {
 
 fn begun(exchange: Box<Exchange>, beginning: Bytes) -> Answer {
     Answer::Begun { exchange, beginning, film: None }
+}
+
+/// The upstream's own words in a fault of its stream.
+fn said_in(fault: &Fault) -> &[u8] {
+    match fault {
+        Fault::ErrorEvent(data) => data,
+        _ => &[],
+    }
 }
 
 /// Whether the first bytes are JSON, a page or compressed: nothing that an event stream begins with.

@@ -10,6 +10,7 @@ use crate::core::failure::Class;
 use crate::telemetry::record::{End, Outcome};
 use crate::wire::answer::{self, Identity, Rewritten};
 use crate::wire::error::PublicError;
+use crate::wire::provenance::{MARK_LEN, Marker};
 use crate::wire::recorded::silent_fault;
 use crate::wire::sse::taken;
 use crate::wire::stream::{EventStream, Step};
@@ -153,10 +154,19 @@ async fn large(
 ) -> Result<(), Cut> {
     begin(session, ctx, "application/json").await?;
     identity.look_at(&beginning);
+    let mut marker = identity.mark().cloned().map(Marker::new);
+    let mut marked = |piece: &Bytes| match &mut marker {
+        Some(marker) => {
+            let mut out = BytesMut::with_capacity(piece.len() + MARK_LEN);
+            marker.push(piece, &mut out);
+            out.freeze()
+        }
+        None => piece.clone(),
+    };
     // What is still to come is not known, so all of it is looked into.
     let (mut rewriter, mut out) =
         (identity.watching_rewriter(), BytesMut::with_capacity(beginning.len() + 256));
-    rewriter.push(&beginning, &mut out);
+    rewriter.push(&marked(&beginning), &mut out);
     drop(beginning);
     loop {
         if rewriter.has_failed() {
@@ -169,7 +179,7 @@ async fn large(
         match flow.next(session).await {
             Arrived::Piece(piece) => match &mut film {
                 Some(film) => rewriter.push(film.push(&piece).as_bytes(), &mut out),
-                None => rewriter.push(&piece, &mut out),
+                None => rewriter.push(&marked(&piece), &mut out),
             },
             Arrived::End if film.is_some() => {
                 let film = film.take().unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::core::health::Board;
 use crate::core::hot::Seat;
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::key::Network;
+use crate::core::lacking::Lacking;
 use crate::core::limits::{Limits, Scope};
 use crate::core::permit::Permits;
 use crate::core::quantile::Latencies;
@@ -54,6 +55,8 @@ pub(crate) struct Generation {
     /// How the estimates of each model compare to what is reported.
     learned: Vec<Arc<Learned>>,
     unlearned: Learned,
+    /// What channels of each model were found to lack.
+    lacking: Vec<Arc<Lacking>>,
     /// Bounds of failover.
     pub(crate) retry: config::Retry,
     /// Names and resolved metrics.
@@ -89,6 +92,8 @@ impl Generation {
             trusted_proxies: config.server.trusted_proxies.iter().map(network).collect(),
             learned: kept(config, before, |before| &before.learned),
             unlearned: Learned::default(),
+            // Channels are known by their position, which may be another one now.
+            lacking: config.models.iter().map(|_| Arc::default()).collect(),
             classify: config.classify.clone(),
             board: Board::new(
                 channels.iter().map(|channel| (Arc::clone(&channel.health), channel.settings.weight)),
@@ -111,6 +116,11 @@ impl Generation {
     /// How the estimates of a model compare to what is reported.
     pub(crate) fn learned(&self, model: ModelId) -> &Learned {
         self.learned.get(model.index()).map_or(&self.unlearned, |learned| learned)
+    }
+
+    /// What channels of a model were found to lack.
+    pub(crate) fn lacking(&self, model: ModelId) -> Option<&Arc<Lacking>> {
+        self.lacking.get(model.index())
     }
 
     /// The channel of an id.

@@ -28,6 +28,7 @@ mod key_changes;
 mod key_records;
 mod limit_pool;
 mod models;
+mod needs;
 mod origin;
 mod parameters;
 mod polling;
@@ -45,6 +46,7 @@ mod search;
 mod settle;
 mod status;
 mod steer;
+mod thoughts;
 mod upstream;
 
 /// Bounds that are fixed, for those who tell operators of them (spec 15.1).

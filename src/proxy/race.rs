@@ -14,6 +14,7 @@ use crate::core::channel::Visit;
 use crate::core::failure::Verdict;
 use crate::telemetry::metrics::InFlight;
 use crate::telemetry::record::{Attempt, End, Outcome};
+use crate::wire::additions::Additions;
 use crate::wire::answer::Identity;
 use crate::wire::stream::EventStream;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Runner<'a> {
     pub(super) visit: Visit,
     pub(super) identity: Identity,
     pub(super) plan: Plan<'a>,
+    /// What the gateway left out of it, since the channel refused it of this request.
+    pub(super) left_out: Additions,
     pub(super) began: Instant,
     /// The gauge of the channel.
     pub(super) at_channel: Option<InFlight>,
@@ -121,7 +124,8 @@ async fn hedged<'a>(
         drop(one);
         return Ok(alone(ctx, first, ran));
     };
-    let (second, stream) = scene.begin(session, ctx, candidate, visit)?;
+    let (second, stream) =
+        scene.begin(session, ctx, (candidate, visit), search.left_out(candidate.channel))?;
     let mut two = Box::pin(second.run(stream));
     let (mut ran_one, mut ran_two): (Option<Ran>, Option<Ran>) = (None, None);
     let gone = loop {

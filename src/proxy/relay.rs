@@ -17,14 +17,17 @@ use super::upstream::Channel;
 use super::{Ctx, Cut, Downstream, Shared, clock, head, reply};
 use crate::core::catalog::Candidate;
 use crate::core::channel::Visit;
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Class, Effect, Verdict};
 use crate::telemetry::record::End;
+use crate::wire::additions::{Addition, Additions};
 use crate::wire::answer::{Identity, Sealing};
 use crate::wire::edit_form::EditForm;
 use crate::wire::endpoint::Call;
+use crate::wire::provenance::Origin;
 use crate::wire::seal::Stored;
-use crate::wire::splice;
+use crate::wire::splice::{self, Edit};
 use crate::wire::stream::{EventStream, Expected, StreamOptions};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,13 +66,16 @@ pub(super) async fn relay(session: &mut Downstream, ctx: &mut Ctx, call: &Admitt
             }
             Turn::End => break,
         };
-        let first = scene.begin(session, ctx, candidate, visit)?;
+        let first = scene.begin(session, ctx, (candidate, visit), search.left_out(candidate.channel))?;
         let hedge_after = generation
             .hedge_after(call.model)
             .filter(|_| call.call.is_repeatable() && call.body.is_replayable());
         let raced = race(session, ctx, &scene, &mut search, first, hedge_after).await?;
         let mut ends = false;
-        for (runner, verdict) in raced.failed {
+        for (runner, mut verdict) in raced.failed {
+            if search.can_leave_out(runner.candidate.channel, &verdict).is_some() {
+                verdict.effect = Effect::None;
+            }
             let (candidate, credential) = (runner.candidate, runner.visit.credential);
             record_failure(ctx, candidate, runner.visit, &verdict);
             ends |= search.ends_with(candidate, credential, verdict, ctx.shared.clock.nanos());
@@ -96,24 +102,26 @@ impl<'a> Scene<'a> {
         &self,
         session: &Downstream,
         ctx: &Ctx,
-        candidate: &'a Candidate,
-        visit: Visit,
+        (candidate, visit): (&'a Candidate, Visit),
+        left_out: Additions,
     ) -> Result<(Box<Runner<'a>>, Option<Box<EventStream>>), Cut> {
         let channel = self.generation.channel(candidate.channel).ok_or(Cut::Defect)?;
         let identity = self.identity_at(channel, &visit);
-        let plan = self.plan(session, ctx, channel, candidate, &visit)?;
+        let plan = self.plan(session, ctx, (channel, candidate), &visit, left_out)?;
         let stream = self
             .call
             .stream
             .then(|| Box::new(EventStream::new(stream_options(self.call, &identity, plan.now))));
         let at_channel = self.generation.labels.begin_attempt(candidate.channel);
         let began = Instant::now();
-        Ok((Box::new(Runner { candidate, channel, visit, identity, plan, began, at_channel }), stream))
+        let runner = Runner { candidate, channel, visit, identity, plan, left_out, began, at_channel };
+        Ok((Box::new(runner), stream))
     }
 
     /// Tells health and load of an answer that has begun.
     fn note_answer(&self, ctx: &Ctx, runner: &Runner<'_>, used_up: Option<Duration>) {
         self.generation.board.answered(&runner.visit, runner.began.elapsed());
+        runner.channel.takes_without(runner.left_out, ctx.shared.clock.nanos());
         let latencies = self.generation.latencies.get(self.call.model.index());
         // A count takes a moment, and says nothing about how long answers take.
         if let Some(latencies) = latencies.filter(|_| !self.call.call.is_free()) {
@@ -151,29 +159,15 @@ impl<'a> Scene<'a> {
         &self,
         session: &Downstream,
         ctx: &Ctx,
-        channel: &'a Arc<Channel>,
-        candidate: &'a Candidate,
+        (channel, candidate): (&'a Arc<Channel>, &'a Candidate),
         visit: &Visit,
+        left_out: Additions,
     ) -> Result<Plan<'a>, Cut> {
         let call = self.call;
-        let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
-        let ask_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
-        let mut edits = match &call.form {
-            Some(boundary) => rename
-                .and_then(|model| EditForm::rename(&call.places.model, boundary, model))
-                .into_iter()
-                .collect(),
-            None => splice::upstream_edits(&call.places, rename, ask_usage),
-        };
-        edits.extend(call.added.clone());
-        edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
-        edits.extend(
-            call.bound.into_iter().flat_map(|tokens| splice::bound_edits(&call.places, call.call, tokens)),
-        );
-        // Last: what is inserted where something is cut out comes before the cut.
-        let model = self.generation.catalog.model(call.model);
-        edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
-        let body = splice::splice(&call.body.bytes(), edits);
+        let left_out = left_out.union(channel.not_taken(ctx.shared.clock.nanos()));
+        let added = self.additions(channel, left_out);
+        let body =
+            splice::splice(&call.body.bytes(), self.edits(channel, candidate, visit, (added, left_out)));
         let client = &session.req_header().headers;
         let (name, credential) = (&*candidate.upstream_model, visit.credential);
         let mut head = head::build(channel, call.call, name, call.stream, body.len(), client, credential)
@@ -195,7 +189,65 @@ impl<'a> Scene<'a> {
         let hold_max = self.generation.server.hold_max;
         let (upstream_model, classify) = (&*candidate.upstream_model, &*self.generation.classify);
         let body = Payload::new(body, &call.body);
-        Ok(Plan { pool, channel, call, upstream_model, head, body, deadlines, hold_max, classify, now })
+        Ok(Plan {
+            pool,
+            channel,
+            call,
+            upstream_model,
+            added,
+            head,
+            body,
+            deadlines,
+            hold_max,
+            classify,
+            now,
+        })
+    }
+
+    /// What the gateway writes into the request for this channel, beside the client's members, unless it is left out.
+    fn additions(&self, channel: &Channel, left_out: Additions) -> Additions {
+        let call = self.call;
+        let asks_usage = call.stream && takes_usage_option(call.call) && channel.settings.stream_usage;
+        let bound = call.bound.and_then(|_| splice::bound_addition(&call.places, call.call, left_out));
+        let all = [
+            (asks_usage && !call.places.usage_asked()).then_some(Addition::StreamOptions),
+            call.added.as_ref().map(|_| Addition::Modalities),
+            bound,
+            (!call.thoughts.is_empty()).then_some(Addition::SealedReasoning),
+        ];
+        all.into_iter().flatten().filter(|addition| !left_out.contains(*addition)).collect()
+    }
+
+    /// The edits that turn the client's body into what this channel is sent.
+    fn edits(
+        &self,
+        channel: &Channel,
+        candidate: &Candidate,
+        visit: &Visit,
+        (added, left_out): (Additions, Additions),
+    ) -> Vec<Edit> {
+        let call = self.call;
+        let rename = (*candidate.upstream_model != *call.public_model).then_some(&*candidate.upstream_model);
+        let ask_usage = added.contains(Addition::StreamOptions);
+        let mut edits = match &call.form {
+            Some(boundary) => rename
+                .and_then(|model| EditForm::rename(&call.places.model, boundary, model))
+                .into_iter()
+                .collect(),
+            None => splice::upstream_edits(&call.places, rename, ask_usage),
+        };
+        edits.extend(call.added.clone().filter(|_| added.contains(Addition::Modalities)));
+        edits.extend(call.pin.as_ref().map(|pin| (pin.place.clone(), pin.upstream_id.clone())));
+        let bound = |tokens| splice::bound_edits(&call.places, call.call, tokens, left_out);
+        edits.extend(call.bound.into_iter().flat_map(bound));
+        if !call.thoughts.is_empty() {
+            let without = left_out.contains(Addition::SealedReasoning);
+            edits.extend(call.thoughts.edits(channel, visit.credential, without));
+        }
+        // Last: what is inserted where something is cut out comes before the cut.
+        let model = self.generation.catalog.model(call.model);
+        edits.extend(model.into_iter().flat_map(|model| call.parameters.edits(model, channel)));
+        edits
     }
 
     /// The names of an answer of this channel: a trusted one keeps its own, a stored response gets a sealed id.
@@ -205,6 +257,7 @@ impl<'a> Scene<'a> {
         if channel.settings.trusted {
             return plain.unchanged();
         }
+        let plain = plain.with_mark(self.mark(channel, visit));
         let mut nonce = [0; 12];
         // Without randomness there is no sealed id; the plain one cannot be gone on from.
         if !self.call.call.is_response() || getrandom::fill(&mut nonce).is_err() {
@@ -221,6 +274,17 @@ impl<'a> Scene<'a> {
             nonce,
             previous: self.call.previous.clone(),
         })
+    }
+
+    /// The mark of reasoning that this account alone can read; none without randomness, or where there can be no such thing.
+    fn mark(&self, channel: &Channel, visit: &Visit) -> Option<Bytes> {
+        let mut nonce = [0; 12];
+        if !self.call.thinks || getrandom::fill(&mut nonce).is_err() {
+            return None;
+        }
+        let credential = channel.sealed_credential(visit.credential);
+        let origin = Origin { channel: channel.sealed_name, credential };
+        self.shared.sealer.mark(origin, &self.call.account, nonce)
     }
 }
 

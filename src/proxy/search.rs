@@ -1,12 +1,14 @@
 //! Which channel one request tries next, and what its failures amount to (spec 9.1, 9.2, 9.5, 10.2, 10.4).
 //!
 //! A channel that failed this request is not drawn again, unless the failure was of its credential and it has another one,
-//! which is then tried next; attempts are bounded for the request, over all traffic and in
-//! time; when all that could be tried rest, the request waits for the first of them if that is soon.
+//! or of what the gateway added, which can be left out: then it is tried next. A conversation goes first where its reasoning
+//! was made. Attempts are bounded for the request, over all traffic and in time; when all that could be tried rest, the request waits for the first of them if that is soon.
 
 use super::Ctx;
 use super::admit::AdmittedCall;
 use super::generation::Generation;
+use super::needs;
+use super::thoughts::Place;
 use super::upstream::Channel;
 use crate::config::Timeouts;
 use crate::core::catalog::{Candidate, Model};
@@ -15,8 +17,9 @@ use crate::core::failure::{Accepted, Class, Next, Verdict};
 use crate::core::health::Now;
 use crate::core::id::ChannelId;
 use crate::core::refusal::{Failure, Refusal};
-use crate::core::select::{Nothing, Wanted, select};
+use crate::core::select::{Nothing, View, Wanted, select};
 use crate::telemetry::record::EXCLUDED_MAX;
+use crate::wire::additions::{Addition, Additions};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,8 +35,14 @@ pub(super) struct Search<'a> {
     model: &'a Model,
     /// Channels that are not asked (again), because they do not take the call, failed, or have no time left.
     excluded: Vec<ChannelId>,
-    /// Candidates that are tried before any is drawn, the last one first: only their credential failed this request.
-    next_credential_of: Vec<&'a Candidate>,
+    /// Candidates that are tried before any is drawn, the last one first.
+    preferred: Vec<Preferred<'a>>,
+    /// The only place that will do, because what the request goes on from is there.
+    pinned: Option<Place>,
+    /// Of the excluded ones those that may lack something that the request needs; they are asked when no other is left.
+    lacking: Vec<ChannelId>,
+    /// What the gateway does not add for a channel, since it refused it of this request.
+    left_out: Vec<(ChannelId, Additions)>,
     /// Credentials that failed this request, by channel and position.
     tried: Vec<(ChannelId, usize)>,
     attempts: u32,
@@ -44,6 +53,15 @@ pub(super) struct Search<'a> {
     waited: Duration,
     /// Why nothing could be drawn, once nothing could.
     nothing: Option<Nothing>,
+}
+
+/// A candidate that is tried before any is drawn.
+struct Preferred<'a> {
+    candidate: &'a Candidate,
+    /// The credential of its own that it is tried with; else any that this request has not tried.
+    credential: Option<usize>,
+    /// It has failed this request; if it cannot be entered, it is not asked again.
+    has_failed: bool,
 }
 
 /// What a search does next.
@@ -59,12 +77,23 @@ pub(super) enum Turn<'a> {
 impl<'a> Search<'a> {
     /// A search that has tried nothing yet.
     pub(super) fn new(generation: &'a Generation, call: &'a AdmittedCall) -> Option<Self> {
+        let model = generation.catalog.model(call.model)?;
+        let of_response =
+            call.pin.as_ref().map(|pin| Place { channel: pin.channel, credential: pin.credential });
+        let home = call.thoughts.home(generation, model);
+        let candidate_of = |place: Place| {
+            let candidate = model.candidates().find(|candidate| candidate.channel == place.channel)?;
+            Some(Preferred { candidate, credential: place.credential, has_failed: false })
+        };
         Some(Self {
             generation,
             call,
-            model: generation.catalog.model(call.model)?,
+            model,
             excluded: call.parameters.barred.clone(),
-            next_credential_of: Vec::new(),
+            preferred: home.and_then(candidate_of).into_iter().collect(),
+            pinned: of_response.or_else(|| call.thoughts.only_place(generation, model)),
+            lacking: Vec::new(),
+            left_out: Vec::new(),
             tried: Vec::new(),
             attempts: 0,
             worst: None,
@@ -81,7 +110,7 @@ impl<'a> Search<'a> {
             larger_than: self.larger_than,
             // Images count by a bound, which keeps no request from a channel.
             input: self.call.need.estimated,
-            pinned: self.call.pin.as_ref().map(|pin| pin.channel),
+            pinned: self.pinned.map(|place| place.channel),
             affinity: self.call.affinity,
         }
     }
@@ -98,8 +127,9 @@ impl<'a> Search<'a> {
         let tokens = self.call.need.tokens_ahead();
         for _ in 0..RACES_MAX {
             let now = ctx.shared.clock.nanos();
-            let again = self.next_credential_of.pop();
-            let Some(candidate) = again.or_else(|| self.draw(now)) else { return self.wait_or_end(ctx, now) };
+            let preferred = self.take_preferred(now);
+            let drawn = preferred.as_ref().map(|preferred| preferred.candidate).or_else(|| self.draw(now));
+            let Some(candidate) = drawn else { return self.wait_or_end(ctx, now) };
             let Some(channel) = self.generation.channel(candidate.channel) else { return Turn::End };
             let settings = &channel.settings;
             if self.attempts >= settings.attempts {
@@ -111,8 +141,9 @@ impl<'a> Search<'a> {
                 self.excluded.push(candidate.channel);
                 continue;
             }
-            let Some(visit) = self.enter(candidate, channel, tokens, now) else {
-                if again.is_some() {
+            let credential = preferred.as_ref().and_then(|preferred| preferred.credential);
+            let Some(visit) = self.enter((candidate, credential), channel, tokens, now) else {
+                if preferred.is_some_and(|preferred| preferred.has_failed) {
                     self.excluded.push(candidate.channel);
                 }
                 continue;
@@ -126,16 +157,78 @@ impl<'a> Search<'a> {
         Turn::End
     }
 
-    fn draw(&self, now: u64) -> Option<&'a Candidate> {
+    /// The next preferred candidate that will do.
+    fn take_preferred(&mut self, now: u64) -> Option<Preferred<'a>> {
+        let preferred = self.preferred.pop()?;
+        // A conversation goes on where new ones are not begun any more.
+        let wanted = Wanted { pinned: Some(preferred.candidate.channel), ..self.wanted() };
+        let fits = preferred.has_failed
+            || wanted.mismatch(preferred.candidate).is_none()
+                && !self.excluded.contains(&preferred.candidate.channel)
+                && self.view(now).is_usable(preferred.candidate);
+        fits.then_some(preferred)
+    }
+
+    fn draw(&mut self, now: u64) -> Option<&'a Candidate> {
+        if self.attempts == 0 {
+            self.pass_lacking(now);
+        }
         let mut random = || fastrand::u64(..);
+        let drawn = select(&self.model.tiers, self.wanted(), &self.excluded, &self.view(now), &mut random);
+        if drawn.is_some() || self.lacking.is_empty() {
+            return drawn;
+        }
+        // No other channel is left, and what is remembered may be wrong.
+        let lacking = std::mem::take(&mut self.lacking);
+        self.excluded.retain(|channel| !lacking.contains(channel));
         select(&self.model.tiers, self.wanted(), &self.excluded, &self.view(now), &mut random)
+    }
+
+    /// Passes by the channels that were found to lack what the request needs.
+    fn pass_lacking(&mut self, now: u64) {
+        let needs = |capability| needs::needs(capability, self.call);
+        let lacking = self.generation.lacking(self.call.model).map(|known| known.of(needs, now));
+        for channel in lacking.unwrap_or_default() {
+            if !self.excluded.contains(&channel) {
+                self.excluded.push(channel);
+                self.lacking.push(channel);
+            }
+        }
+    }
+
+    /// What the gateway does not add for a channel, because it refused it of this request.
+    pub(super) fn left_out(&self, channel: ChannelId) -> Additions {
+        let found = self.left_out.iter().find(|(at, _)| *at == channel);
+        found.map(|(_, left_out)| *left_out).unwrap_or_default()
+    }
+
+    /// Whether a channel that refused what the gateway added can be sent the request without it.
+    pub(super) fn can_leave_out(&self, channel: ChannelId, verdict: &Verdict) -> Option<Addition> {
+        let addition = verdict.refused_addition.and_then(Addition::named)?;
+        let is_possible = addition != Addition::SealedReasoning || self.call.thoughts.is_droppable();
+        (is_possible && !self.left_out(channel).contains(addition)).then_some(addition)
+    }
+
+    fn leave_out(&mut self, channel: ChannelId, addition: Addition) {
+        match self.left_out.iter_mut().find(|(at, _)| *at == channel) {
+            Some((_, left_out)) => {
+                left_out.insert(addition);
+            }
+            None => self.left_out.push((channel, Additions::from_iter([addition]))),
+        }
     }
 
     /// Takes a place at a channel, with the credential under which what the request goes on from is stored, or the next one
     /// that this request has not tried.
-    fn enter(&self, candidate: &Candidate, at: &Channel, tokens: u64, now: u64) -> Option<Visit> {
+    fn enter(
+        &self,
+        (candidate, credential): (&Candidate, Option<usize>),
+        at: &Channel,
+        tokens: u64,
+        now: u64,
+    ) -> Option<Visit> {
         let tried: Vec<usize> = self.tried_at(candidate.channel).collect();
-        let turn = match self.call.pin.as_ref().and_then(|pin| pin.credential) {
+        let turn = match self.pinned.and_then(|place| place.credential).or(credential) {
             Some(index) => channel::Turn::Only(index),
             None => channel::Turn::Untried(at.next_turn(), &tried),
         };
@@ -150,7 +243,7 @@ impl<'a> Search<'a> {
     fn has_other_credential(&mut self, candidate: &Candidate, failed: Option<usize>, now: u64) -> bool {
         let Some(failed) = failed else { return false };
         self.tried.push((candidate.channel, failed));
-        let is_pinned = self.call.pin.as_ref().is_some_and(|pin| pin.credential.is_some());
+        let is_pinned = self.pinned.is_some_and(|place| place.credential.is_some());
         let Some(channel) = self.generation.channel(candidate.channel).filter(|_| !is_pinned) else {
             return false;
         };
@@ -208,11 +301,18 @@ impl<'a> Search<'a> {
         let next = verdict.next;
         let may_repeat = self.call.call.is_repeatable() || verdict.accepted == Accepted::No;
         let may_repeat = may_repeat && !self.call.body.is_gone();
-        let of_credential = verdict.class.is_the_credentials();
-        if of_credential && self.has_other_credential(candidate, credential, now) {
-            self.next_credential_of.push(candidate);
+        let addition = self.can_leave_out(candidate.channel, &verdict);
+        if let Some(addition) = addition {
+            self.leave_out(candidate.channel, addition);
+            self.preferred.push(Preferred { candidate, credential, has_failed: true });
+        } else if verdict.class.is_the_credentials() && self.has_other_credential(candidate, credential, now)
+        {
+            self.preferred.push(Preferred { candidate, credential: None, has_failed: true });
         } else {
             self.excluded.push(candidate.channel);
+        }
+        if let (Some(lacks), Some(known)) = (verdict.capability, self.generation.lacking(self.call.model)) {
+            known.note(candidate.channel, lacks, now);
         }
         if self.worst.as_ref().is_none_or(|worst| verdict.class.precedence() > worst.class.precedence()) {
             self.worst = Some(verdict);

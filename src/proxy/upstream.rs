@@ -7,8 +7,10 @@ use super::limit_pool::LimitPool;
 use crate::config::{self, Authorities};
 use crate::core::channel::ChannelHealth;
 use crate::core::hot::Seat;
+use crate::core::lacking::Expiring;
 use crate::core::limits::{Limits, Scope};
 use crate::core::unit::Unit;
+use crate::wire::additions::{Addition, Additions};
 use crate::wire::endpoint::Call;
 use crate::wire::seal::short_digest;
 use arc_swap::ArcSwap;
@@ -26,6 +28,8 @@ use std::time::Duration;
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(50);
 /// Requests that share a connection of HTTP/2.
 const H2_STREAMS: usize = 100;
+/// How long an addition that was refused is left out.
+const NOT_TAKEN_TIME: Duration = Duration::from_secs(3_600);
 /// How often a connection of HTTP/2 is asked whether it is alive.
 const H2_PING: Duration = Duration::from_secs(20);
 
@@ -47,6 +51,8 @@ pub(crate) struct Channel {
     /// Its name in sealed ids, and the names of its credentials.
     pub(crate) sealed_name: u64,
     sealed_credentials: Vec<u64>,
+    /// Additions that it was found not to take, by [`Addition::index`].
+    not_taken: Expiring<{ Addition::ALL.len() }>,
     /// A number that channels with other authorities do not have.
     group: u64,
 }
@@ -97,6 +103,7 @@ impl Channel {
                 .iter()
                 .map(|secret| short_digest(secret.expose()))
                 .collect(),
+            not_taken: Expiring::default(),
             authorities: settings.ca.as_ref().map(authorities),
             group: settings.ca.as_ref().map_or(0, group),
             settings,
@@ -139,6 +146,18 @@ impl Channel {
     /// The credential of a name in sealed ids.
     pub(crate) fn credential_of(&self, sealed: u64) -> Option<usize> {
         self.sealed_credentials.iter().position(|name| *name == sealed)
+    }
+
+    /// What the gateway does not add for now, since the channel refused it.
+    pub(crate) fn not_taken(&self, now: u64) -> Additions {
+        Addition::ALL.into_iter().filter(|addition| self.not_taken.is_set(addition.index(), now)).collect()
+    }
+
+    /// Remembers for an hour that it took a request without these, after it had refused them.
+    pub(crate) fn takes_without(&self, left_out: Additions, now: u64) {
+        // Reasoning that it could not read says nothing about the next request.
+        let of_channel = left_out.iter().filter(|addition| *addition != Addition::SealedReasoning);
+        of_channel.for_each(|addition| self.not_taken.set(addition.index(), now, NOT_TAKEN_TIME));
     }
 
     /// Path and query of a call at this channel.

@@ -5,6 +5,7 @@ use super::allowed::{self, Extra, Form, Shape, USAGE};
 use super::endpoint::Call;
 use super::envelope::Text;
 use super::inside::{Inside, Sieve};
+use super::provenance;
 use super::rewrite::{Action, Rewriter};
 use super::seal::{Sealer, Stored};
 use super::splice::json_string;
@@ -239,6 +240,8 @@ pub struct Identity {
     form: &'static Form,
     /// Names that pass besides.
     extra: Extra,
+    /// The mark of reasoning that one account alone can read.
+    mark: Option<Bytes>,
 }
 
 /// By what the id of a stored response is made of the upstream's (spec 1.5).
@@ -279,7 +282,7 @@ impl Identity {
     pub fn new(id: &str, model: &str) -> Self {
         let (id, model) = (json_string(id).into(), json_string(model).into());
         let form = allowed::of(Call::Chat);
-        Self { id, model, unchanged: false, film: false, sealing: None, form, extra: None }
+        Self { id, model, unchanged: false, film: false, sealing: None, form, extra: None, mark: None }
     }
 
     /// The same, but these names pass too (`pass_members`).
@@ -307,6 +310,19 @@ impl Identity {
     pub fn sealed(mut self, sealing: Sealing) -> Self {
         self.sealing = Some(sealing);
         self
+    }
+
+    /// The same, but encrypted and signed reasoning gets this mark.
+    #[must_use]
+    pub fn with_mark(mut self, mark: Option<Bytes>) -> Self {
+        self.mark = mark;
+        self
+    }
+
+    /// The mark of encrypted and signed reasoning, if it gets one.
+    #[must_use]
+    pub fn mark(&self) -> Option<&Bytes> {
+        self.mark.as_ref()
     }
 
     /// Whether the upstream's id has still to be found.
@@ -516,6 +532,7 @@ pub struct Rewritten {
 #[must_use]
 pub fn rewrite(body: &[u8], mut identity: Identity) -> Rewritten {
     identity.look_at(body);
+    let body = &*provenance::marked(body, identity.mark());
     let mut rewriter = identity.rewriter();
     let mut out = BytesMut::with_capacity(body.len() + 64);
     rewriter.push(body, &mut out);

@@ -1,5 +1,6 @@
 //! Ring 2: the formats that clients and upstreams speak, as pure functions over bytes.
 
+pub mod additions;
 mod allowed;
 pub mod answer;
 pub mod caller;
@@ -24,6 +25,7 @@ mod inside;
 pub mod multipart;
 pub mod parameters;
 pub mod prompt;
+pub mod provenance;
 pub mod ratelimit;
 pub mod reading;
 pub mod recorded;

@@ -4,8 +4,10 @@
 //! and authenticated (AES-256-GCM, RFC 5116) under a key of the process or of the configuration, bound to the account that
 //! it was given to, and padded to one of few lengths. So it can be neither read nor made up nor borrowed.
 
+use super::provenance::{self, MARK_LEN, Origin};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64};
+use bytes::Bytes;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest, Sha256};
 
@@ -68,6 +70,31 @@ impl Sealer {
         let aad = Aad::from(account.as_bytes());
         self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).ok()?;
         Some(format!("{PREFIX}{}", BASE64.encode([&nonce[..], &text].concat())))
+    }
+
+    /// The mark of reasoning that this account's request made at `origin`; `nonce` must be random, and of no other seal.
+    #[must_use]
+    pub fn mark(&self, origin: Origin, account: &str, nonce: [u8; NONCE_LEN]) -> Option<Bytes> {
+        let mut text = [origin.channel.to_be_bytes(), origin.credential.to_be_bytes()].concat();
+        let aad = Aad::from([b"reasoning of ", account.as_bytes()].concat());
+        self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).ok()?;
+        // One byte more, so that its base64 needs no padding.
+        let encoded = STANDARD.encode([&nonce[..], &text, &[0]].concat());
+        Some(format!("{}{encoded}", provenance::PREFIX).into())
+    }
+
+    /// The origin that a mark says, if this account was given it under this key.
+    #[must_use]
+    pub fn origin(&self, mark: &str, account: &str) -> Option<Origin> {
+        let encoded = mark.strip_prefix(provenance::PREFIX).filter(|_| mark.len() == MARK_LEN)?;
+        let sealed = STANDARD.decode(encoded).ok()?;
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let mut text = text.split_last()?.1.to_vec();
+        let aad = Aad::from([b"reasoning of ", account.as_bytes()].concat());
+        let text = &*self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut text).ok()?;
+        let (channel, text) = text.split_first_chunk::<8>()?;
+        let credential = text.first_chunk::<8>()?;
+        Some(Origin { channel: u64::from_be_bytes(*channel), credential: u64::from_be_bytes(*credential) })
     }
 
     /// What a sealed id says, if this account was given it under this key.

@@ -2,6 +2,7 @@
 //!
 //! The parts share the memory of the original, so a body of many megabytes is rewritten for the price of its edits.
 
+use super::additions::{Addition, Additions};
 use super::endpoint::Call;
 use super::envelope::{Bound, Places, UsageOption};
 use bytes::Bytes;
@@ -92,9 +93,20 @@ fn usage_edit(places: &Places) -> Option<Edit> {
     }
 }
 
+/// The member by which the gateway bounds an answer to this call where the client does not: the usual one, or another one
+/// where that is left out.
+#[must_use]
+pub fn bound_addition(places: &Places, call: Call, left_out: Additions) -> Option<Addition> {
+    if places.bounds_of(call).next().is_some() {
+        return None;
+    }
+    let known = call.bounds().iter().filter_map(|name| Addition::named(name));
+    known.into_iter().find(|addition| !left_out.contains(*addition))
+}
+
 /// The edits that bound an answer to so many tokens, whatever the client's body says of it (decisions, Money).
 #[must_use]
-pub fn bound_edits(places: &Places, call: Call, tokens: u64) -> Vec<Edit> {
+pub fn bound_edits(places: &Places, call: Call, tokens: u64, left_out: Additions) -> Vec<Edit> {
     let bounded = |own: &Bound| {
         let bound = own.tokens.map_or(tokens, |own| own.min(tokens));
         (own.span.clone(), Bytes::from(bound.to_string()))
@@ -107,9 +119,9 @@ pub fn bound_edits(places: &Places, call: Call, tokens: u64) -> Vec<Edit> {
     if let Some(null) = places.bounds_of(call).next() {
         return vec![bounded(null)];
     }
-    let Some(member) = call.bounds().first() else { return Vec::new() };
+    let Some(member) = bound_addition(places, call, left_out) else { return Vec::new() };
     let at = places.model.end;
-    vec![(at..at, Bytes::from(format!(r#","{member}":{tokens}"#)))]
+    vec![(at..at, Bytes::from(format!(r#","{}":{tokens}"#, member.name())))]
 }
 
 /// `text` as a JSON string, quotes included.
@@ -169,7 +181,7 @@ mod tests {
         let bounded = |call: Call, members: &str| {
             let body = format!(r#"{{"model":"m"{members}}}"#);
             let places = Envelope::parse(body.as_bytes()).unwrap().places;
-            let parts = splice(&Bytes::from(body), bound_edits(&places, call, 50));
+            let parts = splice(&Bytes::from(body), bound_edits(&places, call, 50, Additions::default()));
             String::from_utf8(parts.parts().concat()).unwrap().replace(r#"{"model":"m""#, "").replace('}', "")
         };
         for (call, before, after) in [

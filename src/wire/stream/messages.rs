@@ -24,6 +24,8 @@ pub(super) struct Messages {
     called: bool,
     /// `message_stop` has come.
     closed: bool,
+    /// The block under way has a signature, of which the first piece got the mark.
+    signed: bool,
     usage: Reported,
     pattern: Pattern,
 }
@@ -100,6 +102,7 @@ impl Messages {
             stopped: false,
             called: false,
             closed: false,
+            signed: false,
             usage: Reported::default(),
             pattern: Pattern::default(),
         }
@@ -114,6 +117,26 @@ impl Messages {
     /// Writes an event; how many members were dropped because they are not known.
     fn write(&self, kind: &str, data: &[u8], message: Option<&RawValue>, out: &mut BytesMut) -> u64 {
         FORM.write(out, &self.options.identity, (kind, data), message)
+    }
+
+    /// Writes an event that may have a signature, or a piece of one: only the first piece gets the mark.
+    fn write_signed(
+        &mut self,
+        kind: &str,
+        data: &[u8],
+        part: Option<&Members<'_>>,
+        out: &mut BytesMut,
+    ) -> u64 {
+        let has_signature = part.is_some_and(|part| {
+            part.0.iter().any(|(name, value)| matches!(&**name, "signature" | "data") && is_present(value))
+        });
+        let before = self.signed && kind == "content_block_delta";
+        self.signed = before || has_signature;
+        if before && has_signature {
+            FORM.write(out, &self.options.identity.clone().with_mark(None), (kind, data), None)
+        } else {
+            self.write(kind, data, None, out)
+        }
     }
 
     /// Learns what events look like from a delta that has a type and a text.
@@ -205,7 +228,13 @@ impl Language for Messages {
         }
         if kind != "ping" || out.is_open() {
             out.note(content);
-            out.dropped += self.write(kind, data, view.message, &mut out.out);
+            out.dropped += match kind {
+                "content_block_start" => {
+                    self.write_signed(kind, data, view.content_block.as_ref(), &mut out.out)
+                }
+                "content_block_delta" => self.write_signed(kind, data, view.delta.as_ref(), &mut out.out),
+                _ => self.write(kind, data, view.message, &mut out.out),
+            };
             if kind == "content_block_delta" && content {
                 self.learn(data, view.delta.as_ref());
             }

@@ -20,6 +20,7 @@ use super::endpoint::Call;
 use super::envelope::{Text, is_present};
 use super::error::PublicError;
 use super::prompt::{self, Member};
+use super::provenance;
 use super::rewrite::{Action, Rewriter};
 use super::sse::{Frame, Framer, taken};
 use super::usage::Reading;
@@ -228,7 +229,7 @@ impl EventForm {
         let renamed = whole.map(|whole| {
             let mut renamed = BytesMut::with_capacity(whole.get().len() + 32);
             let mut rewriter = identity.clone().rewriter_of(self.whole.1);
-            rewriter.push(whole.get().as_bytes(), &mut renamed);
+            rewriter.push(&provenance::marked(whole.get().as_bytes(), identity.mark()), &mut renamed);
             dropped = rewriter.dropped();
             renamed.freeze()
         });
@@ -241,7 +242,7 @@ impl EventForm {
             _ => identity.action(self.event, name),
         };
         let mut rewriter = Rewriter::new(rule).passing(identity.extra().clone());
-        rewriter.push(data, out);
+        rewriter.push(&provenance::marked(data, identity.mark()), out);
         out.extend_from_slice(b"\n\n");
         dropped + rewriter.dropped()
     }
