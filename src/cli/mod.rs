@@ -232,6 +232,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("status", &["tidegate status", "tidegate status --watch", "tidegate status --format json"]),
+    ("failures", &["tidegate failures", "tidegate failures --channel east --format json"]),
     ("why", &["tidegate why req-knnb69wen2tq3qztr2dtmm"]),
     (
         "reload",
