@@ -144,7 +144,10 @@ fn of_admin(old: &Admin, new: &Admin) -> Vec<String> {
 }
 
 fn of_errors(old: &Errors, new: &Errors) -> Vec<String> {
-    told!(Errors, old, new, { unknown_model: shown "unknown_model" })
+    told!(Errors, old, new, {
+        unknown_model: shown "unknown_model",
+        stream_overflow_clients: named "stream_overflow_clients",
+    })
 }
 
 fn of_retry(old: &Retry, new: &Retry) -> Vec<String> {

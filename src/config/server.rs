@@ -13,6 +13,11 @@ const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
+/// Entries of `errors.stream_overflow_clients`.
+const CLIENTS_MAX: usize = 32;
+/// The longest of them, in bytes.
+const CLIENT_MAX: usize = 128;
+
 pub(super) fn server(item: Option<Item<'_>>) -> Server {
     let section = item.and_then(|item| item.object());
     let get = |name| section.as_ref().and_then(|section: &Object<'_>| section.get(name));
@@ -92,10 +97,28 @@ pub(super) fn errors(item: Option<Item<'_>>) -> Errors {
         .as_ref()
         .and_then(|section| section.get("unknown_model"))
         .and_then(|item| item.one_of_numbers(&[503, 404]));
+    let clients = section.as_ref().and_then(|section| section.get("stream_overflow_clients"));
+    let clients = clients.map(|item| clients_of(&item)).unwrap_or_else(|| vec!["codex".to_owned()]);
     if let Some(section) = section {
         section.finish();
     }
-    Errors { unknown_model: status.unwrap_or(503) }
+    Errors { unknown_model: status.unwrap_or(503), stream_overflow_clients: clients }
+}
+
+/// Beginnings of `User-Agent`, none of which fits every client.
+fn clients_of(item: &Item<'_>) -> Vec<String> {
+    let list = item.list();
+    if list.len() > CLIENTS_MAX {
+        item.refuse(format!("has more than {CLIENTS_MAX} entries"));
+    }
+    let client = |item: &Item<'_>| {
+        let text = item.text()?;
+        if !(1..=CLIENT_MAX).contains(&text.len()) {
+            item.refuse(format!("must be the beginning of a User-Agent, of 1 to {CLIENT_MAX} bytes"));
+        }
+        Some(text.to_owned())
+    };
+    list.iter().filter_map(client).collect()
 }
 
 pub(super) fn sandbox(item: &Item<'_>) -> Option<Sandbox> {

@@ -115,6 +115,8 @@ pub struct Store {
 pub struct Errors {
     /// The status for a model that nobody serves: 503, or 404 (spec 2.3).
     pub unknown_model: u16,
+    /// Beginnings of `User-Agent`: these clients are told in the stream that an input is too long.
+    pub stream_overflow_clients: Vec<String>,
 }
 
 /// Bounds of failover over all traffic (spec 9.3, 9.5, 10.2).

@@ -34,6 +34,8 @@ pub enum Refusal {
     UnknownPath,
     /// A known path with another method; the methods that it has.
     WrongMethod(&'static str),
+    /// An upgrade to WebSocket on a known path.
+    WebSocket,
     /// A model id in the path that does not exist or is not for this caller.
     NoSuchModel(String),
     /// The body is, or says it is, larger than the bound.
@@ -42,6 +44,8 @@ pub enum Refusal {
     MissingKey,
     /// A credential that is unknown, disabled or expired.
     InvalidKey,
+    /// Two credentials that differ, and not just one of them is a key.
+    CredentialsDiffer,
     /// The body did not arrive in time.
     BodyTimeout,
     /// The body's framing or compression is broken.
@@ -128,9 +132,9 @@ impl Refusal {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::HeadersTooLarge | Self::BadRequest(_) => "headers",
-            Self::UnknownPath | Self::WrongMethod(_) | Self::NoSuchModel(_) => "route",
+            Self::UnknownPath | Self::WrongMethod(_) | Self::WebSocket | Self::NoSuchModel(_) => "route",
             Self::BodyTooLarge => "size",
-            Self::MissingKey | Self::InvalidKey => "key",
+            Self::MissingKey | Self::InvalidKey | Self::CredentialsDiffer => "key",
             Self::BodyTimeout | Self::BodyUnreadable | Self::MediaType | Self::ContentEncoding => "body",
             Self::InvalidJson { .. }
             | Self::NotARequest(_)
@@ -155,10 +159,12 @@ impl Refusal {
             Self::BadRequest(_) => "bad_request",
             Self::UnknownPath => "unknown_path",
             Self::WrongMethod(_) => "wrong_method",
+            Self::WebSocket => "websocket",
             Self::NoSuchModel(_) | Self::UnknownModel(_) => "unknown_model",
             Self::BodyTooLarge => "body_too_large",
             Self::MissingKey => "missing_key",
             Self::InvalidKey => "invalid_key",
+            Self::CredentialsDiffer => "credentials_differ",
             Self::BodyTimeout => "body_timeout",
             Self::BodyUnreadable => "body_unreadable",
             Self::MediaType => "media_type",

@@ -5,6 +5,7 @@
 
 use super::asked::{self, Asked};
 use super::charge::Need;
+use super::generation::Generation;
 use super::parameters::{self, Caller, Parameters};
 use super::replay::Body;
 use super::thoughts::Thoughts;
@@ -17,11 +18,12 @@ use crate::core::key::Key;
 use crate::core::limits::{self, Ask};
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::cors::Field;
+use crate::wire::credential::{self, Presented};
 use crate::wire::endpoint::{Call, Endpoint, Route, route};
 use crate::wire::envelope::Places;
 use crate::wire::multipart::Boundary;
 use crate::wire::splice::Edit;
-use crate::wire::{credential, encoding, seal, splice};
+use crate::wire::{encoding, seal, splice};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
@@ -150,7 +152,11 @@ pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Adm
         ctx.record.route = "health";
         return Ok(Admitted::Health);
     }
-    let endpoint = match route(session.req_header().method.as_str(), &path) {
+    let found = route(session.req_header().method.as_str(), &path);
+    if found != Route::Unknown && wants_websocket(session.req_header()) {
+        return Err(Refusal::WebSocket.into());
+    }
+    let endpoint = match found {
         Route::Found(endpoint) => endpoint,
         Route::WrongMethod(allow) if session.req_header().method == Method::OPTIONS => {
             let cors = ctx.generation.cors.as_ref();
@@ -193,7 +199,10 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     check_pin(pin.as_ref(), entry, key.group())?;
     check_images(entry, &asked)?;
     let caller = Caller { group: key.group(), api: call.api(), pin: pin.as_ref() };
-    let parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
+    let mut parameters = parameters::check(&generation, entry, caller, &asked, &body).await?;
+    if call.is_response() {
+        parameters.barred.extend(untrusted(&generation, entry, key.group(), &asked)?);
+    }
     let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
     quota::check_context(entry, call, &asked, &body).await?;
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
@@ -243,7 +252,8 @@ fn affinity(headers: &HeaderMap, key: &Key, asked: &Asked) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// Where the response is stored that a request goes on from; an id that is not the gateway's is the upstream's business.
+/// Where the response is stored that a request goes on from; an id that is not the gateway's
+/// is for trusted channels (see [`untrusted`]).
 fn pin(ctx: &Ctx, account: &str, asked: &Asked) -> Result<Option<Pin>, Refusal> {
     let Some((raw, place)) = &asked.previous else { return Ok(None) };
     let Ok(id) = serde_json::from_str::<String>(raw) else { return Ok(None) };
@@ -267,6 +277,31 @@ fn pin(ctx: &Ctx, account: &str, asked: &Asked) -> Result<Option<Pin>, Refusal> 
         upstream_id: splice::json_string(&stored.upstream_id).into(),
         place: place.clone(),
     }))
+}
+
+/// The channels that must not see the response id of a request, because the gateway did not give it: whoever learns an
+/// upstream's id could go on from another caller's response there. Only trusted channels give their own ids.
+fn untrusted(
+    generation: &Generation,
+    model: &Model,
+    group: Option<&str>,
+    asked: &Asked,
+) -> Result<Vec<ChannelId>, Refusal> {
+    let named = asked.previous.as_ref().and_then(|(raw, _)| serde_json::from_str::<String>(raw).ok());
+    if named.is_none_or(|id| id.starts_with(seal::PREFIX)) {
+        return Ok(Vec::new());
+    }
+    let trusted = |candidate: &Candidate| {
+        generation.channel(candidate.channel).is_some_and(|channel| channel.settings.trusted)
+    };
+    let serves = |candidate: &Candidate| {
+        trusted(candidate) && candidate.apis.contains(Api::Responses) && candidate.serves(group)
+    };
+    if !model.candidates().any(serves) {
+        return Err(NOT_TO_GO_ON_FROM);
+    }
+    let others = model.candidates().filter(|candidate| !trusted(candidate));
+    Ok(others.map(|candidate| candidate.channel).collect())
 }
 
 /// What the client says of the response that its request goes on from; it is all that it is told of it (spec 1.5, 2.8).
@@ -303,13 +338,32 @@ fn check_head(head: &RequestHeader, bytes_max: usize) -> Result<(), Refusal> {
     }
 }
 
+/// Whether a request is the handshake of a WebSocket (RFC 6455, 4.1).
+fn wants_websocket(head: &RequestHeader) -> bool {
+    let upgrades = head.headers.get_all("upgrade").iter().filter_map(|value| value.to_str().ok());
+    head.method == Method::GET
+        && upgrades
+            .flat_map(|value| value.split(','))
+            .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
 /// The caller's key, if one was presented.
 fn authenticate(session: &Downstream, ctx: &mut Ctx) -> Result<Option<Arc<Key>>, Refusal> {
-    let Some(presented) = credential::presented(&session.req_header().headers)? else { return Ok(None) };
-    let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
     let now = clock::unix().as_secs();
     let known = ctx.shared.directory.current();
-    let key = known.authenticate(&digest, now).ok_or(Refusal::InvalidKey)?;
+    let find = |presented: &str| {
+        let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
+        known.authenticate(&digest, now)
+    };
+    let key = match credential::presented(&session.req_header().headers)? {
+        Presented::Nothing => return Ok(None),
+        Presented::One(presented) => find(presented).ok_or(Refusal::InvalidKey)?,
+        // The one that is a key counts, if the other is none.
+        Presented::Two(one, other) => match (one.and_then(&find), other.and_then(&find)) {
+            (Some(key), None) | (None, Some(key)) => key,
+            _ => return Err(Refusal::CredentialsDiffer),
+        },
+    };
     ctx.record.key = Some(Arc::clone(&key.id));
     Ok(Some(Arc::clone(key)))
 }

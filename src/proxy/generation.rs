@@ -36,6 +36,8 @@ pub(crate) struct Generation {
     pub(crate) slots: Arc<Permits>,
     /// The status for a model that nobody serves (spec 2.3).
     pub(crate) unknown_model: u16,
+    /// Clients that are told in the stream that an input is too long.
+    pub(crate) stream_overflow_clients: Vec<String>,
     /// Which pages of other origins may call from a browser.
     pub(crate) cors: Option<Policy>,
     /// Models and their candidates.
@@ -84,6 +86,7 @@ impl Generation {
             slots: same_slots.cloned().unwrap_or_else(|| Permits::new(slots)),
             server: config.server.clone(),
             unknown_model: config.errors.unknown_model,
+            stream_overflow_clients: config.errors.stream_overflow_clients.clone(),
             cors: config.cors.clone(),
             catalog: Catalog::new(
                 config.models.iter().map(|model| catalog_model(model, config, pool)).collect(),

@@ -1,14 +1,17 @@
 //! Answers of the gateway's own, and the headers that every answer carries (spec 2.7).
 
 use super::body::expects_continue;
-use super::{Ctx, Cut, Downstream};
+use super::{Ctx, Cut, Downstream, attempt, clock};
 use crate::core::limits::Dimension;
 use crate::core::refusal::{Failure, Refusal};
 use crate::telemetry::record::End;
 use crate::wire::cors::Field;
+use crate::wire::endpoint::Call;
 use crate::wire::error::{Code, Dialect, PublicError};
 use crate::wire::ratelimit;
+use crate::wire::stream::{EventStream, Expected, StreamOptions};
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use std::time::Duration;
 
@@ -57,6 +60,9 @@ pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Fa
     ctx.give_back();
     let error = PublicError::of(failure, ctx.generation.unknown_model);
     note(ctx, failure, &error);
+    if tells_overflow_in_stream(session, ctx, &error) {
+        return overflow(session, ctx, &error).await;
+    }
     let body = Bytes::from(error.render(ctx.dialect, &ctx.record.request_id));
     let mut header = header(ctx, error.status(), "application/json").map_err(|_| Cut::Defect)?;
     for (name, value) in error_headers(failure, &error) {
@@ -66,6 +72,41 @@ pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Fa
         leave_body_unread(session);
     }
     send(session, ctx, header, body).await
+}
+
+/// Whether a client knows an input that is too long only as an event of a stream.
+fn tells_overflow_in_stream(session: &Downstream, ctx: &Ctx, error: &PublicError) -> bool {
+    let asked = error.code == Code::ContextLengthExceeded
+        && ctx.record.stream
+        && ctx.record.route == Call::Responses.label();
+    let agent = session.req_header().headers.get("user-agent").map(HeaderValue::as_bytes).unwrap_or_default();
+    let begins = |client: &String| {
+        agent.get(..client.len()).is_some_and(|start| start.eq_ignore_ascii_case(client.as_bytes()))
+    };
+    asked && ctx.generation.stream_overflow_clients.iter().any(begins)
+}
+
+/// Tells in a stream that an input is too long; it is counted as the 413 that it is.
+async fn overflow(session: &mut Downstream, ctx: &mut Ctx, error: &PublicError) -> Result<(), Cut> {
+    let model = ctx.record.model.map_or("", |model| ctx.generation.labels.model(model));
+    let created = clock::unix().as_secs();
+    let identity = attempt::identity(Call::Responses, created, model);
+    let options = StreamOptions {
+        call: Call::Responses,
+        identity,
+        wants_usage: false,
+        created,
+        expected: Expected::default(),
+    };
+    let body = Bytes::from(EventStream::new(options).error(error, &ctx.record.request_id));
+    let mut header = header(ctx, 200, "text/event-stream").map_err(|_| Cut::Defect)?;
+    header.insert_header("x-accel-buffering", "no").map_err(|_| Cut::Defect)?;
+    if !session.is_body_done() {
+        leave_body_unread(session);
+    }
+    let sent = send(session, ctx, header, body).await;
+    ctx.record.status = error.status();
+    sent
 }
 
 /// Answers a browser that asks whether a page may call.
@@ -131,6 +172,8 @@ fn note(ctx: &mut Ctx, failure: &Failure, error: &PublicError) {
 fn error_headers(failure: &Failure, error: &PublicError) -> Vec<(&'static str, String)> {
     let mut fields = error.retry_headers(fastrand::u64(..));
     match failure {
+        // What the path speaks instead (RFC 9110, 15.5.22).
+        Failure::Refused(Refusal::WebSocket) => fields.push(("upgrade", "HTTP/1.1".to_owned())),
         Failure::Refused(Refusal::WrongMethod(allow)) => fields.push(("allow", (*allow).to_owned())),
         Failure::Refused(Refusal::Limited(exceeded)) => match (exceeded.dimension, exceeded.denied) {
             (Dimension::Requests, Some(denied)) => {

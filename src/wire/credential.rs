@@ -1,7 +1,7 @@
 //! The credential that a client presents (spec 5.1).
 //!
-//! `Authorization: Bearer` everywhere, `x-api-key` for Anthropic's clients. What could be read in two ways is refused:
-//! two fields of one name, or two credentials that differ. Keys in a URL are not looked at.
+//! `Authorization: Bearer` everywhere, `x-api-key` for Anthropic's clients. Two fields of one name are refused; of two
+//! credentials that differ, the caller of this module decides. Keys in a URL are not looked at.
 
 use crate::core::refusal::Refusal;
 use http::HeaderMap;
@@ -10,20 +10,35 @@ use http::HeaderMap;
 /// attacker.
 pub const KEY_MAX: usize = 512;
 
-/// The text of the client's key, or `None` if there is none.
+/// The credentials of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presented<'a> {
+    /// None.
+    Nothing,
+    /// One, or the same in both headers.
+    One(&'a str),
+    /// Those of `Authorization` and `x-api-key`, which differ; `None` for one that cannot be a key.
+    Two(Option<&'a str>, Option<&'a str>),
+}
+
+/// The credentials that a client presents.
 ///
 /// # Errors
 ///
 /// [`Refusal::InvalidKey`] for a credential that cannot be one key.
-pub fn presented(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let bearer = only(headers, "authorization")?.map(bearer).transpose()?;
-    let api_key = only(headers, "x-api-key")?;
-    match (bearer, api_key) {
-        (Some(a), Some(b)) if a != b => Err(Refusal::InvalidKey),
-        (Some(key), _) | (None, Some(key)) if key.is_empty() || key.len() > KEY_MAX => {
-            Err(Refusal::InvalidKey)
+pub fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
+    let possible = |key: &&str| (1..=KEY_MAX).contains(&key.len());
+    match (only(headers, "authorization")?, only(headers, "x-api-key")?) {
+        (None, None) => Ok(Presented::Nothing),
+        (Some(value), None) => {
+            bearer(value).ok().filter(possible).map(Presented::One).ok_or(Refusal::InvalidKey)
         }
-        (bearer, api_key) => Ok(bearer.or(api_key)),
+        (None, Some(key)) => Some(key).filter(possible).map(Presented::One).ok_or(Refusal::InvalidKey),
+        (Some(value), Some(key)) => match (bearer(value).ok().filter(possible), Some(key).filter(possible)) {
+            (None, None) => Err(Refusal::InvalidKey),
+            (Some(one), Some(other)) if one == other => Ok(Presented::One(one)),
+            (one, other) => Ok(Presented::Two(one, other)),
+        },
     }
 }
 
@@ -56,7 +71,7 @@ mod tests {
         map
     }
 
-    /// Goal: both fields work, alone or agreeing; whatever is ambiguous is refused.
+    /// Goal: both fields work, alone or agreeing; two that differ are told apart, and what cannot be one key is refused.
     #[test]
     fn reads_one_key() {
         for fields in [
@@ -65,16 +80,24 @@ mod tests {
             &[("x-api-key", "k")],
             &[("x-api-key", "k"), ("authorization", "Bearer k")],
         ] {
-            assert_eq!(presented(&headers(fields)), Ok(Some("k")), "{fields:?}");
+            assert_eq!(presented(&headers(fields)), Ok(Presented::One("k")), "{fields:?}");
         }
-        assert_eq!(presented(&headers(&[])), Ok(None));
+        assert_eq!(presented(&headers(&[])), Ok(Presented::Nothing));
+        for (authorization, two) in [
+            ("Bearer k", Presented::Two(Some("k"), Some("l"))),
+            ("Basic k", Presented::Two(None, Some("l"))),
+            ("Bearer ", Presented::Two(None, Some("l"))),
+        ] {
+            let fields = [("authorization", authorization), ("x-api-key", "l")];
+            assert_eq!(presented(&headers(&fields)), Ok(two), "{authorization}");
+        }
         let long = format!("Bearer {}", "k".repeat(KEY_MAX + 1));
         for fields in [
             &[("authorization", "Basic k")][..],
             &[("authorization", "k")],
             &[("authorization", "Bearer ")],
             &[("authorization", "Bearer k"), ("authorization", "Bearer k")],
-            &[("authorization", "Bearer k"), ("x-api-key", "l")],
+            &[("authorization", "Basic k"), ("x-api-key", "")],
             &[("x-api-key", "")],
             &[("x-api-key", "é")],
             &[("authorization", long.as_str())],

@@ -1,11 +1,14 @@
 //! Compressed request bodies (spec 4.3).
 //!
-//! gzip, br and zstd are decoded within a bound on the *decoded* size, so that a small body which inflates to a huge
+//! gzip, deflate, br and zstd are decoded within a bound on the *decoded* size, so that a small body which inflates to a huge
 //! one costs no more than the bound.
 
 use crate::core::refusal::Refusal;
 use bytes::Bytes;
 use std::io::Read;
+
+/// Room that is made for inflated data at once, in bytes.
+const INFLATED_STEP: usize = 32 * 1024;
 
 /// Decodes a body; `encoding` is the value of `Content-Encoding`, `max` the bound in bytes.
 ///
@@ -18,12 +21,46 @@ pub fn decode(encoding: Option<&str>, body: Bytes, max: usize) -> Result<Bytes, 
     match coding.as_str() {
         "" | "identity" => Ok(body),
         "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(&body[..]), max),
+        "deflate" => deflated(&body, max),
         "br" => bounded(brotli::Decompressor::new(&body[..], 4096), max),
         "zstd" => {
             let decoder = zstd::Decoder::new(&body[..]).map_err(|_| Refusal::BodyUnreadable)?;
             bounded(decoder, max)
         }
         _ => Err(Refusal::ContentEncoding),
+    }
+}
+
+/// Decodes `deflate`, which is zlib (RFC 9110, 8.4.1.2), and which many send without the envelope of zlib.
+fn deflated(body: &[u8], max: usize) -> Result<Bytes, Refusal> {
+    let has_envelope = matches!(body, [method, flags, ..]
+        if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0);
+    match inflated(body, has_envelope, max) {
+        // Raw data may begin like an envelope.
+        Err(Refusal::BodyUnreadable) if has_envelope => inflated(body, false, max),
+        other => other,
+    }
+}
+
+/// The data of a deflate stream, which has to come to its end.
+fn inflated(body: &[u8], has_envelope: bool, max: usize) -> Result<Bytes, Refusal> {
+    let (mut inflater, mut decoded) = (flate2::Decompress::new(has_envelope), Vec::new());
+    loop {
+        let (read, written) = (inflater.total_in(), decoded.len());
+        decoded.reserve(INFLATED_STEP);
+        let rest = body.get(usize::try_from(read).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let status = inflater
+            .decompress_vec(rest, &mut decoded, flate2::FlushDecompress::None)
+            .map_err(|_| Refusal::BodyUnreadable)?;
+        if decoded.len() > max {
+            return Err(Refusal::BodyTooLarge);
+        }
+        if status == flate2::Status::StreamEnd {
+            return Ok(decoded.into());
+        }
+        if (inflater.total_in(), decoded.len()) == (read, written) {
+            return Err(Refusal::BodyUnreadable);
+        }
     }
 }
 
@@ -56,6 +93,26 @@ mod tests {
         for (coding, body) in [("gzip", gzip(&data)), ("BR", br.into()), ("zstd", zstd.into())] {
             assert_eq!(decode(Some(coding), body.clone(), data.len()).as_deref(), Ok(&data[..]), "{coding}");
             assert_eq!(decode(Some(coding), body, data.len() - 1), Err(Refusal::BodyTooLarge), "{coding}");
+        }
+    }
+
+    /// Goal: deflate is taken with the envelope of zlib and without, within the bound, and only to its end.
+    #[test]
+    fn both_kinds_of_deflate_are_taken() {
+        let data = vec![b'a'; 100_000];
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        zlib.write_all(&data).unwrap();
+        let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        raw.write_all(&data).unwrap();
+        for body in [zlib.finish().unwrap(), raw.finish().unwrap()].map(Bytes::from) {
+            assert_eq!(decode(Some("Deflate"), body.clone(), data.len()).as_deref(), Ok(&data[..]));
+            assert_eq!(decode(Some("deflate"), body.clone(), data.len() - 1), Err(Refusal::BodyTooLarge));
+            let cut = body.slice(..body.len() / 2);
+            assert_eq!(decode(Some("deflate"), cut, data.len()), Err(Refusal::BodyUnreadable));
+        }
+        for broken in [&b""[..], b"plain", b"\x78\x9c"] {
+            let broken = Bytes::copy_from_slice(broken);
+            assert_eq!(decode(Some("deflate"), broken, 9), Err(Refusal::BodyUnreadable));
         }
     }
 

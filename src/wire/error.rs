@@ -86,6 +86,7 @@ catalogue! {
     ModelNotFound: 404 "not_found" "model_not_found",
     ContextLengthExceeded: 413 "context_length_exceeded" "context_length_exceeded",
     RequestTooLarge: 413 "context_length_exceeded" "request_too_large",
+    UpgradeRequired: 426 "invalid_request_error" "wrong_endpoint",
     RequestsPerMinute: 429 "rate_limit_error" "requests_per_minute",
     TokensPerMinute: 429 "rate_limit_error" "tokens_per_minute",
     Concurrency: 429 "rate_limit_error" "concurrency",
@@ -302,7 +303,7 @@ struct AnthropicError<'a> {
 
 fn anthropic_kind(status: u16) -> &'static str {
     match status {
-        400 => "invalid_request_error",
+        400 | 426 => "invalid_request_error",
         401 => "authentication_error",
         402 => "billing_error",
         403 => "permission_error",
@@ -323,6 +324,10 @@ fn refused(refusal: &Refusal) -> PublicError {
         Refusal::BadRequest(why) => E::new(Code::InvalidRequest, *why),
         Refusal::UnknownPath => E::new(Code::NotFound, "There is nothing at this path."),
         Refusal::WrongMethod(allow) => E::new(Code::NotFound, format!("This path answers to {allow} only.")),
+        Refusal::WebSocket => E::new(
+            Code::UpgradeRequired,
+            "This path does not accept WebSocket connections. Use HTTP requests.",
+        ),
         Refusal::NoSuchModel(model) => {
             E::new(Code::ModelNotFound, format!("The model {} does not exist.", echo(model)))
         }
@@ -334,6 +339,10 @@ fn refused(refusal: &Refusal) -> PublicError {
             "No API key was given. Send it as the header Authorization: Bearer <key>.",
         ),
         Refusal::InvalidKey => E::new(Code::InvalidApiKey, "The API key is not valid."),
+        Refusal::CredentialsDiffer => E::new(
+            Code::InvalidApiKey,
+            "The headers Authorization and x-api-key were sent with different API keys. Send one key.",
+        ),
         Refusal::BodyTimeout => E::new(Code::RequestTimeout, "The request body did not arrive in time."),
         Refusal::BodyUnreadable => E::new(
             Code::InvalidRequest,
@@ -342,9 +351,10 @@ fn refused(refusal: &Refusal) -> PublicError {
         Refusal::MediaType => {
             E::new(Code::InvalidRequest, "The request body must be sent with Content-Type: application/json.")
         }
-        Refusal::ContentEncoding => {
-            E::new(Code::InvalidRequest, "The request body may be encoded with gzip, br or zstd only.")
-        }
+        Refusal::ContentEncoding => E::new(
+            Code::InvalidRequest,
+            "The request body may be encoded with gzip, deflate, br or zstd only.",
+        ),
         _ => refused_envelope(refusal),
     }
 }

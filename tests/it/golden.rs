@@ -54,6 +54,7 @@ fn example(code: Code) -> PublicError {
         Code::InternalError => Failure::Internal,
         Code::UnexpectedProviderResponse => judged(Class::NotUnderstood),
         Code::ServiceUnavailable => judged(Class::Overloaded),
+        Code::UpgradeRequired => refused(Refusal::WebSocket),
         Code::NoChannel => refused(Refusal::UnknownModel("openai/unknown-model".into())),
         Code::InvalidImageSize => {
             let sizes = ["1024x1024", "1536x1024", "auto"].map(Into::into);

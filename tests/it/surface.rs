@@ -131,3 +131,119 @@ fn every_answer_names_its_request() {
     assert_eq!(streams, 4, "chat, completions, Responses and Messages");
     gateway.finish();
 }
+
+/// Goal: a WebSocket handshake on a known path is told at once that there is none; on another path it is 404, and a plain
+/// request with such a header is served.
+#[test]
+fn websockets_are_426() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let upgrade = "connection: Upgrade\r\nupgrade: websocket\r\n";
+    for path in ["/v1/responses", "/responses/", "/v1/models"] {
+        let reply = ask(&gateway, "GET", path, upgrade, "");
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["status"]), (426, &426.into()), "{path}");
+        assert_eq!(
+            (&error["type"], &error["code"]),
+            (&"invalid_request_error".into(), &"wrong_endpoint".into())
+        );
+    }
+    assert_eq!(ask(&gateway, "GET", "/v1/realtime", upgrade, "").status, 404);
+    let body = r#"{"model":"a/chat","messages":[]}"#;
+    let reply = ask(&gateway, "POST", "/v1/chat/completions", &with_key(), body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    gateway.finish();
+}
+
+/// Goal: of two different credentials the one that is a key counts if the other is none; two keys, or none, are refused with
+/// the headers' names.
+#[test]
+fn the_credential_that_is_a_key_counts() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let reply = |authorization: &str, key: &str| {
+        let headers = format!("authorization: {authorization}\r\nx-api-key: {key}\r\n");
+        ask(&gateway, "GET", "/v1/balance", &headers, "")
+    };
+    let key = format!("Bearer {KEY}");
+    for good in
+        [reply(&key, "sk-other"), reply("Bearer sk-other", KEY), reply("Basic x", KEY), reply(&key, KEY)]
+    {
+        assert_eq!(good.status, 200, "{}", good.text());
+    }
+    let refused = reply("Bearer sk-one", "sk-other");
+    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(refused.status, 401);
+    assert!(message.contains("Authorization") && message.contains("x-api-key"), "{message}");
+    gateway.finish();
+}
+
+/// Goal: clients of Anthropic's API read the models in its shape, in pages; others in OpenAI's.
+#[test]
+fn models_are_told_in_both_shapes() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let get = |query: &str| {
+        ask(&gateway, "GET", &format!("/v1/models{query}"), "anthropic-version: 2023-06-01\r\n", "")
+    };
+    let all = get("").json();
+    assert_eq!((&all["has_more"], &all["first_id"]), (&false.into(), &"a/chat".into()), "{all}");
+    assert_eq!(all["data"][0]["type"], "model");
+    assert!(all["data"][0]["created_at"].as_str().unwrap().ends_with('Z') && all["object"].is_null());
+    let first = get("?limit=1").json();
+    assert_eq!((&first["has_more"], &first["last_id"]), (&true.into(), &"a/chat".into()), "{first}");
+    let second = get("?limit=1&after_id=a%2Fchat").json();
+    assert_eq!((&second["has_more"], &second["last_id"]), (&false.into(), &"a/fails".into()), "{second}");
+    assert_eq!(get("?before_id=a/fails").json()["data"].as_array().unwrap().len(), 1);
+    for bad in ["?limit=0", "?limit=x", "?after_id=none", "?after_id=a/chat&before_id=a/fails"] {
+        assert_eq!(get(bad).status, 400, "{bad}");
+    }
+    let one = ask(&gateway, "GET", "/v1/models/a/chat", "anthropic-version: 2023-06-01\r\n", "").json();
+    assert_eq!((&one["type"], &one["id"]), (&"model".into(), &"a/chat".into()), "{one}");
+    assert_eq!(ask(&gateway, "GET", "/v1/models", "", "").json()["object"], "list");
+    gateway.finish();
+}
+
+/// Goal: a response id that the gateway did not give is refused before any upstream is asked (spec 1.5).
+#[test]
+fn foreign_responses_are_not_gone_on_from() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let body = r#"{"model":"a/chat","input":"x","previous_response_id":"resp_of_somebody"}"#;
+    let reply = gateway.post("/v1/responses", body);
+    assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &"previous_response_id".into()));
+    assert_eq!(upstream.stats.requests(), 0);
+    let body = r#"{"model":"a/chat","input":"x","previous_response_id":null}"#;
+    assert_eq!(gateway.post("/v1/responses", body).status, 200);
+    gateway.finish();
+}
+
+/// Goal: a client that compacts only on an event reads in the stream that its input is too long, with the documented status in
+/// it; it is logged and counted as the 413 that others read (spec 2.6, 2.11).
+#[test]
+fn some_clients_read_an_overflow_in_the_stream() {
+    let upstream = Upstream::start();
+    let gateway = Config::default()
+        .model("a/small", "chat, context_window: 100")
+        .channel("c", upstream.addr, &[("a/small", "x")], "")
+        .start();
+    let body = |stream: bool| {
+        format!(r#"{{"model":"a/small","input":"{}","stream":{stream}}}"#, "many words ".repeat(200))
+    };
+    let ask = |agent: &str, path: &str, stream: bool| {
+        gateway.post_with(path, &body(stream), &format!("user-agent: {agent}\r\n"))
+    };
+    let codex = "codex_cli_rs/0.99 (Debian)";
+    let reply = ask(codex, "/v1/responses", true);
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/event-stream")));
+    let text = reply.text();
+    let failed = text.split_once("event: response.failed\ndata: ").unwrap().1;
+    let failed: serde_json::Value = serde_json::from_str(failed.trim()).unwrap();
+    assert_eq!(failed["response"]["error"]["code"], "context_length_exceeded", "{text}");
+    assert!(text.starts_with("event: error\ndata: ") && text.contains(r#""status":413"#), "{text}");
+    let log = gateway.log_of(reply.request_id());
+    assert_eq!((&log["status"], &log["code"]), (&413.into(), &"context_length_exceeded".into()));
+    assert_eq!(ask(codex, "/v1/responses", false).status, 413);
+    assert_eq!(ask("openai-python/2", "/v1/responses", true).status, 413);
+    gateway.finish();
+}

@@ -10,7 +10,7 @@ use crate::core::usage::Usage;
 use crate::wire::allowed::{RESPONSE, RESPONSE_EVENT};
 use crate::wire::answer::id_of;
 use crate::wire::envelope::{Members, Text, is_present};
-use crate::wire::error::{Dialect, PublicError};
+use crate::wire::error::{Code, Dialect, PublicError};
 use crate::wire::usage::{self, Reading};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -183,6 +183,9 @@ impl Language for Responses {
         let number = self.next_number;
         let flat = serde_json::json!(error.code.entry().name);
         let message = serde_json::json!(error.told(Dialect::OpenAi));
+        // The one that clients act on by its code: they shorten the conversation.
+        let reason =
+            if error.code == Code::ContextLengthExceeded { error.code.entry().name } else { "server_error" };
         let param = serde_json::json!(error.param);
         let body = error.render(Dialect::OpenAi, request_id);
         // The rendered body is `{"error":{…}}`; its member goes in beside the flat ones.
@@ -190,7 +193,7 @@ impl Language for Responses {
         let (id, model) = (self.options.identity.id(), self.options.identity.model());
         format!(
             "event: error\ndata: {{\"type\":\"error\",\"sequence_number\":{number},\"code\":{flat},\"message\":{message},\"param\":{param},{nested}}}\n\n\
-             event: response.failed\ndata: {{\"type\":\"response.failed\",\"sequence_number\":{},\"response\":{{\"id\":{},\"object\":\"response\",\"created_at\":{},\"status\":\"failed\",\"error\":{{\"code\":\"server_error\",\"message\":{message}}},\"incomplete_details\":null,\"model\":{},\"output\":[],\"usage\":null}}}}\n\n",
+             event: response.failed\ndata: {{\"type\":\"response.failed\",\"sequence_number\":{},\"response\":{{\"id\":{},\"object\":\"response\",\"created_at\":{},\"status\":\"failed\",\"error\":{{\"code\":\"{reason}\",\"message\":{message}}},\"incomplete_details\":null,\"model\":{},\"output\":[],\"usage\":null}}}}\n\n",
             number + 1,
             String::from_utf8_lossy(id),
             self.options.created,
