@@ -130,8 +130,10 @@ fn described(verdict: &Verdict) -> String {
     let hint = verdict
         .retry_after
         .map_or_else(|| "none".to_owned(), |hint| humantime::format_duration(hint).to_string());
+    let lacks = verdict.capability.map(|lacks| format!("\nlacks   {}", lacks.as_str())).unwrap_or_default();
+    let added = verdict.refused_addition.map(|added| format!("\nadded   {added}")).unwrap_or_default();
     format!(
-        "row     {}\nclass   {}\nretry   {}\neffect  {}\nhint    {hint}",
+        "row     {}\nclass   {}\nretry   {}\neffect  {}\nhint    {hint}{lacks}{added}",
         verdict.rule,
         verdict.class.as_str(),
         verdict.next.as_str(),

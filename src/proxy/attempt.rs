@@ -152,6 +152,7 @@ impl Plan<'_> {
     fn ask(&self, answer: &[u8], judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
         let body = self.call.body.bytes();
         let caller = Caller::new(&body, &self.call.public_model, self.upstream_model);
+        let caller = caller.with_added(self.added.iter().map(Addition::name).collect());
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
         let verdict = self.acquit(judge(&Judge { caller: &caller, custom, now: self.now }), answer);
         if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }
@@ -159,8 +160,8 @@ impl Plan<'_> {
 
     /// A refusal that names what the gateway wrote is not the client's: the request can be sent again without it (spec 1.6).
     fn acquit(&self, verdict: Verdict, answer: &[u8]) -> Verdict {
-        let blames_request =
-            matches!(verdict.class, Class::CallerMistake | Class::ContextTooLong | Class::CapabilityMissing);
+        let blames_request = verdict.refused_addition.is_some()
+            || matches!(verdict.class, Class::CallerMistake | Class::ContextTooLong | Class::CapabilityMissing);
         let refused = || self.added.named_in(answer.get(..NAMED_MAX).unwrap_or(answer));
         match verdict
             .refused_addition

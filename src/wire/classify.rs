@@ -13,9 +13,9 @@ use super::rule::{Evidence, Facts, Row, has_code, within};
 use super::rules::words::REQUEST;
 use super::rules::{self, DEFAULTS, ERROR_IN_SUCCESS, REQUEST_SCOPED, UNKNOWN};
 use super::sanitize::sanitize;
-use super::{context, hint};
+use super::{context, fault, hint};
 use crate::core::api::Api;
-use crate::core::failure::{Accepted, Class, Effect, Verdict};
+use crate::core::failure::{Accepted, Class, ContextFigures, Effect, Next, RequestFault, Verdict};
 use http::HeaderMap;
 use std::borrow::Cow;
 
@@ -62,14 +62,36 @@ impl Judge<'_> {
         let mut verdict = Verdict::new(found.row.class, found.row.name);
         (verdict.effect, verdict.next) = (found.effect, found.row.its_next());
         self.overrule(&mut verdict, &found, status, &reading);
+        self.acquit(&mut verdict, &reading);
         verdict.accepted = accepted(sent, &reading, verdict.class);
         verdict.retry_after = hint::retry_after(answer.headers, &reading, self.now);
         match verdict.class {
             Class::CallerMistake => self.speak_to_caller(&mut verdict, found.row, &report),
-            Class::ContextTooLong => verdict.context = figures(&reading),
+            Class::ContextTooLong => measure(&mut verdict, &reading),
+            Class::CapabilityMissing => verdict.capability = found.row.its_capability(),
             _ => {}
         }
         verdict
+    }
+
+    /// A member that only the gateway wrote is no fault of the caller's (spec 1.6).
+    fn acquit(&self, verdict: &mut Verdict, reading: &Reading) {
+        if !matches!(verdict.class, Class::CallerMistake | Class::CapabilityMissing) {
+            return;
+        }
+        let refused = |report: &Report| {
+            let added = self.caller.refused_addition(report.param.as_deref(), &report.message)?;
+            // A bound is also named where the input is too long for it.
+            let unknown = || fault::of(report) == RequestFault::UnsupportedParameter;
+            (!added.ends_with("_tokens") || unknown()).then_some(added)
+        };
+        let Some(member) = reading.layers.iter().find_map(refused) else { return };
+        verdict.class = Class::Misconfigured;
+        verdict.rule = Cow::Borrowed(ADDED);
+        verdict.next = Next::Any;
+        // A name that the caller wrote somewhere may be an echo of theirs (spec 3.5).
+        verdict.effect = if self.caller.wrote(member) { Effect::None } else { Class::Misconfigured.effect() };
+        verdict.refused_addition = Some(member);
     }
 
     /// Judges a 2xx that is a failure for the reason `row`.
@@ -171,12 +193,27 @@ impl Judge<'_> {
             || report.param.is_some()
             || has_code(report, "validation")
             || self.caller.is_named_in(&report.message);
-        if signal {
-            verdict.message = sanitize(&report.message, self.caller);
-            let harmless = |param: &String| sanitize(param, self.caller).as_ref() == Some(param);
-            verdict.param =
-                report.param.clone().filter(|param| self.caller.is_field(param) && harmless(param));
+        if !signal {
+            return;
         }
+        let harmless = |param: &String| sanitize(param, self.caller).as_ref() == Some(param);
+        verdict.param = report.param.clone().filter(|param| self.caller.is_field(param) && harmless(param));
+        verdict.fault = fault::of(report);
+        let passed = sanitize(&report.message, self.caller);
+        verdict.message = match self.lost_field(&report.message, passed.as_deref(), verdict.param.as_deref())
+        {
+            Some(field) => Some(in_own_words(field, verdict.fault, passed.as_deref())),
+            None => passed,
+        };
+    }
+
+    /// The field that the upstream's words name and those that may pass do not.
+    fn lost_field<'m>(&self, said: &'m str, passed: Option<&str>, param: Option<&'m str>) -> Option<&'m str> {
+        let field = param.or_else(|| self.caller.field_in(said))?;
+        let harmless = sanitize(field, self.caller).as_deref() == Some(field);
+        let lost = said.contains(field) && !passed.unwrap_or_default().contains(field);
+        let place = field.contains(['_', '.', '[']) || self.caller.has_at(field);
+        (lost && place && harmless && self.caller.is_field(field)).then_some(field)
     }
 }
 
@@ -243,10 +280,27 @@ fn accepted(status: u16, reading: &Reading, class: Class) -> Accepted {
     if refused { Accepted::No } else { Accepted::Perhaps }
 }
 
+/// A field of the request, in the gateway's own words, where the upstream's may not pass.
+fn in_own_words(field: &str, fault: RequestFault, passed: Option<&str>) -> String {
+    let own = match fault {
+        RequestFault::UnsupportedParameter => {
+            format!("The parameter {field} is not supported by this model.")
+        }
+        RequestFault::MissingParameter => format!("The parameter {field} is missing."),
+        RequestFault::InvalidValue => format!("The parameter {field} has a value that is not allowed."),
+        RequestFault::Unsaid => format!("The model provider rejected the parameter {field}."),
+    };
+    match passed {
+        Some(passed) if passed.len() + own.len() < 480 => format!("{own} {passed}"),
+        _ => own,
+    }
+}
+
 /// A client error whose code or field says that the request is at fault; the model's name is the gateway's own.
 fn is_request_scoped(facts: Facts<'_>) -> bool {
     let Facts { status, report, .. } = facts;
-    let about = within(REQUEST, status) || within(&[(200, 299), (404, 404)], status);
+    // A relay's own status does not matter where the code is proof.
+    let about = within(REQUEST, status) || within(&[(200, 299), (404, 404), (500, 503)], status);
     let coded = REQUEST_SCOPED.its_codes().iter().any(|code| has_code(report, code));
     let named = report.param.as_deref().is_some_and(|param| param != "model") && within(REQUEST, status);
     about && coded || named
@@ -268,19 +322,43 @@ fn effective_status(status: u16, reading: &Reading) -> u16 {
     if !within(&[(200, 299)], status) {
         return status;
     }
-    let codes = reading.layers.iter().flat_map(|layer| &layer.codes);
-    codes.filter_map(|code| code.parse().ok()).find(|code| (400..600).contains(code)).unwrap_or(status)
+    let codes = || reading.layers.iter().flat_map(|layer| &layer.codes);
+    let stated = codes().filter_map(|code| code.parse().ok()).find(|code| (400..600).contains(code));
+    let blames_request = || codes().any(|code| REQUEST_TYPES.contains(&&**code));
+    stated.unwrap_or_else(|| if blames_request() { 400 } else { status })
 }
+
+/// Types that stand for a 400, in the form of [`super::report::plain_code`].
+const REQUEST_TYPES: [&str; 8] = [
+    "invalidrequest",
+    "invalidrequests",
+    "badrequest",
+    "invalidargument",
+    "invalidinput",
+    "validation",
+    "requestvalidation",
+    "unprocessableentity",
+];
+/// The rule for a member that only the gateway wrote.
+const ADDED: &str = "field: written by the gateway";
 
 /// The exception that Amazon names in a header: `ThrottlingException:http://…`.
 fn amazon_code(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-amzn-errortype")?.to_str().ok()?.split(':').next()
 }
 
-/// The figures that any layer states, the innermost first.
-fn figures(reading: &Reading) -> crate::core::failure::ContextFigures {
-    let stated = reading.layers.iter().map(|layer| context::figures(&layer.message));
-    stated.max_by_key(|figures| (figures.count.is_some(), figures.max.is_some())).unwrap_or_default()
+/// Notes the figures that any layer states, the most telling first. An input that fits, with more room for output than is
+/// left, is no input that is too long: a smaller bound helps, and shortening does not (spec 2.11).
+fn measure(verdict: &mut Verdict, reading: &Reading) {
+    let stated =
+        reading.layers.iter().map(|layer| layer.figures.unwrap_or_else(|| context::figures(&layer.message)));
+    let telling =
+        |figures: &ContextFigures| (figures.output.is_some(), figures.count.is_some(), figures.max.is_some());
+    verdict.context = stated.max_by_key(telling).unwrap_or_default();
+    if verdict.context.output.is_some() {
+        verdict.class = Class::CallerMistake;
+        verdict.fault = RequestFault::InvalidValue;
+    }
 }
 
 #[cfg(test)]

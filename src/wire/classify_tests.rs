@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::failure::{Effect, Next};
+use crate::core::failure::{Capability, Effect, Next};
 use crate::wire::custom::CustomRow;
 use crate::wire::endpoint::Call;
 use crate::wire::report::plain_code;
@@ -90,12 +90,7 @@ const OTHER_DIALECTS: &[(u16, &str, &str, Class)] = {
         (403, "Your chosen model requires moderation and your input was flagged", "403", ContentRefused),
         (400, "Output blocked by guardrail policy", "", ContentRefused),
         (400, "x", "InputTextSensitiveContentDetected", ContentRefused),
-        (
-            400,
-            "input length and max_tokens exceed context limit: 190000 + 20000 > 200000",
-            "",
-            ContextTooLong,
-        ),
+        (400, "input length and max_tokens exceed context limit: 190000 + 20000 > 200000", "", CallerMistake),
         (
             400,
             "Prompt contains 32801 tokens, too large for model with 32768 maximum context length",
@@ -151,7 +146,13 @@ const OTHER_DIALECTS: &[(u16, &str, &str, Class)] = {
         (404, "Resource not found", "404", Misconfigured),
         (400, "Unsupported api version", "", Misconfigured),
         (403, "Project does not have access to model x", "model_not_found", ModelMissing),
-        (400, "Your organization must be verified to stream this model.", "unsupported_value", ModelMissing),
+        (
+            400,
+            "Your organization must be verified to stream this model.",
+            "unsupported_value",
+            CapabilityMissing,
+        ),
+        (403, "Your organization must be verified to use the model", "", ModelMissing),
         (400, "The provided model identifier is invalid.", "ValidationException", ModelMissing),
         (
             400,
@@ -360,4 +361,153 @@ fn refusals_are_told_from_doubt() {
     let envoy =
         "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
     assert_eq!(verdict(503, envoy).accepted, Accepted::Perhaps, "it may have been reset at work");
+}
+
+/// Goal: a capability that the channel lacks is told from a missing model and from the caller's mistake; it has no effect on
+/// health, and others are tried (spec 3.2).
+#[test]
+fn missing_capabilities_are_told_apart() {
+    for (status, body, capability) in [
+        (
+            500,
+            r#"{"error":{"code":500,"message":"image input is not supported - hint: you may need to provide the mmproj","type":"server_error"}}"#,
+            Capability::Images,
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set","type":"BadRequestError","code":400}"#,
+            Capability::Tools,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}"#,
+            Capability::Streaming,
+        ),
+        (
+            404,
+            r#"{"error":{"message":"No endpoints found that support tool use","code":404}}"#,
+            Capability::Tools,
+        ),
+        (400, r#"{"error":{"message":"x does not support thinking"}}"#, Capability::Reasoning),
+    ] {
+        let verdict = verdict(status, body);
+        assert_eq!(
+            (verdict.class, verdict.capability),
+            (Class::CapabilityMissing, Some(capability)),
+            "{body}"
+        );
+        assert_eq!((verdict.effect, verdict.next), (Effect::None, Next::Any), "{body}");
+    }
+    for body in [
+        r#"{"error":{"message":"Unsupported image format: image/tiff is not supported"}}"#,
+        r#"{"error":{"message":"Unsupported parameter: 'tools' is not supported with this model.","param":"tools","code":"unsupported_parameter"}}"#,
+    ] {
+        assert_eq!(verdict(400, body).class, Class::CallerMistake, "{body}");
+    }
+}
+
+/// Goal: a member that only the gateway wrote is never the caller's fault, and one that the caller wrote is (spec 1.6).
+#[test]
+fn refusals_of_what_the_gateway_wrote_are_its_own() {
+    let stream = r#"{"model":"openai/gpt","stream":true}"#;
+    for (status, body) in [
+        (400, r#"{"message":"Bad request: json: unknown field \"stream_options\"\n"}"#),
+        (
+            422,
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unknown parameter","param":"stream_options.include_usage","code":"unknown_parameter"}}"#,
+        ),
+    ] {
+        let refused = verdict_for(stream, status, body);
+        assert_eq!(refused.refused_addition, Some("stream_options"), "{body}");
+        assert_eq!((refused.class, refused.next), (Class::Misconfigured, Next::Any), "{body}");
+        let own = r#"{"model":"openai/gpt","stream":true,"stream_options":{"include_usage":true}}"#;
+        assert_eq!(verdict_for(own, status, body).class, Class::CallerMistake, "{body}");
+        assert_eq!(verdict_for(r#"{"model":"openai/gpt"}"#, status, body).refused_addition, None, "{body}");
+    }
+    // The word in a prompt may be an echo: the request is sent again without the member, and nothing is held against anybody.
+    let talk = r#"{"stream":true,"messages":[{"role":"user","content":"what is stream_options?"}]}"#;
+    let echo = verdict_for(talk, 400, r#"{"message":"unknown field stream_options"}"#);
+    assert_eq!((echo.refused_addition, echo.effect), (Some("stream_options"), Effect::None));
+    let bounded = Caller::new(br#"{"model":"m"}"#, "p/m", "m").with_added(vec!["max_completion_tokens"]);
+    let judge = Judge { caller: &bounded, custom: Custom::default(), now: 0 };
+    let judged = |body: &str| {
+        judge
+            .classify(Answer { status: 400, headers: &HeaderMap::new(), body: body.as_bytes() })
+            .refused_addition
+    };
+    let unknown = r#"{"error":{"message":"Unrecognized request argument supplied: max_completion_tokens"}}"#;
+    assert_eq!(judged(unknown), Some("max_completion_tokens"));
+    let value = r#"{"error":{"message":"max_completion_tokens must be at least 1"}}"#;
+    assert_eq!(judged(value), None);
+}
+
+/// Goal: what tells the caller what to change is kept, with the code of the upstream's meaning, also where a vendor is named.
+#[test]
+fn the_callers_own_words_are_kept() {
+    let request = r#"{"model":"openai/gpt","metadata":{},"presence_penalty":1,"parallel_tool_calls":true}"#;
+    for (body, message, fault) in [
+        (
+            r#"{"error_code":"BAD_REQUEST","message":"BAD_REQUEST: Model eu.vendor.claude-opus-5 does not support the temperature parameter."}"#,
+            "Model openai/gpt does not support the temperature parameter.",
+            RequestFault::UnsupportedParameter,
+        ),
+        (
+            r#"{"error":{"message":"Azure OpenAI does not support the parallel_tool_calls parameter."}}"#,
+            "The parameter parallel_tool_calls is not supported by this model.",
+            RequestFault::UnsupportedParameter,
+        ),
+        (
+            r#"{"error":"Model x does not support parameter presencePenalty."}"#,
+            "Model x does not support parameter presencePenalty.",
+            RequestFault::UnsupportedParameter,
+        ),
+        (
+            r#"{"error":{"message":"metadata: Extra inputs are not permitted"}}"#,
+            "metadata: Extra inputs are not permitted",
+            RequestFault::UnsupportedParameter,
+        ),
+        (
+            r#"{"error":{"message":"A maximum of 4 blocks with cache_control may be provided. Found 5."}}"#,
+            "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+            RequestFault::InvalidValue,
+        ),
+        (
+            r#"{"error":{"message":"temperature must be below 2 (request id: 20250825193859193009991279596944)"}}"#,
+            "temperature must be below 2",
+            RequestFault::InvalidValue,
+        ),
+    ] {
+        let verdict = verdict_for(request, 400, body);
+        assert_eq!(verdict.class, Class::CallerMistake, "{body}: {}", verdict.rule);
+        assert_eq!(verdict.message.as_deref(), Some(message), "{body}");
+        assert_eq!(verdict.fault, fault, "{body}");
+    }
+}
+
+/// Goal: an error inside a 200 is judged by its codes as under any other status.
+#[test]
+fn codes_prove_under_any_status() {
+    for (body, class) in [
+        (r#"{"error":{"code":"1302","message":"x"}}"#, Class::RateLimited),
+        (r#"{"error":{"code":"1113","message":"x"}}"#, Class::AccountEmpty),
+        (r#"{"error":{"code":"1305","message":"x"}}"#, Class::Overloaded),
+        (r#"{"error":{"code":"1261","message":"x"}}"#, Class::ContextTooLong),
+        (
+            r#"{"error":{"type":"invalid_request_error","message":"temperature is bad"}}"#,
+            Class::CallerMistake,
+        ),
+        (r#"{"error":{"type":"overloaded_error","message":"x"}}"#, Class::Overloaded),
+        (r#"{"Response":{"Error":{"Code":"RequestLimitExceeded","Message":"x"}}}"#, Class::RateLimited),
+    ] {
+        assert_eq!(verdict(200, body).class, class, "{body}: {}", verdict(200, body).rule);
+    }
+    let server =
+        r#"{"error":{"code":500,"message":"Context size has been exceeded.","type":"server_error"}}"#;
+    assert_eq!(verdict(500, server).class, Class::ContextTooLong);
+    let field = r#"{"error":{"message":"string too long","code":"string_above_max_length","param":"messages[2].tool_calls[0].id"}}"#;
+    assert_eq!(verdict(400, field).class, Class::CallerMistake);
 }

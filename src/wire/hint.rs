@@ -96,7 +96,7 @@ fn of_daily_quota(report: &Report, now: u64) -> Option<Duration> {
 
 /// "try again in 7m12s", "after 1 seconds", "will reset at 2026-03-06 22:19:54".
 fn in_words(report: &Report, now: u64) -> Option<Duration> {
-    const BEFORE_TIME: [&str; 8] = [
+    const BEFORE_TIME: [&str; 11] = [
         "try again in ",
         "retry in ",
         "retry after ",
@@ -105,6 +105,9 @@ fn in_words(report: &Report, now: u64) -> Option<Duration> {
         "wait for ",
         "reset in ",
         "resets in ",
+        "reset after ",
+        "resets after ",
+        "again within ",
     ];
     const BEFORE_DATE: [&str; 4] = ["reset at ", "resets at ", "reset on ", "available at "];
     let after = |phrase: &&str| report.text.get(report.text.find(*phrase)? + phrase.len()..);

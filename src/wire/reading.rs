@@ -14,6 +14,23 @@ pub const TEXT_MAX: usize = 600;
 /// Wrappings that are peeled; more of them is nobody's honest answer.
 const LAYERS_MAX: usize = 6;
 
+/// Members in which an error stands inside of another object.
+const WRAPPINGS: [&str; 13] = [
+    "error",
+    "errors",
+    "base_resp",
+    "response",
+    "detail",
+    "last_error",
+    "message",
+    "header",
+    "Response",
+    "Error",
+    "body",
+    "cause",
+    "upstream_error",
+];
+
 /// An error body as its layers.
 #[derive(Debug, Clone, Default)]
 pub struct Reading {
@@ -127,9 +144,10 @@ fn peel_object(members: &Map<String, Value>, layers: &mut Vec<Report>) {
     if !report.is_empty() {
         layers.push(report);
     }
-    for name in ["error", "errors", "base_resp", "response", "detail", "last_error", "message"] {
-        // Google repeats its error in a list, with less in it.
-        if name == "errors" && !message.is_empty() {
+    for name in WRAPPINGS {
+        // Google repeats its error in a list, with less in it; validators list the places there.
+        let placed = |list: &Value| list.get(0).is_some_and(|first| first.get("loc").is_some());
+        if name == "errors" && !message.is_empty() && !members.get(name).is_some_and(placed) {
             continue;
         }
         match members.get(name) {
@@ -147,12 +165,85 @@ fn peel_object(members: &Map<String, Value>, layers: &mut Vec<Report>) {
 /// The JSON that a text is or contains, as it stands or as a relay's language printed it (`b'{\n "error"…'`).
 fn peel_inside(text: &str, layers: &mut Vec<Report>) {
     let Some(inner) = text.find('{').and_then(|at| text.get(at..)) else { return };
-    let found = first_value(inner).or_else(|| first_value(&inner.replace("\\n", " ").replace("\\\"", "\"")));
+    let found = first_value(inner)
+        .or_else(|| first_value(&unescaped(inner)))
+        .or_else(|| first_value(&of_python(inner)));
     if let Some(value) = found {
         let outer = layers.len();
         peel(&value, layers);
         layers.iter_mut().skip(outer).for_each(|report| report.in_words = true);
     }
+}
+
+/// A text without one layer of escapes, as the representation of a string or of bytes has them.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('n' | 'r' | 't') => out.push(' '),
+            Some(escaped @ ('\\' | '\'' | '"')) => out.push(escaped),
+            Some(other) => out.extend(['\\', other]),
+            None => {}
+        }
+    }
+    out
+}
+
+/// A text with the literals of Python as those of JSON: `{'code': 429, 'param': None}`.
+fn of_python(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars();
+    let mut word = String::new();
+    while let Some(c) = chars.next() {
+        if c.is_alphabetic() {
+            word.push(c);
+            continue;
+        }
+        out.push_str(of_python_word(&word));
+        word.clear();
+        match c {
+            '(' => out.push('['),
+            ')' => out.push(']'),
+            '\'' | '"' => push_string(c, &mut chars, &mut out),
+            c => out.push(c),
+        }
+    }
+    out.push_str(&word);
+    out
+}
+
+/// A word of Python outside of strings.
+fn of_python_word(word: &str) -> &str {
+    match word {
+        "None" => "null",
+        "True" => "true",
+        "False" => "false",
+        other => other,
+    }
+}
+
+/// A string of Python that has begun with this mark, as one of JSON.
+fn push_string(mark: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
+    out.push('"');
+    while let Some(c) = chars.next() {
+        match c {
+            c if c == mark => break,
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            '\\' => match chars.next() {
+                Some('\'') => out.push('\''),
+                Some(escaped) => out.extend(['\\', escaped]),
+                None => {}
+            },
+            c => out.push(c),
+        }
+    }
+    out.push('"');
 }
 
 /// The value at the beginning of a text, whatever follows it.
@@ -189,6 +280,14 @@ mod tests {
             assert_eq!(report.param.as_deref(), Some("p"), "{body}");
         }
         assert_eq!(inner(r#"{"message":{"detail":[{"msg":"bad","type":"x"}]},"type":"t"}"#).message, "bad");
+        let printed = r#"{"error":{"message":"Relay - b'{\\n \"error\": {\"message\": \"Unknown \\\\\"a\\\\\" at \\'b\\'\"}}'"}}"#;
+        assert_eq!(inner(printed).message, "Unknown \"a\" at 'b'");
+        let python = r#"{"error":"All failed: [{'error': {'code': 429, 'message': \"it's full\", 'status': 'EXHAUSTED', 'param': None}}]"}"#;
+        assert_eq!((inner(python).codes.len(), &*inner(python).message), (2, "it's full"));
+        let place = r#"{"detail":"x","errors":[{"loc":"body -> messages -> 0","msg":"bad","type":"y"}]}"#;
+        assert_eq!(inner(place).message, "messages.0: bad");
+        let header = r#"{"header":{"code":11200,"message":"no","status":2}}"#;
+        assert_eq!(inner(header).message, "no");
     }
 
     /// Goal: a body is taken for what its bytes are.

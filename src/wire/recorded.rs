@@ -174,7 +174,7 @@ pub fn silent_fault(fault: &Fault) -> Verdict {
 #[must_use]
 pub fn is_stream(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| body.starts_with(field))
+    [&b"data:"[..], b"event:", b"id:", b"retry:", b"error:", b":"].iter().any(|field| body.starts_with(field))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! one code. Words lose what stands in quotation marks, because that is what clients wrote (spec 3.4, 3.5).
 
 use super::reading::TEXT_MAX;
+use crate::core::failure::ContextFigures;
 use serde_json::{Map, Value};
 
 /// The longest code-like value that is compared, in bytes.
@@ -33,10 +34,12 @@ pub struct Report {
     pub in_words: bool,
     /// When a limit is reset, in Unix milliseconds, as a relay passes its upstream's header on.
     pub reset_millis: Option<u64>,
+    /// The figures of an input that is too long, where they have members of their own.
+    pub figures: Option<ContextFigures>,
 }
 
 /// Members that hold a code.
-const CODES: [&str; 11] = [
+const CODES: [&str; 18] = [
     "code",
     "type",
     "status",
@@ -48,9 +51,19 @@ const CODES: [&str; 11] = [
     "status_code",
     "reason",
     ":exception-type",
+    "Code",
+    "errorType",
+    "err_code",
+    "errcode",
+    "errno",
+    "internal_code",
+    "error_name",
 ];
+/// Members that say how many seconds to wait.
+const WAITS: [&str; 5] =
+    ["retry_after", "retry_after_seconds", "resets_in_seconds", "reset_after_seconds", "estimated_time"];
 /// Members that hold the words.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 18] = [
     "message",
     "status_msg",
     "msg",
@@ -60,11 +73,15 @@ const WORDS: [&str; 14] = [
     "error_description",
     "Message",
     "errorMessage",
-    "error_msg",
     "error_message",
+    "error_msg",
     "errmsg",
     "errMsg",
+    "err_msg",
+    "errorMsg",
+    "description",
     "text",
+    "desc",
 ];
 
 /// A code without case, separators and a final `error` or `exception`.
@@ -87,14 +104,16 @@ impl Report {
 
     pub(super) fn add_code(&mut self, code: &str) {
         if !code.is_empty() && code.len() <= CODE_MAX && self.codes.len() < CODES_MAX {
-            self.codes.push(plain_code(code));
+            // Amazon puts the namespace of a class before its name.
+            self.codes.push(plain_code(code.rsplit('#').next().unwrap_or(code)));
             self.spelled.push(code.to_owned());
         }
     }
 
     /// What one object says of itself.
     pub(super) fn of(members: &Map<String, Value>) -> Self {
-        let message = WORDS.iter().find_map(|name| members.get(*name)?.as_str()).unwrap_or_default();
+        let said = |name: &&str| members.get(*name)?.as_str().filter(|words| !words.is_empty());
+        let message = WORDS.iter().find_map(said).unwrap_or_default();
         let mut report = Self::with_message(message);
         report.add_codes(members);
         report.add_details(members.get("details"));
@@ -102,8 +121,13 @@ impl Report {
         if report.param.is_none() {
             report.param = param(members);
         }
-        if members.contains_key("loc") {
+        if members.contains_key("loc") || members.contains_key("path") && report.param.is_some() {
             report.name_place();
+        }
+        report.figures = figures(members);
+        if report.retry_delay.is_none() {
+            let wait = WAITS.iter().find_map(|name| members.get(*name)?.as_f64());
+            report.retry_delay = wait.filter(|seconds| *seconds > 0.0).map(|seconds| format!("{seconds}s"));
         }
         report.reset_millis = members
             .get("metadata")
@@ -186,13 +210,29 @@ fn param(members: &Map<String, Value>) -> Option<String> {
     if !named.is_empty() && !matches!(named, "None" | "null") {
         return Some(named.to_owned());
     }
-    let place = members.get("loc")?.as_array()?;
-    let parts: Vec<String> = place
-        .iter()
-        .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
-        .filter(|part| part != "body")
-        .collect();
+    let place = members.get("loc").or_else(|| members.get("path"))?;
+    let parts: Vec<String> = match place {
+        Value::Array(steps) => {
+            steps.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect()
+        }
+        Value::String(steps) if members.contains_key("loc") => {
+            steps.split(" -> ").map(str::to_owned).collect()
+        }
+        _ => return None,
+    };
+    let parts: Vec<String> = parts.into_iter().filter(|part| part != "body").collect();
     (!parts.is_empty()).then(|| parts.join("."))
+}
+
+/// Figures that servers give in members of their own; the count only where it is above the maximum.
+fn figures(members: &Map<String, Value>) -> Option<ContextFigures> {
+    const MAX: [&str; 5] =
+        ["n_ctx", "max_context_length", "context_length", "max_tokens_allowed", "context_window"];
+    const COUNT: [&str; 4] = ["n_prompt_tokens", "prompt_tokens", "input_tokens", "token_count"];
+    let figure = |names: &[&str]| names.iter().find_map(|name| members.get(*name)?.as_u64());
+    let max = figure(&MAX)?;
+    let count = figure(&COUNT).filter(|count| *count > max);
+    Some(ContextFigures { max: Some(max), count, output: None })
 }
 
 /// The part of the words that rules look at: lower case, one space between words, quotations left out.

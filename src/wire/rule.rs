@@ -6,7 +6,7 @@
 
 use super::reading::Form;
 use super::report::Report;
-use crate::core::failure::{Class, Effect, Next};
+use crate::core::failure::{Capability, Class, Effect, Next};
 
 /// Alternatives, each a list of words that all occur in the text.
 pub type Texts = &'static [&'static [&'static str]];
@@ -29,6 +29,7 @@ pub struct Row {
     effect: Option<Effect>,
     next: Option<Next>,
     firm: bool,
+    capability: Option<Capability>,
 }
 
 /// What a row looks at.
@@ -68,6 +69,7 @@ impl Row {
             effect: None,
             next: None,
             firm: false,
+            capability: None,
         }
     }
 
@@ -89,7 +91,7 @@ impl Row {
         self
     }
 
-    /// That blames one of these fields; a final `*` stands for any ending.
+    /// That blames one of these fields; after a `*` it is the last step of a path, without its index.
     pub(super) const fn params(mut self, params: &'static [&'static str]) -> Self {
         self.params = params;
         self
@@ -131,6 +133,12 @@ impl Row {
         self
     }
 
+    /// About a capability that the channel lacks.
+    pub(super) const fn lacking(mut self, capability: Capability) -> Self {
+        self.capability = Some(capability);
+        self
+    }
+
     /// With another reach of the search than its class has.
     pub(super) const fn next(mut self, next: Next) -> Self {
         self.next = Some(next);
@@ -141,6 +149,12 @@ impl Row {
     #[must_use]
     pub fn its_effect(&self) -> Effect {
         self.effect.unwrap_or(self.class.effect())
+    }
+
+    /// What the channel lacks by it.
+    #[must_use]
+    pub fn its_capability(&self) -> Option<Capability> {
+        self.capability
     }
 
     /// How far the search goes on.
@@ -197,9 +211,13 @@ impl Row {
         Some(Evidence::Words(evidence))
     }
 
+    /// Whether the field, or the last step of its path, is one of the row's.
     fn blames(&self, param: &str) -> bool {
-        self.params.iter().any(|own| match own.strip_suffix('*') {
-            Some(start) => param.starts_with(start),
+        let last = || param.rsplit('.').next().unwrap_or(param);
+        self.params.iter().any(|own| match own.strip_prefix('*') {
+            Some(name) => {
+                last() == name || last().strip_prefix(name).is_some_and(|rest| rest.starts_with('['))
+            }
             None => param == *own,
         })
     }
@@ -221,7 +239,7 @@ pub(super) fn has_code(report: &Report, written: &str) -> bool {
 }
 
 /// The first alternative of which all words occur.
-fn found(texts: Texts, text: &str) -> Option<&'static [&'static str]> {
+pub(super) fn found(texts: Texts, text: &str) -> Option<&'static [&'static str]> {
     texts.iter().copied().find(|words| words.iter().all(|word| text.contains(word)))
 }
 

@@ -4,7 +4,11 @@
 //! a clause with one word that would betray something is left out; what the caller wrote themselves betrays nothing. To
 //! the operator: almost everything, short, and without anything that could be a secret or a prompt.
 
-use super::caller::Caller;
+use super::caller::{Caller, beginning};
+use super::names::{
+    CALL_PREFIXES, COUNTED, EXTREMES, FAMILIES, NOUN_PREFIXES, PLAIN, ROUTES, SECRET_PREFIXES, TIERS, UNITS,
+    VENDORS,
+};
 use std::net::IpAddr;
 
 /// The longest message that passes, in bytes (spec 2.4).
@@ -14,149 +18,90 @@ const OPERATOR_MAX: usize = 300;
 /// A run of characters this long with letters and digits mixed is an id or a key.
 const OPAQUE_MIN: usize = 16;
 
-/// Names of providers, relays, servers and their products, in lower case; a clause that has one does not pass.
-const VENDORS: [&str; 62] = [
-    "openai",
-    "chatgpt",
-    "anthropic",
-    "claude",
-    "azure",
-    "microsoft",
-    "google",
-    "googleapis",
-    "vertex",
-    "vertexai",
-    "gemini",
-    "bedrock",
-    "amazon",
-    "aws",
-    "mistral",
-    "deepseek",
-    "groq",
-    "grok",
-    "x.ai",
-    "xai",
-    "cohere",
-    "together.ai",
-    "together ai",
-    "fireworks",
-    "openrouter",
-    "moonshot",
-    "kimi",
-    "zhipu",
-    "bigmodel",
-    "dashscope",
-    "aliyun",
-    "alibaba",
-    "qwen",
-    "minimax",
-    "volcengine",
-    "volces",
-    "doubao",
-    "siliconflow",
-    "deepinfra",
-    "perplexity",
-    "nvidia",
-    "hugging face",
-    "huggingface",
-    "vllm",
-    "sglang",
-    "llama.cpp",
-    "ollama",
-    "new_api",
-    "new-api",
-    "one_api",
-    "one-api",
-    "litellm",
-    "cloudflare",
-    "cloudfront",
-    "nginx",
-    "openresty",
-    "envoy",
-    "istio",
-    "kubernetes",
-    "uvicorn",
-    "traceback",
-    "stack trace",
-];
-
-/// Beginnings of the names that providers give to their models.
-const FAMILIES: [&str; 20] = [
-    "gpt-",
-    "chatgpt-",
-    "claude-",
-    "gemini-",
-    "grok-",
-    "llama-",
-    "mistral-",
-    "mixtral-",
-    "codestral-",
-    "qwen",
-    "deepseek-",
-    "kimi-",
-    "glm-",
-    "doubao-",
-    "command-",
-    "text-embedding-",
-    "dall-e-",
-    "sora-",
-    "abab",
-    "ernie-",
-];
-
-/// Words that begin with a capital without being a name.
-const PLAIN: [&str; 40] = [
-    "I",
-    "JSON",
-    "Schema",
-    "API",
-    "URL",
-    "URI",
-    "URLs",
-    "HTTP",
-    "HTTPS",
-    "PDF",
-    "PNG",
-    "JPEG",
-    "JPG",
-    "GIF",
-    "WEBP",
-    "MIME",
-    "UTF",
-    "Unicode",
-    "Base64",
-    "ASCII",
-    "ISO",
-    "MB",
-    "KB",
-    "GB",
-    "User",
-    "Assistant",
-    "Tool",
-    "System",
-    "True",
-    "False",
-    "None",
-    "Null",
-    "String",
-    "Object",
-    "Array",
-    "Content-Type",
-    "Draft",
-    "Field",
-    "Required",
-    "RFC",
-];
-
-/// The words as the caller may read them, or `None` if nothing useful is left.
+/// The words as the caller may read them, or `None` if nothing useful is left. A clause is kept or dropped whole.
 #[must_use]
 pub fn sanitize(message: &str, caller: &Caller<'_>) -> Option<String> {
-    let renamed = rename(message, caller);
-    let kept: Vec<&str> = clauses(&renamed).filter(|clause| !betrays(clause, caller)).collect();
-    let text = kept.join(" ");
+    let renamed = rename(beginning(message), caller);
+    let mut text = String::new();
+    for clause in clauses(&renamed) {
+        let Some(kept) = harmless(clause, caller) else { continue };
+        if !text.is_empty() && text.len() + 1 + kept.len() > MESSAGE_MAX {
+            break;
+        }
+        if !text.is_empty() && !text.ends_with(['。', '；']) {
+            text.push(' ');
+        }
+        text.push_str(kept);
+    }
     let trimmed = text.trim().trim_end_matches([';', ',', '-']).trim_end();
     let escaped: String = trimmed.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     escaped.chars().any(char::is_alphanumeric).then(|| shortened(&escaped, MESSAGE_MAX).to_owned())
+}
+
+/// The clause without what relays put around it, or `None` if it would still tell something about the upstream.
+fn harmless<'c>(clause: &'c str, caller: &Caller<'_>) -> Option<&'c str> {
+    let clause = without_exception(clause, caller);
+    let whole = |part: &&str| !betrays(part, caller) && part.chars().any(char::is_alphanumeric);
+    // What is left of a clause has to be one still.
+    let rest = |part: &&str| part.contains(' ') && part.matches('`').count().is_multiple_of(2) && whole(part);
+    let unframed = || without_head(clause, caller);
+    Some(clause)
+        .filter(whole)
+        .or_else(|| without_tail(clause).filter(rest))
+        .or_else(|| unframed().filter(rest))
+        .or_else(|| without_tail(unframed()?).filter(rest))
+}
+
+/// The clause without the names of exceptions and the statuses before it: `ValidationException: `, `[400]: `, `<400> `.
+fn without_exception<'c>(clause: &'c str, caller: &Caller<'_>) -> &'c str {
+    let mut rest = clause;
+    loop {
+        let word = rest.split_whitespace().next().unwrap_or_default();
+        let named = word.strip_suffix(':').is_some_and(is_exception);
+        let of_model = || word.trim_matches(['[', ']', ':']) == caller.public_model;
+        let marked = (word.starts_with('[') || word.starts_with('<')) && (is_status(word) || of_model());
+        let tail = rest.get(word.len()..).unwrap_or_default().trim_start();
+        if !(named || marked) || tail.is_empty() {
+            return rest;
+        }
+        rest = tail;
+    }
+}
+
+/// The name of an exception or of a class of errors, as languages write them.
+fn is_exception(word: &str) -> bool {
+    let last = word.rsplit(['.', ':']).next().unwrap_or(word);
+    let shouted = word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let typed = |word: &str| word.ends_with("Error") || word.ends_with("Exception");
+    word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':'))
+        && (typed(last) || shouted || word.split('.').next().is_some_and(typed))
+}
+
+/// A number of three digits in brackets.
+fn is_status(word: &str) -> bool {
+    let inner = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    inner.len() == 3 && inner.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The clause without a remark in parentheses at its end, such as the id of a request.
+fn without_tail(clause: &str) -> Option<&str> {
+    let ended = clause.trim_end_matches(['.', ' ']);
+    let inside = ended.strip_suffix(')').or_else(|| ended.strip_suffix(']'))?;
+    let open = if ended.ends_with(')') { " (" } else { " [" };
+    let before = inside.get(..inside.rfind(open)?)?.trim_end();
+    (!before.is_empty()).then_some(before)
+}
+
+/// The clause without who speaks: `some relay error: `, `[some/model] `.
+fn without_head<'c>(clause: &'c str, caller: &Caller<'_>) -> Option<&'c str> {
+    if let Some(inner) = clause.strip_prefix('[') {
+        let (_, tail) = inner.split_once(']')?;
+        let tail = tail.trim_start_matches([':', ' ']);
+        return Some(without_exception(tail, caller)).filter(|tail| !tail.is_empty());
+    }
+    let (head, tail) = clause.split_once(": ")?;
+    let speaks = head.split_whitespace().count() <= 6 && caller.field_in(head).is_none();
+    speaks.then(|| without_exception(tail.trim_start(), caller))
 }
 
 /// An excerpt for the operator: bounded, on one line, with everything opaque taken out.
@@ -169,47 +114,95 @@ pub fn operator_words(message: &str) -> String {
 
 /// The model becomes the public one, by whatever name the upstream calls it.
 fn rename(message: &str, caller: &Caller<'_>) -> String {
-    let Caller { public_model, upstream_model, .. } = *caller;
-    let known = upstream_model.len() > 1 && !public_model.contains(upstream_model);
-    let text = if known { message.replace(upstream_model, public_model) } else { message.to_owned() };
-    let mut out = String::with_capacity(text.len());
+    let public_model = caller.public_model;
+    let mut out = String::with_capacity(message.len());
     let mut after_model = false;
-    for word in text.split_inclusive(char::is_whitespace) {
+    for word in message.split_inclusive(char::is_whitespace) {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         let quoted = word.starts_with(['\'', '"', '`']);
-        let named = after_model && quoted || is_family(bare);
-        if named && !bare.is_empty() && bare != public_model && !caller.wrote(bare) {
+        let own =
+            bare.is_empty() || bare == public_model || caller.wrote(bare) && bare != caller.upstream_model;
+        let upstream = bare == caller.upstream_model && (is_model(bare) || after_model || quoted);
+        let named = upstream || after_model && (quoted || is_model(bare)) || is_family(bare);
+        if named && !own {
             out.push_str(&word.replace(bare, public_model));
         } else {
             out.push_str(word);
         }
-        after_model = bare.eq_ignore_ascii_case("model") || bare.eq_ignore_ascii_case("deployment");
+        let about = ["model", "deployment", "engine"];
+        after_model = about.iter().any(|noun| bare.eq_ignore_ascii_case(noun));
     }
     out
 }
 
-fn is_family(word: &str) -> bool {
-    let lower = word.rsplit('/').next().unwrap_or(word).to_lowercase();
-    FAMILIES.iter().any(|family| lower.starts_with(family) && lower.len() > family.len())
-        && word.bytes().any(|byte| byte.is_ascii_digit())
+/// A word that can only be the name of a model, where one is due.
+fn is_model(word: &str) -> bool {
+    let numbered = word.bytes().any(|byte| byte.is_ascii_digit());
+    let owned = word.split_once('/').is_some_and(|(owner, _)| !is_plain(owner));
+    (numbered || owned)
+        && word.chars().any(char::is_alphabetic)
+        && !word.contains("://")
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_/.:@".contains(c))
 }
 
-/// Clauses with their final stops; a stop counts before white space only, so that paths and numbers stay whole.
+/// The name of a model by its family: `gpt-4o`, `eu.anthropic.claude-opus-5-v1:0`, `meta-llama/Llama-3.3-70B`.
+fn is_family(word: &str) -> bool {
+    if word.contains(['=', '"', '\'', '(', ',']) {
+        return false;
+    }
+    let lower = word.to_lowercase();
+    let parts =
+        || lower.split(['/', ':', '@']).flat_map(|part| part.split('.')).chain(lower.split(['/', ':']));
+    let of_family =
+        |part: &str| FAMILIES.iter().any(|family| part.starts_with(family) && part.len() > family.len());
+    let numbered = || word.bytes().any(|byte| byte.is_ascii_digit());
+    let tiered = || lower.split(['-', '/', '.', ':']).any(|part| TIERS.contains(&part));
+    parts().any(of_family) && (numbered() || tiered())
+}
+
+/// Clauses with their final stops; a stop counts before white space only, so that paths and numbers stay whole, and not
+/// inside parentheses.
 fn clauses(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text.trim();
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let stop =
-            [". ", "; ", " - ", "! ", "? ", ".\n"].iter().filter_map(|stop| rest.find(stop).map(|at| at + 1));
-        let line = rest.find('\n').map(|at| at + 1);
-        let end = stop.chain(line).min().unwrap_or(rest.len());
-        let (clause, tail) = rest.split_at_checked(end)?;
+        let (clause, tail) = rest.split_at_checked(clause_end(rest))?;
         rest = tail.trim_start();
         Some(clause.trim_end())
     })
     .filter(|clause| !clause.is_empty())
+}
+
+/// Where the first clause of a text ends.
+fn clause_end(text: &str) -> usize {
+    const SHORT: [&str; 5] = ["e.g", "i.e", "vs", "no", "approx"];
+    let mut open = 0_u32;
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        match c {
+            '\n' => return at + 1,
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        let spaced = next.is_some_and(char::is_whitespace);
+        let before = text.get(..at).unwrap_or_default();
+        let stops = match c {
+            '.' => !SHORT.iter().any(|short| before.ends_with(short) && is_word_in(before, short)),
+            ';' | '!' | '?' => true,
+            '。' | '；' => return at + c.len_utf8(),
+            '-' => before.ends_with(' '),
+            _ => false,
+        };
+        // What is opened and never closed does not hold the rest together.
+        if stops && spaced && (open == 0 || !text.get(at..).unwrap_or_default().contains([')', ']', '}'])) {
+            return at + 1;
+        }
+    }
+    text.len()
 }
 
 /// Whether a clause would tell something about the upstream.
@@ -218,6 +211,10 @@ fn betrays(clause: &str, caller: &Caller<'_>) -> bool {
         return true;
     }
     let mut begins = true;
+    let is_class = |word: &str| word.len() > 9 && (word.contains("Exception") || word.ends_with("Error"));
+    if clause.split(|c: char| !c.is_alphanumeric()).any(is_class) {
+        return true;
+    }
     clause.split_whitespace().any(|word| {
         let begun = std::mem::replace(&mut begins, word.ends_with([':', '*', '-', '|']));
         word_betrays(word, begun, caller)
@@ -269,7 +266,14 @@ fn is_name(word: &str, bare: &str) -> bool {
     let mut chars = bare.chars();
     let capital = chars.next().is_some_and(char::is_uppercase) && chars.clone().any(char::is_lowercase);
     let plain = bare.chars().all(|c| c.is_alphabetic() || c == '-' || c == '\'');
-    capital && plain && !quoted && !PLAIN.contains(&bare)
+    capital && plain && !quoted && !is_plain(bare)
+}
+
+/// An ordinary word of messages, whatever its number and case.
+fn is_plain(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    let singular = lower.strip_suffix('s').unwrap_or(&lower);
+    PLAIN.split_whitespace().any(|plain| plain == lower || plain == singular)
 }
 
 fn is_host(word: &str) -> bool {
@@ -288,12 +292,22 @@ fn is_host(word: &str) -> bool {
 
 /// A path of a file system or of a stack trace.
 fn is_path(word: &str) -> bool {
-    word.starts_with('/') && word.get(1..).is_some_and(|rest| rest.contains('/'))
+    let rooted = word.starts_with('/') && word.get(1..).is_some_and(|rest| rest.contains('/'));
+    rooted && !ROUTES.iter().any(|route| word.starts_with(route)) && !is_pointer(word)
         || word.contains(":\\")
         || [".py", ".rs", ".go", ".js", ".java", ".cc", ".cpp", ".so"].iter().any(|end| word.ends_with(end))
         || ["projects/", "accounts/", "organizations/", "publishers/", "locations/", "deployments/"]
             .iter()
             .any(|part| word.contains(part))
+}
+
+/// A pointer into a JSON document: `/messages/0/content`, `/properties/a`.
+fn is_pointer(word: &str) -> bool {
+    let mut steps = word.split('/').filter(|step| !step.is_empty());
+    steps.any(|step| {
+        step.bytes().all(|byte| byte.is_ascii_digit())
+            || ["properties", "items", "$defs", "parameters"].contains(&step)
+    })
 }
 
 /// The name of a place of a cloud: `us-east-1`, `westeurope2`, `asia-southeast1`.
@@ -310,57 +324,34 @@ fn is_region(word: &str) -> bool {
 
 /// A name with a number in it, as machines, tenants and deployments have: `gpu-box-1`, `prod-7`.
 fn is_serial(word: &str) -> bool {
-    let parts: Vec<&str> = word.split('-').collect();
+    let lower = word.to_lowercase();
+    let parts: Vec<&str> = lower.split('-').collect();
     let letters = parts.iter().any(|part| part.len() > 1 && part.chars().all(|c| c.is_ascii_alphabetic()));
     let mixed = parts.iter().any(|part| part.bytes().any(|byte| byte.is_ascii_digit()));
-    let known = ["utf-8", "utf-16", "iso-8601", "sha-256", "base-64"].contains(&word.to_lowercase().as_str());
+    let counted = parts.iter().any(|part| UNITS.contains(part))
+        || parts.first().is_some_and(|first| COUNTED.contains(first));
     parts.len() > 1
         && letters
         && mixed
-        && !known
+        && !counted
         && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 /// An id or a key: a known prefix, or a long run of letters and digits mixed.
 fn is_opaque(word: &str) -> bool {
-    const PREFIXES: [&str; 33] = [
-        "sk-",
-        "pk-",
-        "rk-",
-        "tg_",
-        "org-",
-        "org_",
-        "proj_",
-        "proj-",
-        "req_",
-        "req-",
-        "resp_",
-        "msg_",
-        "chatcmpl-",
-        "file-",
-        "file_",
-        "user-",
-        "user_",
-        "acct_",
-        "acct-",
-        "arn:",
-        "AIza",
-        "gsk_",
-        "hf_",
-        "xai-",
-        "Bearer",
-        "ak-",
-        "eyJ",
-        "AKIA",
-        "fp_",
-        "key-",
-        "ghp_",
-        "nvapi-",
-        "rs_",
-    ];
     let inner = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    PREFIXES.iter().any(|prefix| inner.starts_with(prefix) && inner.len() > prefix.len() + 3)
-        || has_opaque_run(inner)
+    let after = |prefix: &&str| inner.strip_prefix(prefix).filter(|rest| rest.len() > 3);
+    // Nouns begin names of members, too; an id has digits, or capitals among small letters.
+    let random = |rest: &str| {
+        let small = rest.bytes().any(|byte| byte.is_ascii_lowercase());
+        rest.bytes().any(|byte| byte.is_ascii_digit())
+            || small && rest.bytes().any(|byte| byte.is_ascii_uppercase())
+    };
+    SECRET_PREFIXES.iter().any(|prefix| after(prefix).is_some())
+        || NOUN_PREFIXES.iter().filter_map(after).any(random)
+        || !CALL_PREFIXES.iter().any(|prefix| after(prefix).is_some())
+            && !EXTREMES.contains(&inner)
+            && has_opaque_run(inner)
 }
 
 fn has_opaque_run(word: &str) -> bool {
@@ -380,8 +371,16 @@ fn is_word_in(text: &str, name: &str) -> bool {
     })
 }
 
+/// As much of a text as fits, cut between words where that leaves most of it.
 fn shortened(text: &str, max: usize) -> &str {
-    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+    let cut = text.get(..text.floor_char_boundary(max)).unwrap_or(text);
+    if cut.len() == text.len() {
+        return text;
+    }
+    match cut.rfind(char::is_whitespace) {
+        Some(at) if at > max / 2 => cut.get(..at).unwrap_or(cut),
+        _ => cut,
+    }
 }
 
 #[cfg(test)]
@@ -450,6 +449,32 @@ mod tests {
         assert_eq!(sanitize("An openai error. n is bad", &caller()).as_deref(), Some("n is bad"));
         assert!(!operator_words("key sk-live-1234567890abcdefghij was refused").contains("1234567890"));
         assert_eq!(sanitize("See api.internal.example", &caller()), None);
+    }
+
+    /// Goal: a clause is kept or dropped whole, and what only looks like an id, a name or a host is kept.
+    #[test]
+    fn clauses_stay_whole() {
+        for text in [
+            "Expected a value <= 9223372036854775807, but got 9223372036854775808 instead.",
+            "The image must be a base64-encoded string, e.g. a PNG.",
+            "Use the /v1/responses endpoint instead.",
+            "At /messages/0/content: expected minLength: 1.",
+            "The file_data, user_location and key-value pairs must be strings.",
+            "Set it to one of (low. medium. high) only.",
+        ] {
+            assert_eq!(sanitize(text, &caller()).as_deref(), Some(text));
+        }
+        for (text, told) in [
+            ("n is bad (request id: 20250825193859193009991279596944).", "n is bad"),
+            ("ValidationException: n is bad", "n is bad"),
+            ("some-relay error: n is bad", "some-relay error: n is bad"),
+            ("Upstream at Crucible: n is bad", "n is bad"),
+            ("n is bad. Our organization has no access.", "n is bad."),
+        ] {
+            assert_eq!(sanitize(text, &caller()).as_deref(), Some(told), "{text}");
+        }
+        let long = format!("n is bad. {}", "word ".repeat(200));
+        assert_eq!(sanitize(&long, &caller()).as_deref(), Some("n is bad."));
     }
 
     proptest! {

@@ -133,7 +133,7 @@ fn mistakes_of_the_caller_are_told_at_once() {
         let (status, code) = match fault.name {
             name if name.contains("context") => (413, "context_length_exceeded"),
             name if name.contains("policy") => (400, "content_policy_violation"),
-            _ => (400, "invalid_request_error"),
+            _ => (400, "invalid_value"),
         };
         for streams in [false, true] {
             let reply = gateway.chat(&format!("m/{}", fault.name), streams);

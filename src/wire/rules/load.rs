@@ -1,10 +1,10 @@
 //! Load, rate and defects of a provider: load before rate, because several providers report it under rate codes and it
 //! weighs less.
 
-use super::words::{LOAD, UNSUPPORTED};
+use super::words::{EXCESS, LENGTHS, LOAD, OUTPUT, SPOKEN, UNSUPPORTED};
 use crate::core::failure::{Class, Effect};
 use crate::wire::rule::Row;
-use Class::{Broken, NotUnderstood, Overloaded, RateLimited};
+use Class::{Broken, ContextTooLong, NotUnderstood, Overloaded, RateLimited};
 
 /// The rows, in order.
 pub(super) const ROWS: &[Row] = &[
@@ -27,9 +27,39 @@ pub(super) const ROWS: &[Row] = &[
         "service_unavailable",
         "model_not_ready",
         "resource_unavailable",
+        "over_capacity",
+        "at_capacity",
+        "insufficient_capacity",
+        "server_busy",
+        "service_busy",
+        "system_busy",
+        "too_busy",
+        "busy",
+        "model_busy",
+        "model_loading",
+        "model_is_loading",
+        "cold_start",
+        "backend_overloaded",
+        "upstream_overloaded",
+        "service_overloaded",
+        "temporarily_unavailable",
+        "no_available_server*",
+        "no_available_instance*",
+        "no_healthy_upstream",
+        "queue_full",
+        "queue_timeout",
+        "high_load",
+        "base_resp.1045",
+        "50505",
+        "50603",
+        "10110",
+        "42902",
         "finish_insufficient_system_resource",
     ]),
-    Row::new("code: overloaded, by Zhipu", Overloaded).status(&[(429, 429)]).codes(&["1305", "1312"]),
+    Row::new("code: overloaded, by Zhipu", Overloaded).status(SPOKEN).codes(&["1305", "1312"]),
+    Row::new("text: out of memory", Broken)
+        .status(&[(200, 299), (500, 599)])
+        .texts(&[&["out of memory"], &["cuda error"]]),
     Row::new("text: overloaded", Overloaded).status(LOAD).texts(&[
         &["overload"],
         &["at capacity"],
@@ -48,6 +78,36 @@ pub(super) const ROWS: &[Row] = &[
         &["no deployments available"],
         &["pending requests"],
         &["receiving too many requests"],
+        &["server is busy"],
+        &["servers are busy"],
+        &["service is busy"],
+        &["system is busy"],
+        &["model is busy"],
+        &["currently busy"],
+        &["too much traffic"],
+        &["no available instance"],
+        &["no healthy upstream"],
+        &["no workers available"],
+        &["no available worker"],
+        &["no available server"],
+        &["no instances available"],
+        &["queue is full"],
+        &["queue full"],
+        &["cold start"],
+        &["warming up"],
+        &["loading model"],
+        &["still loading"],
+        &["being loaded"],
+        &["insufficient capacity"],
+        &["full capacity"],
+        &["maximum capacity"],
+        &["over capacity"],
+        &["temporarily unable to handle"],
+        &["capacity constraints"],
+        &["capacity limits"],
+        &["拥挤"],
+        &["过载"],
+        &["排队"],
         &["负载已饱和"],
         &["负载"],
         &["访问量过大"],
@@ -69,6 +129,31 @@ pub(super) const ROWS: &[Row] = &[
             "model_rate_limit",
             "limit_requests",
             "limit_tokens",
+            "requests_limit_exceeded",
+            "request_limit_exceeded",
+            "requests_per_minute*",
+            "tokens_per_minute*",
+            "tpm_limit*",
+            "rpm_limit*",
+            "tpm_exceeded",
+            "rpm_exceeded",
+            "concurrency_limit*",
+            "concurrent_request*",
+            "too_many_concurrent*",
+            "max_concurrent*",
+            "throttled*",
+            "provisioned_throughput_exceeded",
+            "usage_limit_reached",
+            "daily_limit*",
+            "quota_limit*",
+            "user_rate_limit*",
+            "request_rate*",
+            "qps_limit*",
+            "base_resp.2045",
+            "11201",
+            "11202",
+            "11203",
+            "42901",
             "base_resp.1002",
             "base_resp.1039",
             "base_resp.1041",
@@ -76,8 +161,14 @@ pub(super) const ROWS: &[Row] = &[
         ])
         .status(&[(200, 299), (400, 499), (500, 500)]),
     Row::new("code: rate limited, by Zhipu", RateLimited)
-        .status(&[(429, 429)])
-        .codes(&["1302", "1303", "1304", "1308", "1309", "1310"]),
+        .status(SPOKEN)
+        .codes(&["1302", "1303", "1304", "1308", "1310", "1313"]),
+    // Servers that run out of context while they work report it as a defect of theirs.
+    Row::new("text: context length, told as a server's error", ContextTooLong)
+        .status(&[(200, 299), (500, 500)])
+        .texts(LENGTHS)
+        .also(EXCESS)
+        .unless(OUTPUT),
     Row::new("code: server error", Broken)
         .codes(&[
             "server",

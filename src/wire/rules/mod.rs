@@ -6,6 +6,7 @@
 
 mod access;
 mod account;
+mod capability;
 mod load;
 mod request;
 mod texts;
@@ -22,7 +23,9 @@ use words::{CLIENT, REQUEST};
 
 /// The built-in rules, in order.
 pub fn rows() -> impl Iterator<Item = &'static Row> + Clone {
-    [request::ROWS, account::ROWS, access::ROWS, load::ROWS, texts::ROWS].into_iter().flatten()
+    [request::ROWS, capability::ROWS, account::ROWS, access::ROWS, load::ROWS, texts::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// What a status means when nothing else is known: the last rows of the table.
@@ -94,6 +97,32 @@ pub const REQUEST_SCOPED: Row = Row::new("code: request at fault", CallerMistake
     "extra_forbidden",
     "missing",
     "base_resp.2013",
+    "missing_parameter",
+    "missing_required_field",
+    "unsupported_params*",
+    "unknown_field",
+    "unrecognized_keys",
+    "invalid_tool*",
+    "invalid_function*",
+    "invalid_messages",
+    "invalid_message_*",
+    "invalid_schema",
+    "invalid_prompt_format",
+    "invalid_file*",
+    "invalid_pdf*",
+    "invalid_audio*",
+    "invalid_video*",
+    "invalid_media*",
+    "invalid_content_type",
+    "invalid_previous_response*",
+    "image_download*",
+    "wrong_api_format",
+    "literal",
+    "string_type",
+    "1210",
+    "1213",
+    "1214",
+    "1215",
 ]);
 
 /// The row for an error that a 2xx carries and no rule knows.

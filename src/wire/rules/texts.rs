@@ -75,6 +75,11 @@ pub(super) const ROWS: &[Row] = &[
             &["not found", "model"],
             &["model", "no longer available"],
             &["unknown model"],
+            &["no such model"],
+            &["model not exist"],
+            &["model", "not deployed"],
+            &["model", "reached the end of its life"],
+            &["model", "not activated"],
             &["model identifier", "invalid"],
             &["does not work with the specified model"],
             &["model", "has been retired"],
@@ -100,7 +105,9 @@ pub(super) const ROWS: &[Row] = &[
             &["模型不存在"],
             &["不存在", "模型"],
             &["不支持的模型"],
-        ]),
+        ])
+        // What a model lacks is about the request.
+        .unless(&[&["for this model"], &["with this model"], &["by this model"], &["on this model"]]),
     Row::new("text: no channel at a relay", ModelMissing)
         .status(&[(400, 599)])
         .texts(&[&["无可用渠道"], &["no available channel"]]),
