@@ -83,7 +83,7 @@ for await (const chunk of aborted) {
 // Errors.
 const as = (key) => client.withOptions({ apiKey: key });
 await fails(OpenAI.BadRequestError, 1, () => chat("openai/gpt", { n: 0 }), 400, "invalid_value");
-await fails(OpenAI.BadRequestError, 1, () => chat("fails/parameter"), 400, "invalid_request_error");
+await fails(OpenAI.BadRequestError, 1, () => chat("fails/parameter"), 400, "invalid_value");
 await fails(OpenAI.AuthenticationError, 1, () => chat("openai/gpt", {}, as("wrong")), 401, "invalid_api_key");
 await fails(OpenAI.PermissionDeniedError, 1, () => chat("openai/gpt", {}, as(narrowKey)), 403, "model_access_denied");
 await fails(OpenAI.APIError, 1, () => chat("openai/priced"), 402, "insufficient_quota");
@@ -105,7 +105,7 @@ const states = await all(respond("openai/gpt", { stream: true }));
 assert.equal(states.at(-1).type, "response.completed");
 assert.equal(states.at(-1).response.id, states[0].response.id);
 assert.ok((await client.responses.stream({ model: "openai/failover", input: "hello" }).finalResponse()).output_text);
-await fails(OpenAI.BadRequestError, 1, () => respond("fails/parameter"), 400, "invalid_request_error");
+await fails(OpenAI.BadRequestError, 1, () => respond("fails/parameter"), 400, "invalid_value");
 await fails(OpenAI.APIError, 1, () => respond("fails/context"), 413, "context_length_exceeded");
 for (const model of ["fails/cut", "fails/error-mid"]) {
   const error = await fails(OpenAI.APIError, 1, () => all(respond(model, { stream: true })));

@@ -117,7 +117,7 @@ def errors():
     wrong, narrow = client.with_options(api_key="wrong"), client.with_options(api_key=NARROW_KEY)
     fails(openai.BadRequestError, 1, lambda: chat(n=0), 400, "invalid_value")
     fails(openai.BadRequestError, 1, lambda: chat("openai/embed"), 400, "wrong_endpoint")
-    fails(openai.BadRequestError, 1, lambda: chat("fails/parameter"), 400, "invalid_request_error")
+    fails(openai.BadRequestError, 1, lambda: chat("fails/parameter"), 400, "invalid_value")
     fails(openai.BadRequestError, 1, lambda: chat("fails/policy"), 400, "content_policy_violation")
     fails(openai.AuthenticationError, 1, lambda: chat(using=wrong), 401, "invalid_api_key")
     fails(openai.PermissionDeniedError, 1, lambda: chat(using=narrow), 403, "model_access_denied")
@@ -153,7 +153,7 @@ def responses():
     assert events[-1].response.id == events[0].response.id
     with client.responses.stream(model="openai/failover", input="hello") as stream:
         assert stream.get_final_response().output_text
-    fails(openai.BadRequestError, 1, lambda: respond("fails/parameter"), 400, "invalid_request_error")
+    fails(openai.BadRequestError, 1, lambda: respond("fails/parameter"), 400, "invalid_value")
     fails(openai.APIStatusError, 1, lambda: respond("fails/context"), 413, "context_length_exceeded")
     for model in ["fails/cut", "fails/error-mid"]:
         error = fails(openai.APIError, 1, lambda: list(respond(model, stream=True)))
