@@ -161,7 +161,10 @@ impl Plan<'_> {
     /// A refusal that names what the gateway wrote is not the client's: the request can be sent again without it (spec 1.6).
     fn acquit(&self, verdict: Verdict, answer: &[u8]) -> Verdict {
         let blames_request = verdict.refused_addition.is_some()
-            || matches!(verdict.class, Class::CallerMistake | Class::ContextTooLong | Class::CapabilityMissing);
+            || matches!(
+                verdict.class,
+                Class::CallerMistake | Class::ContextTooLong | Class::CapabilityMissing
+            );
         let refused = || self.added.named_in(answer.get(..NAMED_MAX).unwrap_or(answer));
         match verdict
             .refused_addition
