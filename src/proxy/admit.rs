@@ -185,7 +185,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
     let form = check_media_type(&session.req_header().headers, call)?;
     let body = read_body(session, ctx).await?;
-    let mut asked = asked::read(&body, form).await?;
+    let mut asked = asked::read(&body, form, call).await?;
     let thoughts = std::mem::take(&mut asked.thoughts);
     let thoughts = Thoughts::open(thoughts, &body, &ctx.shared.sealer, &key.account.id);
     let pin = if call.is_response() { pin(ctx, &key.account.id, &asked)? } else { None };
@@ -203,8 +203,10 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     if call.is_response() {
         parameters.barred.extend(untrusted(&generation, entry, key.group(), &asked)?);
     }
-    let need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
-    quota::check_context(entry, call, &asked, &body).await?;
+    let mut need = quota::need(entry, generation.learned(model), call, &asked, ctx.record.stream);
+    if let Some(largest) = quota::check_context(entry, call, &asked, &body).await? {
+        need.in_context = largest;
+    }
     let limits = [&generation.limits, &key.account.limits, &key.limits, &entry.limits];
     let ask = Ask { input: need.input, output: need.output_ahead(), now: ctx.shared.clock.nanos() };
     ctx.admission = Some(limits::try_admit(&limits, ask).map_err(Refusal::Limited)?);

@@ -5,6 +5,7 @@ use crate::core::estimate::{Piece, Prompt};
 use crate::core::images::ImageWishes;
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::edit_form::EditForm;
+use crate::wire::endpoint::Call;
 use crate::wire::envelope::{Envelope, Places, UsageOption, opening};
 use crate::wire::images::Modalities;
 use crate::wire::multipart::Boundary;
@@ -41,6 +42,8 @@ pub(super) struct Asked {
     pub(super) choices: u64,
     /// How many prompts there are (completions).
     pub(super) prompts: u64,
+    /// How many inputs there are (embeddings).
+    pub(super) inputs: u64,
     /// The member that asks for so many.
     pub(super) choices_param: &'static str,
     /// The seconds of each video, where it names them.
@@ -74,9 +77,9 @@ pub(super) struct Asked {
 /// # Cancel safety
 ///
 /// May be dropped; a large body is still read to its end, for nobody.
-pub(super) async fn read(body: &Bytes, form: Option<Boundary>) -> Result<Asked, Stop> {
+pub(super) async fn read(body: &Bytes, form: Option<Boundary>, call: Call) -> Result<Asked, Stop> {
     let text = body.clone();
-    Ok(off_thread(body.len(), move || parse(&text, form)).await??)
+    Ok(off_thread(body.len(), move || parse(&text, form, call)).await??)
 }
 
 /// Runs work on a body of this size: at once, or where it keeps nobody waiting if it may take long.
@@ -98,11 +101,11 @@ pub(super) async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Stop::Failure(Failure::Internal))
 }
 
-fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
+fn parse(body: &[u8], form: Option<Boundary>, call: Call) -> Result<Asked, Refusal> {
     if let Some(boundary) = form {
         return Ok(of_form(EditForm::parse(body, &boundary)?, boundary));
     }
-    let envelope = Envelope::parse(body)?;
+    let envelope = Envelope::parse(body, call)?;
     Ok(Asked {
         affinity: envelope
             .affinity
@@ -115,6 +118,7 @@ fn parse(body: &[u8], form: Option<Boundary>) -> Result<Asked, Refusal> {
         background: envelope.background,
         choices: envelope.choices,
         prompts: envelope.prompts,
+        inputs: envelope.inputs,
         choices_param: envelope.choices_param,
         seconds: envelope.seconds,
         prompt: envelope.prompt,
@@ -133,6 +137,7 @@ fn of_form(form: EditForm, boundary: Boundary) -> Asked {
         background: false,
         choices: form.choices,
         prompts: 1,
+        inputs: 1,
         choices_param: "n",
         prompt: form.prompt,
         previous: None,

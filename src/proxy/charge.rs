@@ -7,7 +7,7 @@ use crate::core::estimate::Family;
 use crate::core::ledger::{AccountFunds, Ask, KeyFunds, ReservationId, Settled};
 use crate::core::money::Money;
 use crate::core::price::Price;
-use crate::core::usage::Usage;
+use crate::core::usage::{Usage, UsageBounds};
 use crate::store::{Refused, Teller};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Need {
     /// Its text as estimated by the tokenizer alone.
     pub(super) estimated: u64,
+    /// The part of that which has to fit a context: all of it, or the largest input of a batch.
+    pub(super) in_context: u64,
     /// Its input as expected, in tokens.
     pub(super) input: u64,
     /// Its input with a margin for what an estimate errs.
@@ -47,6 +49,8 @@ pub(super) struct Need {
     pub(super) stream: bool,
     /// The tokenizer by which its text is counted.
     pub(super) tokenizer: Family,
+    /// The most that it can use; nobody pays for more.
+    pub(super) bounds: UsageBounds,
 }
 
 impl Need {
@@ -54,6 +58,7 @@ impl Need {
     pub(super) fn nothing(tokenizer: Family) -> Self {
         Self {
             estimated: 0,
+            in_context: 0,
             input: 0,
             reserved_input: 0,
             pictured: false,
@@ -65,6 +70,7 @@ impl Need {
             bounded: true,
             stream: false,
             tokenizer,
+            bounds: UsageBounds::new(None, None, 0),
         }
     }
 

@@ -4,7 +4,7 @@
 //! come. What breaks now is said inside a stream, which then ends properly, or cuts an answer that cannot say it.
 
 use super::exchange::{Exchange, Trouble};
-use super::settle;
+use super::settle::{self, Halt};
 use super::{Ctx, Cut, Downstream, reply};
 use crate::core::failure::Class;
 use crate::telemetry::record::{End, Outcome};
@@ -32,6 +32,9 @@ const TOGETHER_MAX: usize = 64 * 1024;
 
 /// The rule by which a large answer is cut that turns out to be an error.
 const LATE_ERROR: &str = "2xx: an error behind content";
+
+/// The rule by which a stream is ended that delivers more than its model and its request allow.
+const OVER_BOUND: &str = "stream: more than its output bound";
 
 /// An answer to be sent.
 pub(super) struct Forward {
@@ -79,6 +82,7 @@ async fn whole(session: &mut Downstream, ctx: &mut Ctx, body: &[u8], identity: I
 /// An upstream's answer under way, with the time by which it has to be over.
 struct Flow {
     exchange: Box<Exchange>,
+    deadline: Instant,
     total: std::pin::Pin<Box<Sleep>>,
     /// What was found behind the last piece and is no piece.
     behind: Option<Arrived>,
@@ -104,28 +108,40 @@ impl From<Result<Option<Bytes>, Trouble>> for Arrived {
 
 impl Flow {
     fn new(exchange: Box<Exchange>, total: Instant) -> Self {
-        Self { exchange, total: Box::pin(sleep_until(total)), behind: None }
+        Self { exchange, deadline: total, total: Box::pin(sleep_until(total)), behind: None }
     }
 
-    /// Waits for the next piece, the client's hang-up, or the end of its time.
+    /// Waits for the next piece, the client's hang-up, or the end of its time. An upstream that never pauses hides neither
+    /// of these: pieces come last.
     async fn next(&mut self, session: &mut Downstream) -> Arrived {
-        if let Some(behind) = self.behind.take() {
-            return behind;
+        if Instant::now() >= self.deadline {
+            return Arrived::Trouble(Trouble::TotalTimeout);
         }
+        let behind = self.behind.take();
+        let piece = async {
+            match behind {
+                Some(behind) => behind,
+                None => self.exchange.read().await.into(),
+            }
+        };
         tokio::select! {
             biased;
-            piece = self.exchange.read() => piece.into(),
             _gone = session.read_body_or_idle(true) => Arrived::ClientGone,
             () = &mut self.total => Arrived::Trouble(Trouble::TotalTimeout),
+            piece = piece => piece,
         }
     }
 
     /// Takes a piece in, and those that have arrived with it: events that came together leave together (spec 10.7).
     fn absorb(&mut self, piece: &[u8], stream: &mut EventStream) -> Step {
-        let mut step = stream.push(piece);
-        while step == Step::Content && stream.waiting() < TOGETHER_MAX {
+        let (mut step, mut taken) = (stream.push(piece), piece.len());
+        // Bounded by what came as well as by what goes: not everything that comes passes.
+        while step == Step::Content && stream.waiting().max(taken) < TOGETHER_MAX {
             match self.exchange.read().now_or_never().map(Arrived::from) {
-                Some(Arrived::Piece(piece)) => step = stream.push(&piece),
+                Some(Arrived::Piece(piece)) => {
+                    taken += piece.len();
+                    step = stream.push(&piece);
+                }
                 other => {
                     self.behind = other;
                     break;
@@ -236,8 +252,11 @@ async fn events(
             return break_off(session, ctx, &mut stream, Broken::Upstream(rule)).await;
         }
         done = step == Step::Done;
-        if !done && stream.has_content() && settle::progress(ctx, &stream).is_err() {
-            return break_off(session, ctx, &mut stream, Broken::Balance).await;
+        if !done
+            && stream.has_content()
+            && let Err(halt) = settle::progress(ctx, &stream)
+        {
+            return break_off(session, ctx, &mut stream, Broken::Halted(halt)).await;
         }
     }
     note_first_token(ctx, &stream);
@@ -272,8 +291,8 @@ enum Broken {
     Upstream(Cow<'static, str>),
     /// It was alive when its time was over.
     Late,
-    /// The balance does not cover how it goes on.
-    Balance,
+    /// It may not go on.
+    Halted(Halt),
 }
 
 impl From<Trouble> for Broken {
@@ -292,7 +311,10 @@ async fn break_off(
     stream: &mut EventStream,
     broken: Broken,
 ) -> Result<(), Cut> {
-    settle_delivered(ctx, stream);
+    match broken {
+        Broken::Halted(Halt::OverBound) => settle::over_bound(ctx, stream),
+        _ => settle_delivered(ctx, stream),
+    }
     let error = match broken {
         Broken::Upstream(rule) => {
             note_break(ctx, rule);
@@ -303,7 +325,11 @@ async fn break_off(
             ctx.record.end = End::TimedOut;
             PublicError::unavailable()
         }
-        Broken::Balance => {
+        Broken::Halted(Halt::OverBound) => {
+            note_break(ctx, Cow::Borrowed(OVER_BOUND));
+            PublicError::unavailable()
+        }
+        Broken::Halted(Halt::Exhausted) => {
             ctx.record.end = End::OutOfBalance;
             PublicError::insufficient_quota()
         }

@@ -230,7 +230,7 @@ impl<'a> Shown<'a> {
     }
 
     fn explain(&self, model: &Model, key: Option<&Key>, (api, need): (Api, Need)) -> Explanation {
-        let wanted = wanted(key, api, need.estimated);
+        let wanted = wanted(key, api, need.in_context);
         let view = Now { board: &self.generation.board, now: self.now, tokens: need.tokens_ahead() };
         let usable =
             |candidate: &Candidate| wanted.mismatch(candidate).is_none() && view.is_usable(candidate);

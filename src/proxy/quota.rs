@@ -10,6 +10,7 @@ use crate::core::estimate::Learned;
 use crate::core::key::Key;
 use crate::core::price::Price;
 use crate::core::refusal::{Failure, Refusal};
+use crate::core::usage::UsageBounds;
 use crate::store::{Refused, Teller};
 use crate::wire::endpoint::Call;
 use crate::wire::exact::{self, Fit};
@@ -32,15 +33,18 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
     let unbounded = (!call.can_be_bounded()).then_some(OUTPUT_UNBOUNDED);
     let bounds = own.into_iter().chain(model.output_max).chain(unbounded);
     let bound = bounds.min().unwrap_or(OUTPUT_UNBOUNDED);
+    // A completion is made of each prompt of a list.
+    let choices = asked.choices.saturating_mul(if call == Call::Completions { asked.prompts } else { 1 });
+    let images = if call.makes_images() || model.kind == ModelKind::GeminiImage { asked.choices } else { 0 };
     Need {
         estimated: asked.prompt.text_tokens(model.tokenizer),
+        in_context: asked.prompt.text_tokens(model.tokenizer),
         input: learned.expected(estimated),
         reserved_input: learned.reserve(estimated),
         // Vectors and videos are not made of output tokens.
         output: if matches!(call, Call::Embeddings | Call::Video) { 0 } else { bound },
-        // A completion is made of each prompt of a list.
-        choices: asked.choices.saturating_mul(if call == Call::Completions { asked.prompts } else { 1 }),
-        images: if call.makes_images() || model.kind == ModelKind::GeminiImage { asked.choices } else { 0 },
+        choices,
+        images,
         image_tokens: model.image_tokens.tokens(false),
         bounded: call.can_be_bounded() && !call.makes_images(),
         seconds: if call == Call::Video {
@@ -51,13 +55,44 @@ pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, 
         pictured: estimated > asked.prompt.text_tokens(model.tokenizer),
         stream,
         tokenizer: model.tokenizer,
+        bounds: usage_bounds(model, call, own, (inputs(call, asked), choices, images)),
     }
+}
+
+/// How many inputs a call has, each of which has a context of its own: texts of a list, or lists of tokens.
+fn inputs(call: Call, asked: &Asked) -> u64 {
+    match call {
+        Call::Embeddings => asked.inputs,
+        Call::Completions => asked.prompts,
+        _ => 1,
+    }
+}
+
+/// The most that a call can use: of its model's contexts and bounds, and of its own bound.
+fn usage_bounds(
+    model: &Model,
+    call: Call,
+    own: Option<u64>,
+    (inputs, choices, images): (u64, u64, u64),
+) -> UsageBounds {
+    // A channel may have a larger context than its model is said to have.
+    let of_channels = model.candidates().filter_map(|candidate| candidate.context_window).max();
+    let window = model.context_window.max(of_channels.filter(|_| model.context_window.is_some()));
+    let each = match call {
+        // Videos are counted in tokens by some, which nothing bounds; a compaction is as long as its upstream makes it.
+        Call::Video => None,
+        call if call.makes_images() => None,
+        _ => own.into_iter().chain(model.output_max).min(),
+    };
+    let all = |each: u64| each.saturating_mul(choices.max(1));
+    UsageBounds::new(window.map(|window| window.saturating_mul(inputs.max(1))), each.map(all), images)
 }
 
 /// The same for a call of which nobody knows more than its input, in tokens: one whole answer, and no bound of its own.
 pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) -> Need {
     Need {
         estimated: input,
+        in_context: input,
         input,
         reserved_input: learned.reserve(input),
         output: match api {
@@ -72,11 +107,13 @@ pub(super) fn need_of(model: &Model, learned: &Learned, api: Api, input: u64) ->
         pictured: false,
         stream: false,
         tokenizer: model.tokenizer,
+        bounds: UsageBounds::new(model.context_window, model.output_max, u64::from(api == Api::Images)),
     }
 }
 
 /// Refuses what is surely longer than the model's context (spec 2.11); a count of tokens costs nobody anything, so its
-/// upstream may say it.
+/// upstream may say it. Gives the size of the largest input of a batch, where a context is too small for the whole: each
+/// input has a context of its own.
 ///
 /// # Errors
 ///
@@ -90,26 +127,42 @@ pub(super) async fn check_context(
     call: Call,
     asked: &Asked,
     body: &Bytes,
-) -> Result<(), Stop> {
-    let Some(max) = model.context_window.filter(|_| !call.is_free()) else { return Ok(()) };
-    let family = model.tokenizer;
-    let fit = match exact::quick(&asked.prompt, family, max) {
-        Fit::Undecided => {
-            let _turn = COUNTING.acquire().await;
-            let body = body.clone();
-            let count = move || {
-                std::str::from_utf8(&body).map_or(Fit::Undecided, |body| exact::count(body, family, max))
-            };
-            let counted = tokio::task::spawn_blocking(count).await;
-            counted.map_err(|_| Stop::Failure(Failure::Internal))?
-        }
-        decided => decided,
-    };
-    match fit {
-        Fit::TooLong(count) => Err(Refusal::ContextTooLong { max, count }.into()),
-        // Where no vocabulary can tell, the upstream does.
-        Fit::Fits | Fit::Undecided => Ok(()),
+) -> Result<Option<u64>, Stop> {
+    if call.is_free() {
+        return Ok(None);
     }
+    let (family, max) = (model.tokenizer, model.context_window);
+    let of_channels = model.candidates().filter_map(|candidate| candidate.context_window);
+    let is_batch = inputs(call, asked) > 1;
+    let Some(least) = max.into_iter().chain(of_channels.filter(|_| is_batch)).min() else { return Ok(None) };
+    let mut fit = exact::quick(&asked.prompt, family, least);
+    let mut largest = None;
+    if is_batch && fit != Fit::Fits {
+        let member = if call == Call::Embeddings { "input" } else { "prompt" };
+        let limit = max.unwrap_or(u64::MAX);
+        let found = counted(body, move |body| exact::largest(body, member, family, limit)).await?;
+        largest = found.map(|found| found.estimated);
+        fit = found.map_or(fit, |found| found.fit);
+    }
+    if fit == Fit::Undecided && largest.is_none() {
+        fit = counted(body, move |body| Some(exact::count(body, family, least))).await?.unwrap_or(fit);
+    }
+    match (fit, max) {
+        (Fit::TooLong(count), Some(max)) => Err(Refusal::ContextTooLong { max, count }.into()),
+        // Where no vocabulary can tell, the upstream does.
+        _ => Ok(largest),
+    }
+}
+
+/// Counts a body where it keeps nobody waiting, a few at a time.
+async fn counted<T: Send + 'static>(
+    body: &Bytes,
+    count: impl FnOnce(&str) -> Option<T> + Send + 'static,
+) -> Result<Option<T>, Stop> {
+    let _turn = COUNTING.acquire().await;
+    let body = body.clone();
+    let counted = tokio::task::spawn_blocking(move || count(std::str::from_utf8(&body).ok()?)).await;
+    counted.map_err(|_| Stop::Failure(Failure::Internal))
 }
 
 /// Sets the money aside, durably; gives the bound of each answer where the money covers less than the call's own.

@@ -109,7 +109,7 @@ impl<'a> Search<'a> {
             group: self.call.group.as_deref(),
             larger_than: self.larger_than,
             // Images count by a bound, which keeps no request from a channel.
-            input: self.call.need.estimated,
+            input: self.call.need.in_context,
             pinned: self.pinned.map(|place| place.channel),
             affinity: self.call.affinity,
         }

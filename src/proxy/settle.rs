@@ -1,15 +1,17 @@
 //! What a call is held to have used, once: tokens per minute are corrected, its money is settled, estimates learn from it
 //! (spec 6.4, 7.1, 8.2, 8.3).
 //!
-//! It happens before the last byte goes out, so that the next read of the balance shows it. Reported usage is the truth;
-//! without it, what was delivered is counted. A call that delivered nothing never comes here, and costs nothing.
+//! It happens before the last byte goes out, so that the next read of the balance shows it. Reported usage is the truth, by
+//! the rules of [`crate::wire::usage`]; without it, what was delivered is counted, and instead of it where it is more than
+//! the call can have used ([`UsageBounds`](crate::core::usage::UsageBounds)). A call that delivered nothing never comes
+//! here, and costs nothing.
 
 use super::Ctx;
 use super::charge::{Exhausted, Need};
-use crate::core::usage::{Usage, UsageSource};
+use crate::core::usage::{Excess, Usage, UsageSource};
 use crate::wire::delivered;
 use crate::wire::stream::EventStream;
-use crate::wire::usage::{self, Reading};
+use crate::wire::usage::{self, Counted, Reading};
 use crate::wire::video;
 
 /// Bytes that are taken for a token where an answer is too large to be looked at.
@@ -20,7 +22,8 @@ pub(super) fn whole(ctx: &mut Ctx, reported: Option<&[u8]>, body: &[u8]) {
     note_seconds(ctx, || video::seconds_made(reported, Some(body)));
     let pictured = ctx.need.is_some_and(|need| need.images > 0);
     let images = if pictured { delivered::images_in(body) } else { 0 };
-    as_reported(ctx, reported, images, |need| need.tokenizer.tokens(&delivered::text_of(body)));
+    let reading = usage::read_answer(reported, body);
+    as_reported(ctx, reading, images, |need| need.tokenizer.tokens(&delivered::text_of(body)));
 }
 
 /// An answer that was too large to be held, to its end or as far as it was sent: its `usage` member, and how many items
@@ -34,29 +37,32 @@ pub(super) fn large(ctx: &mut Ctx, reported: Option<&[u8]>, items: Option<u64>) 
         0 => sent.min(need.output.saturating_mul(need.choices)),
         _ => 0,
     };
-    as_reported(ctx, reported, items.unwrap_or(asked), text);
+    as_reported(ctx, reported.map(usage::read).unwrap_or_default(), items.unwrap_or(asked), text);
 }
 
-/// Settles at what is reported; where nothing is, at the expected input and the images and the text that were delivered.
-fn as_reported(ctx: &mut Ctx, reported: Option<&[u8]>, images: u64, text: impl FnOnce(&Need) -> u64) {
+/// Settles at what is reported; what is not, at the expected input and the images and the text that were delivered.
+fn as_reported(ctx: &mut Ctx, reading: Reading, images: u64, text: impl FnOnce(&Need) -> u64) {
     let Some(need) = ctx.need else { return };
     // Nobody pays for more than was asked for.
     let images = images.min(need.images);
-    let Reading { usage, flawed } = reported.map(usage::read).unwrap_or_default();
-    ctx.record.flawed_usage = flawed;
-    match usage {
-        Some(usage) if !flawed || usage.input > 0 => {
-            settle(ctx, Usage { images, ..usage }, UsageSource::Reported);
-        }
-        // What is no count must not make the input free.
-        Some(usage) => settle(ctx, Usage { input: need.input, images, ..usage }, UsageSource::Estimated),
+    let image_output = images.saturating_mul(need.image_tokens);
+    let no_output = need.output == 0;
+    // Counting is left out where both sides are reported and possible, which they nearly always are.
+    let told = reading.usage.filter(|usage| usage.input > 0 && usage.output > 0);
+    let told = told
+        .filter(|usage| reading.has_input && reading.has_output && !need.bounds.exceeded_by(usage).is_any());
+    let counted = match told {
+        Some(_) => Counted::default(),
+        None if no_output => Counted { input: need.input, no_output, ..Counted::default() },
         None => {
-            let image_output = images.saturating_mul(need.image_tokens);
             let output = text(&need).saturating_add(image_output);
-            let usage = Usage { input: need.input, output, image_output, images, ..Usage::default() };
-            settle(ctx, usage, UsageSource::Estimated);
+            Counted { input: need.input, output, image_output, ..Counted::default() }
         }
-    }
+    };
+    ctx.record.flawed_usage = reading.flawed;
+    let (usage, source) = reading.resolve(&counted);
+    let by_count = Usage { input: need.input, output: counted.output, image_output, ..Usage::default() };
+    settle(ctx, Usage { images, ..usage }, source, || by_count);
 }
 
 /// A stream, to its end or as far as it came.
@@ -64,19 +70,46 @@ pub(super) fn stream(ctx: &mut Ctx, stream: &EventStream) {
     let (usage, source) = stream.usage();
     ctx.record.flawed_usage = stream.is_flawed();
     ctx.record.members_dropped = stream.dropped();
-    settle(ctx, usage, source);
+    settle(ctx, usage, source, || stream.counted());
+}
+
+/// Why a stream may not go on.
+pub(super) enum Halt {
+    /// The balance does not cover it.
+    Exhausted,
+    /// It has delivered more than its model and its request allow.
+    OverBound,
 }
 
 /// A stream that goes on: what it has delivered is written down from time to time, and more is set aside ahead of it.
 ///
 /// # Errors
 ///
-/// [`Exhausted`]
-pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Exhausted> {
-    match &mut ctx.charge {
-        Some(charge) => charge.progress(&stream.usage().0),
-        None => Ok(()),
+/// [`Halt`]
+pub(super) fn progress(ctx: &mut Ctx, stream: &EventStream) -> Result<(), Halt> {
+    let Some(need) = ctx.need else { return Ok(()) };
+    let over = stream.delivered_bytes() > need.bounds.delivered && {
+        let counted = stream.counted();
+        counted.output - counted.image_output.min(counted.output) > need.bounds.delivered
+    };
+    if let Some(charge) = &mut ctx.charge {
+        let usage = stream.usage().0;
+        let excess = need.bounds.exceeded_by(&usage);
+        let usage = match excess.is_any() {
+            true => need.bounds.corrected(&usage, excess, &stream.counted()),
+            false => usage,
+        };
+        charge.progress(&usage).map_err(|Exhausted| Halt::Exhausted)?;
     }
+    if over { Err(Halt::OverBound) } else { Ok(()) }
+}
+
+/// A stream that was ended because it delivered more than it may: flagged, whatever its upstream reported.
+pub(super) fn over_bound(ctx: &mut Ctx, stream: &EventStream) {
+    self::stream(ctx, stream);
+    let (usage, _) = stream.usage();
+    let flagged = Excess { output: true, ..Excess::default() };
+    ctx.record.excess = ctx.record.excess.or(Some((flagged, usage.input, usage.output)));
 }
 
 /// The seconds of a video are those that the answer says, else those that were asked for.
@@ -86,9 +119,16 @@ fn note_seconds(ctx: &mut Ctx, made: impl FnOnce() -> Option<u64>) {
     }
 }
 
-fn settle(ctx: &mut Ctx, mut usage: Usage, source: UsageSource) {
+fn settle(ctx: &mut Ctx, mut usage: Usage, mut source: UsageSource, counted: impl FnOnce() -> Usage) {
     let Some(need) = ctx.need.take() else { return };
     (usage.images, usage.seconds) = (usage.images.min(need.images), need.seconds);
+    let excess = need.bounds.exceeded_by(&usage);
+    if excess.is_any() {
+        ctx.record.excess = Some((excess, usage.input, usage.output));
+        usage = need.bounds.corrected(&usage, excess, &counted());
+        let input_reported = !source.input_is_estimated() && !excess.input;
+        source = UsageSource::of(input_reported, !source.output_is_estimated() && !excess.output);
+    }
     ctx.record.usage = Some((usage, source));
     if let Some(admission) = &mut ctx.admission {
         admission.correct(usage.input.saturating_add(usage.output), ctx.shared.clock.nanos());
@@ -97,7 +137,7 @@ fn settle(ctx: &mut Ctx, mut usage: Usage, source: UsageSource) {
         ctx.record.cost = Some(settled.charged);
         ctx.record.uncollected = settled.uncollected;
     }
-    if let (Some(model), UsageSource::Reported, false) = (ctx.record.model, source, need.pictured) {
+    if let (Some(model), false, false) = (ctx.record.model, source.input_is_estimated(), need.pictured) {
         ctx.generation.learned(model).record(need.estimated, usage.input);
     }
 }

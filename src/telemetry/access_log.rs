@@ -117,7 +117,10 @@ pub fn render(record: &Record, labels: &Labels) -> String {
             cache_write: usage.cache_write,
             reasoning: usage.reasoning,
             source: source.as_str(),
+            input_source: source.sides().0,
+            output_source: source.sides().1,
             flawed: record.flawed_usage,
+            excess: record.excess.map(|(_, input, output)| Reported { input, output }),
         }),
         cost_usd: record.cost.and_then(|cost| RawValue::from_string(cost.to_string()).ok()),
         time_to_first_token_ms: record.time_to_first_token.map(millis),
@@ -224,8 +227,19 @@ struct Tokens {
     cache_write: u64,
     reasoning: u64,
     source: &'static str,
+    input_source: &'static str,
+    output_source: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     flawed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excess: Option<Reported>,
+}
+
+/// Figures of an upstream that nobody paid for, because the call cannot have used so much.
+#[derive(Serialize)]
+struct Reported {
+    input: u64,
+    output: u64,
 }
 
 #[cfg(test)]

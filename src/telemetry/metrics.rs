@@ -332,6 +332,9 @@ impl Metrics {
         if record.flawed_usage {
             self.money.flawed();
         }
+        if let Some((excess, ..)) = record.excess {
+            self.money.excess(excess);
+        }
         if record.cost.is_some() {
             self.money.settled(source, record.uncollected);
         }

@@ -8,15 +8,15 @@ use crate::core::estimate::Learned;
 use crate::core::ledger::Totals;
 use crate::core::limits::Scope;
 use crate::core::money::Money;
-use crate::core::usage::UsageSource;
+use crate::core::usage::{Excess, UsageSource};
 use prometheus::{Error, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use std::sync::Arc;
 
 /// Seconds of a commit.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
-/// Series besides those of a model: four sums, uncollected, flawed, two sources, the store's, shadow refusals, and
+/// Series besides those of a model: four sums, uncollected, flawed, two excesses, two sources, the store's, shadow refusals, and
 /// balances of accounts.
-pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 5 * 3 + ACCOUNTS_MAX;
+pub(super) const SERIES: usize = 4 + 1 + 1 + 2 + 2 + 5 + COMMIT_BUCKETS.len() + 3 + 5 * 3 + ACCOUNTS_MAX;
 /// Series of one model.
 pub(super) const SERIES_OF_MODEL: usize = 2;
 /// Accounts whose balance is exported at most.
@@ -31,6 +31,7 @@ pub struct MoneyMetrics {
     uncollected: IntCounter,
     settlements: IntCounterVec,
     flawed: IntCounter,
+    excess: IntCounterVec,
     commits: IntCounter,
     failures: IntCounter,
     rows: IntCounter,
@@ -88,6 +89,7 @@ impl MoneyMetrics {
                 "tidegate_usage_flawed_total",
                 "Answers whose upstream reported something as usage that is no count of tokens.",
             )?,
+            excess: excess_counters(new)?,
             commits: new
                 .counter("tidegate_store_commits_total", "Batches that the embedded store made durable.")?,
             failures: new.counter(
@@ -166,6 +168,15 @@ impl MoneyMetrics {
         self.flawed.inc();
     }
 
+    /// Counts an answer with more in its usage than there can have been.
+    pub(super) fn excess(&self, excess: Excess) {
+        for (side, is_beyond) in [("input", excess.input), ("output", excess.output)] {
+            if is_beyond {
+                self.excess.with_label_values(&[side]).inc();
+            }
+        }
+    }
+
     /// Counts a settlement.
     pub(super) fn settled(&self, source: UsageSource, uncollected: Money) {
         self.settlements.with_label_values(&[source.as_str()]).inc();
@@ -190,6 +201,19 @@ impl MoneyMetrics {
     pub fn set_would_refuse(&self, scope: Scope, dimension: &str, count: u64) {
         follow(&self.would_refuse.with_label_values(&[scope.as_str(), dimension]), count.into());
     }
+}
+
+fn excess_counters(new: &Catalogue) -> Result<IntCounterVec, Error> {
+    let excess = new.counters(
+        "tidegate_usage_excess_total",
+        "Answers whose upstream reported more tokens than the call can have used, by side; charged as counted.",
+        &["side"],
+    )?;
+    // There from the start, so that the first one is an increase.
+    for side in ["input", "output"] {
+        excess.with_label_values(&[side]);
+    }
+    Ok(excess)
 }
 
 /// Brings a counter up to a sum that is kept elsewhere.

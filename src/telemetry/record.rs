@@ -3,7 +3,7 @@
 use crate::core::failure::{Class, Verdict};
 use crate::core::id::{ChannelId, ModelId};
 use crate::core::money::Money;
-use crate::core::usage::{Usage, UsageSource};
+use crate::core::usage::{Excess, Usage, UsageSource};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,9 @@ pub struct Record {
     pub flawed_usage: bool,
     /// Members of the answer that were dropped because they are not known.
     pub members_dropped: u64,
+    /// The sides of the upstream's report that are more than the call can have used, and the input and the output that it
+    /// reported; `usage` has what was counted instead.
+    pub excess: Option<(Excess, u64, u64)>,
     /// What it was charged; `None` if it was not paid for.
     pub cost: Option<Money>,
     /// What it cost beyond what the account had.
@@ -182,6 +185,7 @@ impl Record {
             usage: None,
             flawed_usage: false,
             members_dropped: 0,
+            excess: None,
             cost: None,
             uncollected: Money::ZERO,
             time_to_first_token: None,

@@ -13,7 +13,7 @@ use super::rule::{Evidence, Facts, Row, has_code, within};
 use super::rules::words::REQUEST;
 use super::rules::{self, DEFAULTS, ERROR_IN_SUCCESS, REQUEST_SCOPED, UNKNOWN};
 use super::sanitize::sanitize;
-use super::{context, fault, hint};
+use super::{content, context, fault, hint};
 use crate::core::api::Api;
 use crate::core::failure::{Accepted, Class, ContextFigures, Effect, Next, RequestFault, Verdict};
 use http::HeaderMap;
@@ -236,7 +236,10 @@ pub fn looks_failed(body: &[u8], call: Call) -> Option<Row> {
     if call.api() == Api::Images && view.is_withheld() {
         return Some(rules::WITHHELD);
     }
-    (!view.answers(call)).then_some(rules::NO_CONTENT)
+    if !view.answers(call) {
+        return Some(rules::NO_CONTENT);
+    }
+    content::is_missing(trimmed, call).then_some(rules::NOTHING_IN_IT)
 }
 
 /// An error body without its compression, found by its magic bytes (spec 3.1); bounded by `max` bytes.

@@ -284,9 +284,17 @@ fn successes_are_judged() {
     ] {
         assert_eq!(looks_failed(body.as_bytes(), Call::Chat).map(|row| row.name), Some(row), "{body}");
     }
-    assert!(looks_failed(br#"{"error":null,"choices":[{}]}"#, Call::Chat).is_none());
-    assert!(looks_failed(br#"{"data":[{}]}"#, Call::Embeddings).is_none());
-    assert!(looks_failed(br#"{"object":"response.compaction","output":[{}]}"#, Call::Compact).is_none());
+    assert!(looks_failed(br#"{"error":null,"choices":[{"text":"a"}]}"#, Call::Chat).is_none());
+    assert!(looks_failed(br#"{"data":[{"embedding":[1]}]}"#, Call::Embeddings).is_none());
+    let compacted =
+        br#"{"object":"response.compaction","output":[{"type":"compaction","encrypted_content":"x"}]}"#;
+    assert!(looks_failed(compacted, Call::Compact).is_none());
+    let empty =
+        looks_failed(br#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#, Call::Chat);
+    assert_eq!(
+        empty.map(|row| (row.name, row.its_effect())),
+        Some((rules::NOTHING_IN_IT.name, Effect::None))
+    );
     assert!(looks_failed(br#"{"input_tokens":0}"#, Call::CountTokens).is_none());
     for none in [r#"{"input_tokens":null}"#, r#"{"input_tokens":"7"}"#, r#"{"content":[{}]}"#] {
         assert!(looks_failed(none.as_bytes(), Call::CountTokens).is_some(), "{none}");

@@ -1,5 +1,6 @@
 //! What a whole answer gave the client to read, where its upstream reports no usage (spec 7.2).
 
+use super::content;
 use super::envelope::Members;
 use super::prompt::{self, Member};
 use crate::core::estimate::{Features, Piece};
@@ -31,7 +32,13 @@ pub fn images_in(answer: &[u8]) -> u64 {
     let choices = view.choices.unwrap_or_default();
     let messages = choices.iter().filter_map(|choice| choice.message.as_ref());
     let lists = messages.filter_map(|message| message.images).chain(view.data);
-    lists.map(items).sum()
+    lists.map(images).sum()
+}
+
+/// How many elements of a list are images; what is empty is none (spec 7.1).
+fn images(list: &RawValue) -> u64 {
+    let items = serde_json::from_str::<Vec<&RawValue>>(list.get()).unwrap_or_default();
+    items.into_iter().filter(|item| content::is_image(item)).count() as u64
 }
 
 /// How many elements a list has.
@@ -68,8 +75,11 @@ mod tests {
     #[test]
     fn images_count() {
         for (answer, images) in [
-            (r#"{"data":[{"b64_json":"x"},{"url":"y"}]}"#, 2),
-            (r#"{"choices":[{"message":{"content":null,"images":[{}]}},{"message":{"images":[{},{}]}}]}"#, 3),
+            (r#"{"data":[{"b64_json":"x"},{"url":"y"},{"b64_json":""},{}]}"#, 2),
+            (
+                r#"{"choices":[{"message":{"content":null,"images":[{"url":"x"}]}},{"message":{"images":[{"url":"y"},{"image_url":{"url":"z"}},{}]}}]}"#,
+                3,
+            ),
             (r#"{"choices":[{"message":{"content":"none","images":null}},{}]}"#, 0),
             ("{", 0),
         ] {

@@ -9,6 +9,7 @@ use super::endpoint::Call;
 use super::images::{ImageMembers, Modalities};
 use super::prompt::{self, Member};
 use super::video;
+use crate::core::api::Api;
 use crate::core::estimate::Prompt;
 use crate::core::images::ImageWishes;
 use crate::core::refusal::Refusal;
@@ -47,6 +48,8 @@ pub struct Envelope<'a> {
     pub choices: u64,
     /// How many prompts there are (completions).
     pub prompts: u64,
+    /// How many inputs there are (embeddings).
+    pub inputs: u64,
     /// The member that asks for so many.
     pub choices_param: &'static str,
     /// The seconds of a video, the most that any of their names says.
@@ -119,12 +122,12 @@ pub enum UsageOption {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a request body.
+    /// Reads the request body of a call.
     ///
     /// # Errors
     ///
     /// A [`Refusal`] of the envelope stage, for the first fault found.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(body: &'a [u8], call: Call) -> Result<Self, Refusal> {
         let text = simdutf8::compat::from_utf8(body).map_err(|e| {
             let (line, column) = position(body, e.valid_up_to());
             Refusal::InvalidJson { line, column }
@@ -132,14 +135,14 @@ impl<'a> Envelope<'a> {
         if depth_exceeds(body, DEPTH_MAX) {
             return Err(Refusal::NotARequest("nests arrays and objects too deeply (at most 128 levels)"));
         }
-        let governed: Governed<'a> = parse_object(text)?;
+        let governed: Governed<'a> = parse_object(text, call)?;
         governed.check(text)
     }
 }
 
 /// Values of the governed members, as they stand.
-#[derive(Default)]
 struct Governed<'a> {
+    call: Call,
     values: [Option<&'a RawValue>; MEMBERS.len()],
     repeated: Option<&'static str>,
     misspelled: Option<&'static str>,
@@ -152,6 +155,7 @@ struct Governed<'a> {
     images: ImageMembers<'a>,
     prompt: Prompt,
     prompts: u64,
+    inputs: u64,
     seconds: Option<u64>,
 }
 
@@ -177,6 +181,26 @@ const CHOICES: [usize; 2] = [3, 4];
 const BOUNDS: [usize; 3] = [5, 6, 7];
 
 impl<'a> Governed<'a> {
+    fn of(call: Call) -> Self {
+        Self {
+            call,
+            values: [None; MEMBERS.len()],
+            repeated: None,
+            misspelled: None,
+            cache_key: None,
+            user: None,
+            previous: None,
+            background: false,
+            conversation: None,
+            stored_conversation: None,
+            images: ImageMembers::default(),
+            prompt: Prompt::default(),
+            prompts: 0,
+            inputs: 0,
+            seconds: None,
+        }
+    }
+
     fn check(self, text: &'a str) -> Result<Envelope<'a>, Refusal> {
         if let Some(param) = self.repeated {
             return Err(Refusal::InvalidValue { param, why: "must be given once" });
@@ -188,7 +212,7 @@ impl<'a> Governed<'a> {
         let stream = self.stream()?;
         let (mut choices, mut choices_param) = (1, "n");
         for index in CHOICES {
-            if let Some(count) = self.count(index, CHOICES_MAX)?.filter(|count| *count > choices) {
+            if let Some(count) = self.count(index, (1, CHOICES_MAX))?.filter(|count| *count > choices) {
                 (choices, choices_param) = (count, MEMBERS.get(index).copied().unwrap_or_default());
             }
         }
@@ -209,6 +233,7 @@ impl<'a> Governed<'a> {
             prompt,
             choices,
             prompts: self.prompts.max(1),
+            inputs: self.inputs.max(1),
             choices_param,
             seconds,
             wishes,
@@ -236,22 +261,28 @@ impl<'a> Governed<'a> {
         }
     }
 
-    /// A positive integer of at most `max`; `None` where there is none, or null.
-    fn count(&self, index: usize, max: u64) -> Result<Option<u64>, Refusal> {
+    /// An integer within these bounds; `None` where there is none, or null.
+    fn count(&self, index: usize, (least, most): (u64, u64)) -> Result<Option<u64>, Refusal> {
         let (Some(raw), Some(param)) = (self.value(index), MEMBERS.get(index)) else { return Ok(None) };
         if raw.get() == "null" {
             return Ok(None);
         }
-        let count = raw.get().parse().ok().filter(|count| (1..=max).contains(count));
-        let why = "must be a positive integer of a sensible size";
+        let count = integer(raw.get()).filter(|count| (least..=most).contains(count));
+        let why = match (least, most) {
+            (_, CHOICES_MAX) => "must be an integer between 1 and 128",
+            (0, _) => "must be an integer between 0 and 100000000",
+            _ => "must be an integer between 1 and 100000000",
+        };
         count.map(Some).ok_or(Refusal::InvalidValue { param, why })
     }
 
     fn bounds(&self, text: &str) -> Result<Vec<Bound>, Refusal> {
         let mut bounds = Vec::new();
         for index in BOUNDS {
-            let (tokens, param) = (self.count(index, TOKENS_MAX)?, MEMBERS.get(index).copied());
-            let param = param.unwrap_or_default();
+            let param = MEMBERS.get(index).copied().unwrap_or_default();
+            // A message of no tokens is asked for to fill the provider's cache with its prompt.
+            let least = if self.call.api() == Api::Messages && param == "max_tokens" { 0 } else { 1 };
+            let tokens = self.count(index, (least, TOKENS_MAX))?;
             bounds.extend(self.value(index).map(|raw| Bound { param, span: span(raw, text), tokens }));
         }
         Ok(bounds)
@@ -289,6 +320,10 @@ impl<'de> Visitor<'de> for Governed<'de> {
                 prompt::read(member, value, |piece| self.prompt.add(piece));
                 if name == "prompt" {
                     self.prompts = self.prompts.max(prompt::prompts(value));
+                }
+                if name == "input" && self.call == Call::Embeddings {
+                    self.inputs =
+                        self.inputs.max(prompt::inputs(value).map_or(1, |inputs| inputs.len() as u64));
                 }
                 if name == "messages" || name == "input" {
                     self.conversation = Some(value);
@@ -339,6 +374,23 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Text<'a> {
     }
 }
 
+/// A number that is an integer, however it is spelled: `100`, `100.0`, `1e2`.
+fn integer(number: &str) -> Option<u64> {
+    /// Up to here all integers have a number of their own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if let Ok(integer) = number.parse() {
+        return Some(integer);
+    }
+    let number: f64 =
+        Some(number).filter(|number| number.starts_with(|c: char| c.is_ascii_digit()))?.parse().ok()?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be a whole number that fits"
+    )]
+    (number.fract() == 0.0 && number <= EXACT).then_some(number as u64)
+}
+
 /// The governed member that a case-folding parser would take `name` for, if any.
 fn folded(name: &str) -> Option<&'static str> {
     MEMBERS.into_iter().chain(PROMPT).find(|member| folds_to(name, member))
@@ -354,9 +406,9 @@ pub(super) fn folds_to(name: &str, member: &str) -> bool {
     member.chars().eq(name.chars().map(fold))
 }
 
-fn parse_object<'a>(text: &'a str) -> Result<Governed<'a>, Refusal> {
+fn parse_object<'a>(text: &'a str, call: Call) -> Result<Governed<'a>, Refusal> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parsed = Governed::default().deserialize(&mut deserializer).and_then(|governed| {
+    let parsed = Governed::of(call).deserialize(&mut deserializer).and_then(|governed| {
         deserializer.end()?;
         Ok(governed)
     });

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn parse(body: &str) -> Result<Envelope<'_>, Refusal> {
-    Envelope::parse(body.as_bytes())
+    Envelope::parse(body.as_bytes(), Call::Chat)
 }
 
 /// Goal: the governed members are found with their spans, in any order, spelling and surroundings.
@@ -48,6 +48,34 @@ fn refuses_what_parsers_read_differently() {
     assert_eq!(parse("{}").unwrap_err(), Refusal::MissingParameter("model"));
 }
 
+/// Goal: integers count however they are spelled, what is out of bounds is refused with the bounds, and a message of no tokens
+/// may be asked for (it fills the provider's cache).
+#[test]
+fn bounds_of_answers_are_integers() {
+    let bound = |call, value: &str| {
+        let body = format!(r#"{{"model":"a","max_tokens":{value}}}"#);
+        Envelope::parse(body.as_bytes(), call).map(|envelope| envelope.places.output_bound(call))
+    };
+    for (value, tokens) in [("100", 100), ("100.0", 100), ("1e2", 100), ("1.0E+2", 100), ("0.1e4", 1_000)] {
+        assert_eq!(bound(Call::Messages, value), Ok(Some(tokens)), "{value}");
+        assert_eq!(bound(Call::Chat, value), Ok(Some(tokens)), "{value}");
+    }
+    assert_eq!((bound(Call::Messages, "0"), bound(Call::Messages, "0.0")), (Ok(Some(0)), Ok(Some(0))));
+    let refused = |why| Err(Refusal::InvalidValue { param: "max_tokens", why });
+    for value in ["-1", "-1.0", "1.5", "1e9", "1e400", "true"] {
+        let least_0 = "must be an integer between 0 and 100000000";
+        assert_eq!(bound(Call::Messages, value), refused(least_0), "{value}");
+        assert_eq!(
+            bound(Call::Chat, value),
+            refused("must be an integer between 1 and 100000000"),
+            "{value}"
+        );
+    }
+    assert!(bound(Call::Chat, "0").is_err() && bound(Call::Completions, "0").is_err());
+    let n = parse(r#"{"model":"a","n":129}"#).unwrap_err();
+    assert_eq!(n, Refusal::InvalidValue { param: "n", why: "must be an integer between 1 and 128" });
+}
+
 /// Goal: broken JSON is refused with the place of the fault; deep nesting cannot overflow the stack.
 #[test]
 fn refuses_what_is_not_json() {
@@ -64,7 +92,7 @@ fn refuses_what_is_not_json() {
     }
     assert_eq!(parse("{\n \"model\": x}").unwrap_err(), Refusal::InvalidJson { line: 2, column: 11 });
     assert_eq!(
-        Envelope::parse(b"{\n\"model\":\"\xff\"}").unwrap_err(),
+        Envelope::parse(b"{\n\"model\":\"\xff\"}", Call::Chat).unwrap_err(),
         Refusal::InvalidJson { line: 2, column: 10 }
     );
     assert!(matches!(parse("[1]"), Err(Refusal::NotARequest(_))));
@@ -109,7 +137,7 @@ proptest! {
     /// Goal: arbitrary bytes never panic.
     #[test]
     fn never_panics(body: Vec<u8>) {
-        let _ = Envelope::parse(&body);
+        let _ = Envelope::parse(&body, Call::Chat);
     }
 }
 
@@ -118,7 +146,7 @@ proptest! {
 fn seconds_are_found() {
     let seconds = |members: &str| {
         let body = format!(r#"{{"model":"m",{members}}}"#);
-        Envelope::parse(body.as_bytes()).unwrap().seconds
+        Envelope::parse(body.as_bytes(), Call::Chat).unwrap().seconds
     };
     assert_eq!(seconds(r#""seconds":"4""#), Some(4));
     assert_eq!(seconds(r#""seconds":4,"duration":7.5,"n":1"#), Some(8));

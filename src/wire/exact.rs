@@ -8,6 +8,7 @@ use super::envelope::Members;
 use super::prompt::{self, Member};
 use crate::core::estimate::{Family, Piece, Prompt};
 use bpe_openai::Tokenizer;
+use serde_json::value::RawValue;
 
 /// Bytes of the longest token of any vocabulary.
 const TOKEN_BYTES_MAX: u64 = 128;
@@ -50,17 +51,56 @@ pub fn quick(prompt: &Prompt, family: Family, limit: u64) -> Fit {
 pub fn count(body: &str, family: Family, limit: u64) -> Fit {
     let Some(vocabulary) = vocabulary(family) else { return Fit::Undecided };
     let Ok(members) = serde_json::from_str::<Members<'_>>(body) else { return Fit::Undecided };
-    let mut counter =
-        Counter { vocabulary, frame: Prompt::default(), text: 0, cap: limit.saturating_add(limit / BEYOND) };
+    let mut counter = Counter::new(vocabulary, limit);
     for (name, value) in &members.0 {
         if let Some(member) = Member::named(name) {
             prompt::read(member, value, |piece| counter.add(piece));
         }
     }
-    match counter.total() {
-        total if total <= limit => Fit::Fits,
-        total => Fit::TooLong(Some(total).filter(|total| *total <= counter.cap)),
+    counter.fit(limit)
+}
+
+/// The largest input of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Largest {
+    /// About how many tokens it is.
+    pub estimated: u64,
+    /// Whether all inputs fit the limit, each by itself.
+    pub fit: Fit,
+}
+
+/// Looks at each input of a batch in this member of a validated body; `None` where it is no batch.
+///
+/// It takes time in proportion to the body: not for a thread that serves others.
+#[must_use]
+pub fn largest(body: &str, member: &str, family: Family, limit: u64) -> Option<Largest> {
+    let members = serde_json::from_str::<Members<'_>>(body).ok()?;
+    let (_, batch) = members.0.iter().rev().find(|(name, _)| name == member)?;
+    let mut largest = Largest { estimated: 0, fit: Fit::Fits };
+    for input in prompt::inputs(batch)? {
+        let mut prompt = Prompt::default();
+        prompt::read(Member::Text, input, |piece| prompt.add(piece));
+        largest.estimated = largest.estimated.max(prompt.text_tokens(family));
+        let fit = match quick(&prompt, family, limit) {
+            Fit::Undecided => count_input(input, family, limit),
+            decided => decided,
+        };
+        match (fit, largest.fit) {
+            (Fit::Fits, _) => {}
+            (Fit::TooLong(more), Fit::TooLong(count)) => largest.fit = Fit::TooLong(count.max(more)),
+            (Fit::Undecided, Fit::TooLong(_)) => {}
+            (fit, _) => largest.fit = fit,
+        }
     }
+    Some(largest)
+}
+
+/// Counts the text of one input.
+fn count_input(input: &RawValue, family: Family, limit: u64) -> Fit {
+    let Some(vocabulary) = vocabulary(family) else { return Fit::Undecided };
+    let mut counter = Counter::new(vocabulary, limit);
+    prompt::read(Member::Text, input, |piece| counter.add(piece));
+    counter.fit(limit)
 }
 
 /// Reads the vocabulary of a family, if there is one, so that the first request does not wait for it.
@@ -92,6 +132,17 @@ struct Counter {
 }
 
 impl Counter {
+    fn new(vocabulary: &'static Tokenizer, limit: u64) -> Self {
+        Self { vocabulary, frame: Prompt::default(), text: 0, cap: limit.saturating_add(limit / BEYOND) }
+    }
+
+    fn fit(&self, limit: u64) -> Fit {
+        match self.total() {
+            total if total <= limit => Fit::Fits,
+            total => Fit::TooLong(Some(total).filter(|total| *total <= self.cap)),
+        }
+    }
+
     fn total(&self) -> u64 {
         self.text.saturating_add(self.frame.frame())
     }

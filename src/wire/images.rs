@@ -160,7 +160,7 @@ mod tests {
 
     /// A body as a model that makes images in a conversation gets it.
     fn with_image(body: &str) -> String {
-        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        let envelope = Envelope::parse(body.as_bytes(), crate::wire::endpoint::Call::Chat).unwrap();
         let edit = envelope.modalities.with_image(envelope.places.model.end);
         let spliced = splice(&Bytes::copy_from_slice(body.as_bytes()), edit.into_iter().collect());
         String::from_utf8(spliced.parts().concat()).unwrap()
@@ -199,7 +199,8 @@ mod tests {
     /// Goal: wishes are read as an upstream reads them; what may be read twice is noted.
     #[test]
     fn wishes_are_read() {
-        let wishes = |body: &str| Envelope::parse(body.as_bytes()).unwrap().wishes;
+        let wishes =
+            |body: &str| Envelope::parse(body.as_bytes(), crate::wire::endpoint::Call::Chat).unwrap().wishes;
         let read = wishes(
             r#"{"model":"m","size":"1\u0030x10","quality":3,"image_config":{"aspect_ratio":"1:1","image_size":null}}"#,
         );

@@ -5,6 +5,7 @@ mod allowed;
 pub mod answer;
 pub mod caller;
 pub mod classify;
+pub mod content;
 pub mod context;
 pub mod cors;
 pub mod credential;

@@ -118,6 +118,17 @@ pub fn prompts(value: &RawValue) -> u64 {
     counted.unwrap_or(1).max(1)
 }
 
+/// The inputs of a batch, each of which a model reads by itself: texts, lists of tokens or objects in a list; `None` where
+/// the member is one input.
+#[must_use]
+pub fn inputs(value: &RawValue) -> Option<Vec<&RawValue>> {
+    let list = value.get().strip_prefix('[')?.trim_ascii_start();
+    if !list.starts_with(['"', '[', '{']) {
+        return None;
+    }
+    serde_json::from_str(value.get()).ok()
+}
+
 struct Reader<'a, S> {
     rest: &'a str,
     sink: S,

@@ -6,7 +6,7 @@ use super::classify::{Answer, Judge, decoded, looks_failed};
 use super::endpoint::Call;
 use super::stream::{EventStream, Expected, Fault, Step, StreamOptions};
 use super::{answer::Identity, rules};
-use crate::core::failure::{Class, Verdict};
+use crate::core::failure::{Class, Effect, Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -167,6 +167,10 @@ pub fn silent_fault(fault: &Fault) -> Verdict {
         Fault::LineTooLong => Verdict::new(Class::NotUnderstood, "stream: line too long"),
         Fault::GateFull => Verdict::new(Class::NotUnderstood, "stream: no content in many events"),
         Fault::Empty => Verdict::new(Class::NotUnderstood, rules::EMPTY_STREAM),
+        Fault::NoContent => {
+            let verdict = Verdict::new(Class::NotUnderstood, rules::NOTHING_IN_STREAM);
+            Verdict { effect: Effect::None, ..verdict }
+        }
     }
 }
 
@@ -197,7 +201,7 @@ mod tests {
         assert_eq!((verdict.class, verdict.retry_after.unwrap().as_secs()), (Class::RateLimited, 7));
         let json = r#"{"status":400,"headers":{},"body":{"error":{"message":"x","code":"content_filter"}}}"#;
         assert!(matches!(outcome(json, Call::Chat), Outcome::Failed(v) if v.class == Class::ContentRefused));
-        let good = "HTTP/1.1 200 OK\n\n{\"choices\":[{}]}";
+        let good = "HTTP/1.1 200 OK\n\n{\"choices\":[{\"text\":\"a\"}]}";
         assert_eq!(outcome(good, Call::Chat), Outcome::Passes);
         let content = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
         let broken = format!("HTTP/1.1 200 OK\n\n{content}data: {{\"error\":{{}}}}\n\n");

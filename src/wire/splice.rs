@@ -139,7 +139,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn rewritten(body: &str, model: &str) -> String {
-        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        let envelope = Envelope::parse(body.as_bytes(), Call::Chat).unwrap();
         let rename = (envelope.model != model).then_some(model);
         let edits = upstream_edits(&envelope.places, rename, envelope.stream);
         let spliced = splice(&Bytes::copy_from_slice(body.as_bytes()), edits);
@@ -180,7 +180,7 @@ mod tests {
     fn answers_are_bounded_where_their_api_says_it() {
         let bounded = |call: Call, members: &str| {
             let body = format!(r#"{{"model":"m"{members}}}"#);
-            let places = Envelope::parse(body.as_bytes()).unwrap().places;
+            let places = Envelope::parse(body.as_bytes(), Call::Chat).unwrap().places;
             let parts = splice(&Bytes::from(body), bound_edits(&places, call, 50, Additions::default()));
             String::from_utf8(parts.parts().concat()).unwrap().replace(r#"{"model":"m""#, "").replace('}', "")
         };
@@ -214,8 +214,9 @@ mod tests {
         ] {
             assert_eq!(bounded(call, before), after, "{call:?} {before}");
         }
-        let bound =
-            |call: Call, body: &str| Envelope::parse(body.as_bytes()).unwrap().places.output_bound(call);
+        let bound = |call: Call, body: &str| {
+            Envelope::parse(body.as_bytes(), Call::Chat).unwrap().places.output_bound(call)
+        };
         let all = r#"{"model":"m","max_tokens":3,"max_completion_tokens":7,"max_output_tokens":5}"#;
         let bounds =
             [Call::Chat, Call::Messages, Call::Responses, Call::ImageEdits].map(|call| bound(call, all));

@@ -8,7 +8,7 @@ fn tokens(input: u64, output: u64) -> Usage {
 fn check(rows: &[(&str, &str, Usage)]) {
     for (name, json, usage) in rows {
         let reading = Reported::read(json.as_bytes()).finish();
-        assert_eq!(reading, Reading { usage: Some(*usage), flawed: false }, "{name}");
+        assert_eq!((reading.usage, reading.flawed), (Some(*usage), false), "{name}");
         assert_eq!(read(json.as_bytes()).usage, Some(*usage), "{name}");
     }
 }
@@ -212,15 +212,16 @@ fn nonsense_is_told() {
         ("7", None),
     ] {
         let reading = Reported::read(json.as_bytes()).finish();
-        assert_eq!(reading, Reading { usage, flawed: true }, "{json}");
+        assert_eq!((reading.usage, reading.flawed), (usage, true), "{json}");
     }
     for nothing in ["{}", "null", r#"{"total_tokens":null,"prompt_tokens_details":null}"#] {
         let reading = Reported::read(nothing.as_bytes()).finish();
-        assert_eq!(reading, Reading { usage: None, flawed: false }, "{nothing}");
+        assert_eq!(reading, Reading::default(), "{nothing}");
     }
 }
 
-/// Goal: reports of one answer merge figure by figure; the last one counts, be it zero, and what is not reported stays.
+/// Goal: reports of one answer merge figure by figure; the last one counts, but no zero replaces more, and what is not
+/// reported stays.
 #[test]
 fn reports_merge() {
     let merge = |reports: &[&str]| {
@@ -244,7 +245,7 @@ fn reports_merge() {
             vec![
                 r#"{"input_tokens":0,"cache_read_input_tokens":0,"cache_creation_input_tokens":null,"output_tokens":0}"#,
             ],
-            Usage { input: 10, cached: 0, ..parts },
+            Usage { input: 135, output: 1, ..parts },
         ),
         (vec!["{}", "null"], Usage { input: 135, output: 1, ..parts }),
     ] {
@@ -258,7 +259,121 @@ fn reports_merge() {
         r#"{"prompt_tokens":9,"completion_tokens":7,"total_tokens":16}"#,
     ];
     assert_eq!(merge(&cumulative), (Some(tokens(9, 7)), false));
+    let real = r#"{"prompt_tokens":1000,"completion_tokens":5,"total_tokens":1005,"prompt_tokens_details":{"cached_tokens":900}}"#;
+    for last in [
+        "{}",
+        "null",
+        r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#,
+        r#"{"prompt_tokens_details":{"cached_tokens":900}}"#,
+        r#"{"prompt_tokens":null,"completion_tokens":null}"#,
+    ] {
+        assert_eq!(merge(&[real, last]), (Some(Usage { cached: 900, ..tokens(1000, 5) }), false), "{last}");
+    }
+    let thought = r#"{"prompt_tokens":20,"completion_tokens":4,"total_tokens":30}"#;
+    let (more, zeros) = (r#"{"completion_tokens":8}"#, r#"{"total_tokens":0}"#);
+    assert_eq!(merge(&[thought, zeros]), (Some(Usage { reasoning: 6, ..tokens(20, 10) }), false));
+    assert_eq!(merge(&[thought, more]), (Some(tokens(20, 8)), false), "the total was that of fewer words");
     assert_eq!(merge(&[]), (None, false));
+}
+
+/// Goal: a side that no report has, or that every report calls zero although there was something, is counted and marked; the
+/// other side stays as reported. What came after the last report is added to it (spec 7.1, 7.2).
+#[test]
+fn sides_that_were_not_reported_are_counted() {
+    use UsageSource::{Estimated, InputEstimated, OutputEstimated, Reported};
+    let counted = Counted { input: 7, output: 30, ..Counted::default() };
+    let after = Counted { since: 12, ..counted };
+    let vectors = Counted { input: 7, no_output: true, ..Counted::default() };
+    for (json, counted, expected) in [
+        (r#"{"prompt_tokens":9,"completion_tokens":4}"#, counted, (9, 4, Reported)),
+        (r#"{"prompt_tokens":9,"completion_tokens":4}"#, after, (9, 16, OutputEstimated)),
+        (r#"{"prompt_tokens":9,"completion_tokens":null}"#, counted, (9, 30, OutputEstimated)),
+        (r#"{"prompt_tokens":9,"completion_tokens":-4}"#, counted, (9, 30, OutputEstimated)),
+        (r#"{"prompt_tokens":9,"completion_tokens":1.5}"#, counted, (9, 30, OutputEstimated)),
+        (r#"{"prompt_tokens":9}"#, counted, (9, 30, OutputEstimated)),
+        (r#"{"prompt_tokens":9,"completion_tokens":0}"#, counted, (9, 30, OutputEstimated)),
+        (r#"{"prompt_tokens":9,"completion_tokens":0}"#, Counted { output: 0, ..counted }, (9, 0, Reported)),
+        (r#"{"completion_tokens":4}"#, counted, (7, 4, InputEstimated)),
+        (r#"{"prompt_tokens":-9,"completion_tokens":4}"#, counted, (7, 4, InputEstimated)),
+        (r#"{"input_tokens":0,"output_tokens":4}"#, counted, (7, 4, InputEstimated)),
+        (r#"{"input_tokens":0,"cache_read_input_tokens":50,"output_tokens":4}"#, counted, (50, 4, Reported)),
+        (r#"{"cache_read_input_tokens":50,"output_tokens":4}"#, counted, (50, 4, InputEstimated)),
+        (r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#, counted, (7, 30, Estimated)),
+        ("{}", counted, (7, 30, Estimated)),
+        (r#"{"total_tokens":210}"#, counted, (7, 30, Estimated)),
+        (r#"{"prompt_tokens":12,"total_tokens":40}"#, counted, (12, 28, Reported)),
+        (r#"{"completion_tokens":28,"total_tokens":40}"#, counted, (12, 28, Reported)),
+        (r#"{"prompt_tokens":12,"total_tokens":12}"#, counted, (12, 30, OutputEstimated)),
+        (r#"{"total_tokens":210}"#, vectors, (210, 0, Reported)),
+        (r#"{"prompt_tokens":9,"total_tokens":9}"#, vectors, (9, 0, Reported)),
+        ("{}", vectors, (7, 0, InputEstimated)),
+    ] {
+        let (usage, source) = read(json.as_bytes()).resolve(&counted);
+        assert_eq!((usage.input, usage.output, source), expected, "{json}");
+    }
+}
+
+/// Goal: usage is found beside the member that is called so, and what a tool of the provider used is added to it.
+#[test]
+fn usage_stands_in_other_places() {
+    let groq = br#"{"choices":[],"x_groq":{"id":"r","usage":{"prompt_tokens":9,"completion_tokens":4}}}"#;
+    assert_eq!(read_answer(None, groq).usage, Some(tokens(9, 4)));
+    let body = br#"{"output":[],"tool_usage":{"image_gen":{"input_tokens":100,"input_tokens_details":{"image_tokens":60,"text_tokens":40},"output_tokens":1056,"total_tokens":1156},"web_search":{"num_requests":1}}}"#;
+    let usage = read_answer(Some(br#"{"input_tokens":36,"output_tokens":87}"#), body).usage;
+    assert_eq!(usage, Some(Usage { image_input: 60, image_output: 1056, ..tokens(136, 1143) }));
+    let created =
+        r#"{"prompt_tokens":50,"completion_tokens":4,"prompt_tokens_details":{"cached_creation_tokens":20}}"#;
+    check(&[("written to a cache, in another word", created, Usage { cache_write: 20, ..tokens(50, 4) })]);
+}
+
+/// Goal: the objects that clients read merge as the figures do, and the three figures that all read are always there.
+#[test]
+fn clients_read_what_is_charged() {
+    let merge = |before: &str, later: &str| {
+        let (merged, overruled) = Objects::merge(before.as_bytes(), later.as_bytes());
+        (String::from_utf8(merged.to_vec()).unwrap(), overruled)
+    };
+    for (before, later, merged, overruled) in [
+        (
+            r#"{"input_tokens":15,"output_tokens":1}"#,
+            r#"{"input_tokens":0,"output_tokens":20}"#,
+            r#"{"input_tokens":15,"output_tokens":20}"#,
+            true,
+        ),
+        (
+            r#"{"a":5,"d":{"b":7,"c":1}}"#,
+            r#"{"d":{"b":0,"c":2},"e":null}"#,
+            r#"{"a":5,"d":{"b":7,"c":2},"e":null}"#,
+            true,
+        ),
+        (r#"{"a":5}"#, r#"{"a":6}"#, r#"{"a":6}"#, false),
+        (r#"{"a":5}"#, r#"{"a":-1}"#, r#"{"a":5}"#, true),
+        (r#"{"a":0}"#, "{}", r#"{"a":0}"#, false),
+        ("7", r#"{"a":1}"#, r#"{"a":1}"#, false),
+        (r#"{"a":1}"#, "null", r#"{"a":1}"#, true),
+    ] {
+        assert_eq!(merge(before, later), (merged.to_owned(), overruled), "{before} {later}");
+    }
+    let complete = |object: &str, source| {
+        String::from_utf8(Objects::complete(object.as_bytes(), &tokens(12, 81), source).to_vec()).unwrap()
+    };
+    let good = r#"{"prompt_tokens":12,"completion_tokens":81,"total_tokens":93,"x":1}"#;
+    assert_eq!(complete(good, UsageSource::Reported), good);
+    for (object, source) in [
+        (
+            r#"{"prompt_tokens":12,"completion_tokens":1,"total_tokens":13,"x":1}"#,
+            UsageSource::OutputEstimated,
+        ),
+        (r#"{"prompt_tokens":12,"completion_tokens":null,"x":1}"#, UsageSource::OutputEstimated),
+        (r#"{"prompt_tokens":12,"x":1,"total_tokens":93}"#, UsageSource::Reported),
+        (r#"{"x":1}"#, UsageSource::Estimated),
+    ] {
+        let read: serde_json::Value = serde_json::from_str(&complete(object, source)).unwrap();
+        assert_eq!(read, serde_json::from_str::<serde_json::Value>(good).unwrap(), "{object}");
+    }
+    assert_eq!(Objects::set(br#"{"a":1}"#, "b", "2").unwrap(), r#"{"a":1,"b":2}"#);
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(OBJECT_MAX));
+    assert_eq!(merge(&long, r#"{"b":1}"#), (r#"{"b":1}"#.to_owned(), false), "nothing grows without a bound");
 }
 
 proptest! {

@@ -61,6 +61,7 @@ mod tidy;
 mod traces;
 mod troubles;
 mod upgrade;
+mod usage;
 mod video;
 mod video_jobs;
 mod visible;

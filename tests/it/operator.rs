@@ -42,7 +42,7 @@ fn recorded_answers_are_classified() {
         told.contains("prompt is too long: 11 tokens > 10 maximum") && told.contains("request_too_large"),
         "{told}"
     );
-    let (_, told, _) = tidegate(&["classify", "-"], "HTTP/1.1 200 OK\n\n{\"choices\":[{}]}");
+    let (_, told, _) = tidegate(&["classify", "-"], "HTTP/1.1 200 OK\n\n{\"choices\":[{\"text\":\"a\"}]}");
     assert_eq!(told, "passes to the client\n");
     for (arguments, input, code, words) in [
         (&["classify", "-"][..], "nonsense", 2, "expected what `curl -i` prints"),

@@ -137,9 +137,13 @@ pub const PAGE: Row = Row::new("2xx: a page", NotUnderstood).effect(Effect::Chan
 pub const NOT_JSON: Row = Row::new("2xx: not JSON", NotUnderstood);
 /// A 2xx without what was asked for.
 pub const NO_CONTENT: Row = Row::new("2xx: no content", NotUnderstood);
+/// A 2xx that is complete and has nothing in it. The channel works, and some requests end so at any of them.
+pub const NOTHING_IN_IT: Row = Row::new("2xx: complete without content", NotUnderstood).effect(Effect::None);
 /// A 2xx from which every image was taken out.
 pub const WITHHELD: Row = Row::new("2xx: images withheld", ContentRefused);
-/// The name for a stream that ends properly without any content.
+/// The name for a stream that ends without any content.
 pub const EMPTY_STREAM: &str = "stream: empty";
+/// The name for a stream that is complete and has no content.
+pub const NOTHING_IN_STREAM: &str = "stream: complete without content";
 /// The generic last row.
 pub const UNKNOWN: Row = Row::new("unknown", Broken);

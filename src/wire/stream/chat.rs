@@ -7,13 +7,13 @@ use super::chunk::Chunk;
 use super::foreign::{self, Foreign};
 use super::pattern::{Hole, Pattern};
 use super::{Fault, Language, Shell, StreamOptions, repair, unreadable};
-use crate::core::usage::Usage;
+use crate::core::usage::{Usage, UsageSource};
 use crate::wire::allowed::CHAT;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Dialect, PublicError};
 use crate::wire::inside::Sieve;
 use crate::wire::rewrite::{Action, Rewriter};
-use crate::wire::usage::{self, Reading};
+use crate::wire::usage::{Objects, render};
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
@@ -29,7 +29,10 @@ pub(super) struct Chat {
     calls: u128,
     /// Choices that called a function in the older way, one bit each.
     calls_function: u128,
-    usage: Option<Bytes>,
+    /// A filter held an answer back.
+    withheld: bool,
+    /// An answer ended at its bound.
+    bounded: bool,
     pattern: Pattern,
 }
 
@@ -48,7 +51,8 @@ impl Chat {
             finished: 0,
             calls: 0,
             calls_function: 0,
-            usage: None,
+            withheld: false,
+            bounded: false,
             pattern: Pattern::default(),
         }
     }
@@ -122,7 +126,7 @@ impl Language for Chat {
             return Ok(());
         }
         let finished = self.is_finished();
-        let Ok(chunk) = Chunk::parse(data, |text| out.deliver(text)) else {
+        let Ok(chunk) = Chunk::parse(data, |text| out.tally.deliver(text)) else {
             return unreadable(data, out, finished);
         };
         if chunk.odd {
@@ -142,15 +146,16 @@ impl Language for Chat {
         if chunk.error || chunk.finished_badly && !(out.content && chunk.finished_short) {
             return out.error_event(data, finished);
         }
-        out.images += chunk.images;
+        out.tally.deliver_images(chunk.images);
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
         self.calls |= chunk.calls;
         self.calls_function |= chunk.calls_function;
         if let Some(usage) = chunk.usage {
-            self.usage = Some(Bytes::copy_from_slice(usage.get().as_bytes()));
-            out.reported_last = true;
+            out.tally.report(usage, self.options.wants_usage);
         }
+        self.withheld |= chunk.withheld != 0;
+        self.bounded |= chunk.bounded;
         let trusted = self.options.identity.is_unchanged();
         if chunk.aside && chunk.finished == chunk.withheld && !trusted && may_have_findings(data) {
             // A note of what filters found in text that was sent before: only that they end a choice is the client's
@@ -170,10 +175,14 @@ impl Language for Chat {
         self.finished != 0 && self.seen & !self.finished == 0
     }
 
-    fn complete(&mut self, out: &mut Shell, counted: &Usage) -> Result<(), Fault> {
-        // An answer without a word is one if the upstream says that it was made: it has finished, or it has cost.
-        if !out.content && !self.is_finished() && self.usage.is_none() {
+    fn complete(&mut self, out: &mut Shell, (used, source): (&Usage, UsageSource)) -> Result<(), Fault> {
+        if !out.content && !self.is_finished() && !out.tally.says_output() {
             return Err(Fault::Empty);
+        }
+        let explained =
+            self.withheld || out.tally.says_reasoning() || self.bounded && out.tally.says_output();
+        if !out.content && !explained {
+            return Err(Fault::NoContent);
         }
         let open = self.seen & !self.finished;
         let called = open & self.calls;
@@ -182,18 +191,14 @@ impl Language for Chat {
         self.write_ends(called_function, "function_call", out);
         self.write_ends(open & !called & !called_function, "stop", out);
         if self.options.wants_usage {
-            let usage = match &self.usage {
-                Some(usage) => self.options.identity.usage(usage),
-                None => usage::render(counted).into(),
+            let usage = match out.tally.object() {
+                Some(usage) => Objects::complete(&self.options.identity.usage(usage), used, source),
+                None => render(used).into(),
             };
             self.write_own(&format!(r#""choices":[],"usage":{}"#, String::from_utf8_lossy(&usage)), out);
         }
         out.out.extend_from_slice(b"data: [DONE]\n\n");
         Ok(())
-    }
-
-    fn reported(&self) -> Reading {
-        self.usage.as_ref().map(|usage| usage::read(usage)).unwrap_or_default()
     }
 
     fn error(&self, error: &PublicError, request_id: &str) -> String {

@@ -6,6 +6,7 @@
 use super::repair::is_no_reason;
 use crate::wire::delivered::items;
 use crate::wire::envelope::{Members, Text, is_present};
+use crate::wire::usage::inner_usage;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -36,6 +37,8 @@ pub struct Chunk<'a> {
     pub finished_badly: bool,
     /// Choices that it finishes because a filter held something back, one bit each.
     pub withheld: u128,
+    /// A choice of it finished at the bound of its length.
+    pub bounded: bool,
     /// No choice has anything of an answer in it, not even nothing: what it says, it says beside the answer.
     pub aside: bool,
     /// The failure is one of length, which is a failure only where nothing was said.
@@ -44,7 +47,7 @@ pub struct Chunk<'a> {
     pub plain: Option<&'a RawValue>,
     /// Padding against those who guess words by the length of events.
     pub padding: Option<&'a RawValue>,
-    /// Its usage, if it is not null; where it has none of its own, that of a choice.
+    /// Its usage, if it is not null; where it has none of its own, that of a choice, or of `x_groq`.
     pub usage: Option<&'a RawValue>,
     /// A choice of it has a usage that is not null.
     pub usage_in_choices: bool,
@@ -60,6 +63,8 @@ struct View<'a> {
     choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    x_groq: Option<&'a RawValue>,
     #[serde(borrow, default)]
     base_resp: Option<BaseResp<'a>>,
     #[serde(borrow, default)]
@@ -160,7 +165,7 @@ impl<'a> Chunk<'a> {
         }
         let of_choice = choices.iter().filter_map(|choice| choice.usage).next_back();
         chunk.usage_in_choices = of_choice.is_some();
-        chunk.usage = chunk.usage.or(of_choice);
+        chunk.usage = chunk.usage.or(of_choice).or_else(|| view.x_groq.and_then(inner_usage));
         let (mut shown, mut last) = (0, None);
         for choice in &choices {
             chunk.add(choice, &mut |value| {
@@ -196,6 +201,7 @@ impl<'a> Chunk<'a> {
         if let Some(Text(reason)) = &choice.finish_reason {
             self.reasoned = true;
             self.finished |= if FINISHES.contains(&&**reason) { bit } else { 0 };
+            self.bounded |= reason == "length";
             self.withheld |= if reason == "content_filter" { bit } else { 0 };
             self.finished_short |= reason == "model_context_window_exceeded";
             self.finished_badly |= matches!(

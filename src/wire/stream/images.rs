@@ -5,11 +5,10 @@
 //! the upstream ends there too. There is no success marker besides.
 
 use super::{EventForm, Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable};
-use crate::core::usage::Usage;
+use crate::core::usage::{Usage, UsageSource};
 use crate::wire::allowed::IMAGES;
 use crate::wire::envelope::{Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::usage::{Reading, Reported};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,7 +20,6 @@ pub(super) struct Images {
     completed: u64,
     /// Whole images.
     whole: u64,
-    usage: Reported,
 }
 
 /// How events pass.
@@ -43,7 +41,7 @@ struct View<'a> {
 
 impl Images {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self { options, completed: 0, whole: 0, usage: Reported::default() }
+        Self { options, completed: 0, whole: 0 }
     }
 }
 
@@ -62,14 +60,12 @@ impl Language for Images {
         let pictured = view.b64_json.is_some_and(is_present) || view.url.is_some_and(is_present);
         let completes = kind.ends_with(".completed");
         if pictured {
-            out.reported_last = false;
             self.whole += u64::from(!kind.ends_with(".partial_image"));
             // What was shown in part has been made as well.
-            out.images = self.whole.max(1);
+            out.tally.set_images(self.whole.max(1));
         }
         if let Some(usage) = view.usage.filter(|usage| is_present(usage)) {
-            self.usage = self.usage.merged(Reported::read(usage.get().as_bytes()));
-            out.reported_last = true;
+            out.tally.report(usage, false);
         }
         out.note(pictured);
         out.dropped += FORM.write(&mut out.out, &self.options.identity, (kind, data), None);
@@ -82,16 +78,13 @@ impl Language for Images {
         self.completed > 0
     }
 
-    fn complete(&mut self, out: &mut Shell, _counted: &Usage) -> Result<(), Fault> {
+    fn complete(&mut self, out: &mut Shell, _used: (&Usage, UsageSource)) -> Result<(), Fault> {
         match self.is_finished() {
             true if out.content => Ok(()),
+            true => Err(Fault::NoContent),
             false if out.content => Err(Fault::Cut),
-            _ => Err(Fault::Empty),
+            false => Err(Fault::Empty),
         }
-    }
-
-    fn reported(&self) -> Reading {
-        self.usage.finish()
     }
 
     /// Named, as the providers' own are, with the five members where every SDK looks for them.
@@ -106,7 +99,6 @@ impl Language for Images {
 mod tests {
     use super::super::{EventStream, Expected, Step};
     use super::*;
-    use crate::core::usage::UsageSource;
     use crate::wire::answer::Identity;
     use crate::wire::endpoint::Call;
 
@@ -173,7 +165,7 @@ mod tests {
         assert_eq!(stream(1).finish(), Step::Failed(Fault::Empty));
         assert_eq!(stream(1).push(b"data: [DONE]\n\n"), Step::Failed(Fault::Empty));
         let nothing = sse(r#"{"type":"image_edit.completed","usage":null}"#);
-        assert_eq!(stream(1).push(nothing.as_bytes()), Step::Failed(Fault::Empty));
+        assert_eq!(stream(1).push(nothing.as_bytes()), Step::Failed(Fault::NoContent));
         for broken in ["[1]", r#"{"type":"a\nb"}"#, r#"{"b64_json":"x"}"#] {
             assert_eq!(stream(1).push(sse(broken).as_bytes()), Step::Failed(Fault::NotAnEvent), "{broken}");
         }

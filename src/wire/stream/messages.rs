@@ -5,11 +5,12 @@
 
 use super::pattern::{Hole, Pattern};
 use super::{EventForm, Fault, Head, Language, Shell, StreamOptions, is_of_responses, repair, unreadable};
-use crate::core::usage::Usage;
+use crate::core::usage::{Usage, UsageSource};
 use crate::wire::allowed::{MESSAGE, MESSAGE_EVENT};
+use crate::wire::content;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Dialect, PublicError};
-use crate::wire::usage::{Reading, Reported};
+use crate::wire::usage::Objects;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -26,7 +27,8 @@ pub(super) struct Messages {
     closed: bool,
     /// The block under way has a signature, of which the first piece got the mark.
     signed: bool,
-    usage: Reported,
+    /// The stop reason says why there may be nothing to read.
+    explained: bool,
     pattern: Pattern,
 }
 
@@ -103,15 +105,32 @@ impl Messages {
             called: false,
             closed: false,
             signed: false,
-            usage: Reported::default(),
+            explained: false,
             pattern: Pattern::default(),
         }
     }
 
-    fn note_usage(&mut self, reported: Option<&RawValue>) {
-        if let Some(usage) = reported {
-            self.usage = self.usage.merged(Reported::read(usage.get().as_bytes()));
+    /// Takes the usage of a `message_delta` in. The result is the event with the usage that its client is to keep, since
+    /// SDKs replace what they read before by what they read there; `None` where it is right as it stands.
+    fn note_usage(&self, data: &[u8], usage: Option<&RawValue>, out: &mut Shell) -> Option<Bytes> {
+        let before = out.tally.object().cloned();
+        if let Some(usage) = usage {
+            out.tally.report(usage, true);
         }
+        let (used, source) = out.tally.usage(&self.options.expected);
+        let own = usage.filter(|usage| usage.get() != "null").map(|usage| usage.get().as_bytes());
+        let (object, overruled) = match (before.as_ref(), own) {
+            (Some(before), Some(own)) => Objects::merge(before, own),
+            (before, own) => (Bytes::copy_from_slice(own.or(before.map(|b| &b[..])).unwrap_or(b"{}")), false),
+        };
+        if own.is_some() && !overruled && !source.output_is_estimated() {
+            return None;
+        }
+        let object = match source.output_is_estimated() {
+            true => Objects::set(&object, "output_tokens", &used.output.to_string())?,
+            false => object,
+        };
+        Objects::set(data, "usage", std::str::from_utf8(&object).ok()?)
     }
 
     /// Writes an event; how many members were dropped because they are not known.
@@ -136,6 +155,18 @@ impl Messages {
             FORM.write(out, &self.options.identity.clone().with_mark(None), (kind, data), None)
         } else {
             self.write(kind, data, None, out)
+        }
+    }
+
+    /// Writes an event to the client, and learns what events look like from one with content.
+    fn pass(&mut self, (kind, data): (&str, &[u8]), view: &View<'_>, content: bool, out: &mut Shell) {
+        out.dropped += match kind {
+            "content_block_start" => self.write_signed(kind, data, view.content_block.as_ref(), &mut out.out),
+            "content_block_delta" => self.write_signed(kind, data, view.delta.as_ref(), &mut out.out),
+            _ => self.write(kind, data, view.message, &mut out.out),
+        };
+        if kind == "content_block_delta" && content {
+            self.learn(data, view.delta.as_ref());
         }
     }
 
@@ -164,7 +195,7 @@ fn deliver(members: Option<&Members<'_>>, out: &mut Shell) -> bool {
         content = true;
         // Ids and signatures are no text that a model wrote for the client.
         if matches!(&**name, "text" | "thinking" | "name" | "input" | "partial_json") {
-            out.deliver(value);
+            out.tally.deliver(value);
         }
     }
     content
@@ -186,7 +217,7 @@ impl Language for Messages {
             Head::Of(kind) if is_of_responses(kind) => return Err(Fault::NotAnEvent),
             Head::Of(kind) => kind,
         };
-        let mut content = false;
+        let (mut content, mut corrected) = (false, None);
         match kind {
             "message_start" => {
                 let start =
@@ -199,7 +230,9 @@ impl Language for Messages {
                 {
                     return self.event(&repaired, out);
                 }
-                self.note_usage(start.and_then(|start| start.usage));
+                if let Some(usage) = start.and_then(|start| start.usage) {
+                    out.tally.report(usage, true);
+                }
             }
             "content_block_start" => {
                 let block = view.content_block.as_ref();
@@ -217,8 +250,10 @@ impl Language for Messages {
                     return self.event(&repaired, out);
                 }
                 self.stopped |= reason.as_deref().is_some_and(|reason| STOPS.contains(&reason));
-                self.note_usage(view.usage);
-                out.reported_last |= view.usage.is_some();
+                self.explained |= reason.as_deref().is_some_and(content::explains_nothing);
+                if reason.is_some() || view.usage.is_some() {
+                    corrected = self.note_usage(data, view.usage, out);
+                }
             }
             "message_stop" => {
                 (self.closed, out.done) = (true, true);
@@ -228,16 +263,7 @@ impl Language for Messages {
         }
         if kind != "ping" || out.is_open() {
             out.note(content);
-            out.dropped += match kind {
-                "content_block_start" => {
-                    self.write_signed(kind, data, view.content_block.as_ref(), &mut out.out)
-                }
-                "content_block_delta" => self.write_signed(kind, data, view.delta.as_ref(), &mut out.out),
-                _ => self.write(kind, data, view.message, &mut out.out),
-            };
-            if kind == "content_block_delta" && content {
-                self.learn(data, view.delta.as_ref());
-            }
+            self.pass((kind, corrected.as_ref().unwrap_or(data)), &view, content, out);
         }
         Ok(())
     }
@@ -246,7 +272,7 @@ impl Language for Messages {
         self.stopped
     }
 
-    fn complete(&mut self, out: &mut Shell, _counted: &Usage) -> Result<(), Fault> {
+    fn complete(&mut self, out: &mut Shell, (used, _): (&Usage, UsageSource)) -> Result<(), Fault> {
         // `[DONE]`, which some relays send, is no end of a message.
         if !self.stopped && !self.closed {
             return Err(if out.content { Fault::Cut } else { Fault::Empty });
@@ -254,18 +280,18 @@ impl Language for Messages {
         if !self.stopped && !out.content {
             return Err(Fault::Empty);
         }
+        if !out.content && !self.explained && !out.tally.says_reasoning() {
+            return Err(Fault::NoContent);
+        }
         if !self.stopped {
             let reason = if self.called { "tool_use" } else { "end_turn" };
+            let output = used.output;
             out.out.extend_from_slice(
-                format!("event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\",\"stop_sequence\":null}},\"usage\":{{\"output_tokens\":0}}}}\n\n").as_bytes(),
+                format!("event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\",\"stop_sequence\":null}},\"usage\":{{\"output_tokens\":{output}}}}}\n\n").as_bytes(),
             );
         }
         out.out.extend_from_slice(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
         Ok(())
-    }
-
-    fn reported(&self) -> Reading {
-        self.usage.finish()
     }
 
     fn error(&self, error: &PublicError, request_id: &str) -> String {

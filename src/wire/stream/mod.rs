@@ -13,23 +13,23 @@ pub mod messages;
 mod pattern;
 mod repair;
 pub mod responses;
+mod tally;
 
 use super::allowed::Form;
 use super::answer::Identity;
 use super::endpoint::Call;
 use super::envelope::{Text, is_present};
 use super::error::PublicError;
-use super::prompt::{self, Member};
 use super::provenance;
 use super::rewrite::{Action, Rewriter};
 use super::sse::{Frame, Framer, taken};
-use super::usage::Reading;
-use crate::core::estimate::{Family, Features, Piece};
+use crate::core::estimate::Family;
 use crate::core::usage::{Usage, UsageSource};
 use bytes::{Bytes, BytesMut};
 use foreign::Foreign;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use tally::Tally;
 
 /// Events that may be held back before the commit point.
 pub const HELD_EVENTS_MAX: usize = 64;
@@ -65,8 +65,10 @@ pub enum Fault {
     GateFull,
     /// It ended before it was complete.
     Cut,
-    /// It ended properly, without any content.
+    /// It ended without any content, and without having finished.
     Empty,
+    /// It is complete, and has no content.
+    NoContent,
 }
 
 /// What is particular to one stream.
@@ -105,12 +107,10 @@ trait Language {
     /// Whether the answer is complete, though the stream may still have to say so.
     fn is_finished(&self) -> bool;
 
-    /// Writes what a complete answer still lacks, up to its success marker; `counted` is what it used, as far as nothing
-    /// was reported.
-    fn complete(&mut self, out: &mut Shell, counted: &Usage) -> Result<(), Fault>;
-
-    /// Usage as reported so far.
-    fn reported(&self) -> Reading;
+    /// Writes what a complete answer still lacks, up to its success marker; `used` is what it used.
+    ///
+    /// An answer without any content is none, unless the upstream says why ([`Fault::NoContent`]).
+    fn complete(&mut self, out: &mut Shell, used: (&Usage, UsageSource)) -> Result<(), Fault>;
 
     /// The events that end the stream with an error (spec 2.6).
     fn error(&self, error: &PublicError, request_id: &str) -> String;
@@ -130,31 +130,16 @@ struct Shell {
     held: usize,
     /// An error event that came after everything was finished (spec 2.6).
     late_error: bool,
-    /// The text that has been delivered.
-    delivered: Features,
-    /// The images that have been delivered.
-    images: u64,
-    /// No text has come since usage was reported last, so that report covers all of it.
-    reported_last: bool,
+    /// What it has used.
+    tally: Tally,
     /// Members that were dropped because they are not known.
     dropped: u64,
 }
 
 impl Shell {
-    /// Counts a member of an event that is text for the client, or holds some.
-    fn deliver(&mut self, value: &RawValue) {
-        self.reported_last = false;
-        prompt::read(Member::Text, value, |piece| {
-            if let Piece::Text(text) = piece {
-                self.delivered.add_text(text);
-            }
-        });
-    }
-
     /// Counts the text of an event that fitted a pattern.
     fn deliver_text(&mut self, text: &str) {
-        self.reported_last = false;
-        self.delivered.add_text(text);
+        self.tally.deliver_text(text);
         self.note(true);
     }
 }
@@ -338,36 +323,28 @@ impl EventStream {
         self.shell.content
     }
 
-    /// What has been used so far: as reported, where the report covers all that was delivered, else by counting that
-    /// (spec 7.2, 8.3).
+    /// What has been used so far, by the rules of [`super::usage`].
     #[must_use]
     pub fn usage(&self) -> (Usage, UsageSource) {
-        let Reading { usage: reported, flawed } = self.language.reported();
-        let (usage, source) = match reported {
-            // What is no count must not make the input free.
-            Some(usage) if flawed && usage.input == 0 => (self.counted(usage), UsageSource::Estimated),
-            Some(usage) if self.shell.done || self.shell.reported_last => (usage, UsageSource::Reported),
-            _ => (self.counted(reported.unwrap_or_default()), UsageSource::Estimated),
-        };
-        (Usage { images: self.shell.images, ..usage }, source)
+        self.shell.tally.usage(&self.expected)
+    }
+
+    /// What has been used so far by count alone, whatever was reported.
+    #[must_use]
+    pub fn counted(&self) -> Usage {
+        self.shell.tally.counted_usage(&self.expected)
+    }
+
+    /// Bytes of text that were delivered: no fewer than the tokens of it.
+    #[must_use]
+    pub fn delivered_bytes(&self) -> u64 {
+        self.shell.tally.bytes()
     }
 
     /// Whether something in the reports was no count of tokens.
     #[must_use]
     pub fn is_flawed(&self) -> bool {
-        self.language.reported().flawed
-    }
-
-    fn counted(&self, reported: Usage) -> Usage {
-        let Expected { input, tokenizer, image_tokens, .. } = self.expected;
-        let image_output = self.shell.images.saturating_mul(image_tokens).max(reported.image_output);
-        let output = tokenizer.tokens(&self.shell.delivered).saturating_add(image_output);
-        Usage {
-            input: if reported.input == 0 { input } else { reported.input },
-            output: output.max(reported.output),
-            image_output,
-            ..reported
-        }
+        self.shell.tally.reading().flawed
     }
 
     /// Whether everything had finished when an error event came, which was dropped.
@@ -436,8 +413,8 @@ impl EventStream {
     }
 
     fn complete(&mut self) -> Step {
-        let counted = self.counted(self.language.reported().usage.unwrap_or_default());
-        match self.language.complete(&mut self.shell, &counted) {
+        let (usage, source) = self.usage();
+        match self.language.complete(&mut self.shell, (&usage, source)) {
             Ok(()) => {
                 self.shell.done = true;
                 Step::Done

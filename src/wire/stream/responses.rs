@@ -6,12 +6,14 @@
 
 use super::pattern::{Hole, Pattern};
 use super::{EventForm, Fault, Head, Language, Shell, StreamOptions, is_of_responses, unreadable};
-use crate::core::usage::Usage;
+use crate::core::usage::{Usage, UsageSource};
 use crate::wire::allowed::{RESPONSE, RESPONSE_EVENT};
 use crate::wire::answer::id_of;
+use crate::wire::content;
+use crate::wire::endpoint::Call;
 use crate::wire::envelope::{Members, Text, is_present};
 use crate::wire::error::{Code, Dialect, PublicError};
-use crate::wire::usage::{self, Reading};
+use crate::wire::usage::Reported;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,7 +24,8 @@ pub(super) struct Responses {
     completed: bool,
     /// The number of the next event.
     next_number: u64,
-    usage: Reading,
+    /// The final state has something to read, or says why not.
+    answers: bool,
     pattern: Pattern,
 }
 
@@ -52,6 +55,10 @@ struct Whole<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    tool_usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     status: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -67,13 +74,21 @@ impl Whole<'_> {
 
 impl Responses {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self {
-            options,
-            completed: false,
-            next_number: 0,
-            usage: Reading::default(),
-            pattern: Pattern::default(),
+        Self { options, completed: false, next_number: 0, answers: false, pattern: Pattern::default() }
+    }
+
+    /// Takes in the final state of the answer: its usage, and its text where no event before had any.
+    fn finish(&mut self, response: Option<&RawValue>, whole: Option<&Whole<'_>>, out: &mut Shell) {
+        let (Some(response), Some(whole)) = (response, whole) else { return };
+        self.answers = out.content || !content::is_missing(response.get().as_bytes(), Call::Responses);
+        if let Some(output) = whole.output.filter(|_| !out.content) {
+            out.tally.deliver(output);
         }
+        let mut report = whole.usage.map(|usage| Reported::read(usage.get().as_bytes())).unwrap_or_default();
+        if let Some(tools) = whole.tool_usage {
+            report = report.with_tools(tools);
+        }
+        out.tally.take(report);
     }
 
     fn note_number(&mut self, number: Option<u64>) {
@@ -147,12 +162,11 @@ impl Language for Responses {
             _ => view.delta.is_some_and(is_present) || kind.ends_with(".partial_image"),
         };
         if finishes {
-            let reported = whole.and_then(|whole| whole.usage);
-            self.usage = reported.map(|usage| usage::read(usage.get().as_bytes())).unwrap_or_default();
+            self.finish(view.response, whole.as_ref(), out);
             (self.completed, out.done) = (true, true);
         }
         if let Some(delta) = view.delta.filter(|delta| is_present(delta)) {
-            out.deliver(delta);
+            out.tally.deliver(delta);
         }
         out.note(content);
         out.dropped += self.write(kind, data, view.response, &mut out.out);
@@ -166,17 +180,14 @@ impl Language for Responses {
         self.completed
     }
 
-    fn complete(&mut self, out: &mut Shell, _counted: &Usage) -> Result<(), Fault> {
+    fn complete(&mut self, out: &mut Shell, _used: (&Usage, UsageSource)) -> Result<(), Fault> {
         // `[DONE]`, which some servers send, is no end of a response: its state would be missing.
         match self.completed {
-            true => Ok(()),
+            true if out.content || self.answers => Ok(()),
+            true => Err(Fault::NoContent),
             false if out.content => Err(Fault::Cut),
             false => Err(Fault::Empty),
         }
-    }
-
-    fn reported(&self) -> Reading {
-        self.usage
     }
 
     fn error(&self, error: &PublicError, request_id: &str) -> String {

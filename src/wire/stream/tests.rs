@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::estimate::Features;
 use proptest::prelude::*;
 
 const ROLE: &str =
@@ -179,7 +180,8 @@ fn completion_rules() {
         (vec![TEXT, DONE], Step::Done),
         (vec![TEXT, STOP, ERROR], Step::Done),
         (vec![TEXT, STOP, DONE, ERROR], Step::Done),
-        (vec![STOP, DONE], Step::Done),
+        (vec![STOP, DONE], Step::Failed(Fault::NoContent)),
+        (vec![ROLE, STOP, USAGE, DONE], Step::Failed(Fault::NoContent)),
         (vec![TEXT], Step::Failed(Fault::Cut)),
         (vec![ROLE], Step::Failed(Fault::Empty)),
         (vec![ROLE, DONE], Step::Failed(Fault::Empty)),
@@ -298,7 +300,7 @@ fn messages_are_spoken() {
         (vec![START, BLOCK, DELTA, MESSAGE_STOP], Step::Done),
         (vec![START, TOOL, ENDED, MESSAGE_STOP], Step::Done),
         (vec![START, BLOCK, DELTA, ENDED, SAID_ERROR], Step::Done),
-        (vec![START, ENDED, MESSAGE_STOP], Step::Done),
+        (vec![START, ENDED, MESSAGE_STOP], Step::Failed(Fault::NoContent)),
         (vec![START, BLOCK, DELTA], Step::Failed(Fault::Cut)),
         (vec![START, BLOCK, DELTA, DONE], Step::Failed(Fault::Cut)),
         (vec![START, PING, BLOCK], Step::Failed(Fault::Empty)),
@@ -431,6 +433,143 @@ fn events_of(call: Call, texts: &[(u8, String)]) -> Vec<String> {
     texts.iter().enumerate().map(event).collect()
 }
 
+/// What a stream of a call that is expected to read seven tokens makes of these events: the client's text, and its usage.
+fn used(call: Call, wants_usage: bool, events: &[&str]) -> (String, Usage, UsageSource) {
+    let mut stream = EventStream::new(StreamOptions {
+        call,
+        identity: Identity::new("gate-1", "pub/m"),
+        wants_usage,
+        created: 7,
+        expected: Expected { input: 7, image_tokens: 1_000, ..Expected::default() },
+    });
+    stream.push(sse(events).as_bytes());
+    stream.finish();
+    let (usage, source) = stream.usage();
+    (String::from_utf8(stream.take().to_vec()).unwrap(), usage, source)
+}
+
+/// Goal: however an upstream spreads its reports, no zero and no part of one wipes what was reported before, what is missing
+/// is counted, what came after a report is added, and the client reads the same (spec 7.1).
+#[test]
+fn reports_of_a_chat_stream_add_up() {
+    let with = |usage: &str| format!(r#"{{"id":"u","choices":[],"usage":{usage}}}"#);
+    let role = |usage: &str| {
+        format!(r#"{{"id":"u","choices":[{{"index":0,"delta":{{"role":"assistant"}}}}],"usage":{usage}}}"#)
+    };
+    let real = with(r#"{"prompt_tokens":1000,"completion_tokens":5,"total_tokens":1005}"#);
+    let early = role(r#"{"prompt_tokens":12,"completion_tokens":1,"total_tokens":13}"#);
+    let words = vec![TEXT; 80];
+    let counted = used(Call::Chat, false, &words).1.output;
+    assert!((70..=90).contains(&counted), "{counted}");
+    let groq =
+        r#"{"id":"u","choices":[],"x_groq":{"id":"r","usage":{"prompt_tokens":12,"completion_tokens":5}}}"#;
+    let (part, zeros, null, rest) = (
+        with(r#"{"prompt_tokens_details":{"cached_tokens":900}}"#),
+        with(r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#),
+        with(r#"{"prompt_tokens":12,"completion_tokens":null}"#),
+        with(r#"{"prompt_tokens":12,"total_tokens":40}"#),
+    );
+    for (events, expected) in [
+        ([&[TEXT, STOP, &real, &part][..], &[DONE]].concat(), (1_000, 5, UsageSource::Reported)),
+        ([&[TEXT, STOP, &real, &zeros][..], &[DONE]].concat(), (1_000, 5, UsageSource::Reported)),
+        ([&[TEXT, STOP, &real, &with("{}")][..], &[DONE]].concat(), (1_000, 5, UsageSource::Reported)),
+        ([&[&*early][..], &words, &[STOP, DONE]].concat(), (12, counted + 1, UsageSource::OutputEstimated)),
+        (
+            [&[&*early][..], &words, &[STOP, &zeros, DONE]].concat(),
+            (12, counted + 1, UsageSource::OutputEstimated),
+        ),
+        ([&words[..], &[STOP, &null, DONE]].concat(), (12, counted, UsageSource::OutputEstimated)),
+        ([&words[..], &[STOP, &zeros, DONE]].concat(), (7, counted, UsageSource::Estimated)),
+        ([&words[..], &[STOP, &rest, DONE]].concat(), (12, 28, UsageSource::Reported)),
+        ([&words[..], &[STOP, groq, DONE]].concat(), (12, 5, UsageSource::Reported)),
+        ([&words[..], &[STOP, DONE]].concat(), (7, counted, UsageSource::Estimated)),
+    ] {
+        let (told, usage, source) = used(Call::Chat, true, &events);
+        assert_eq!((usage.input, usage.output, source), expected, "{}", events.last().unwrap());
+        let last = told.split("data: ").find(|event| event.contains("\"usage\"")).unwrap();
+        let read: serde_json::Value = serde_json::from_str(last.trim()).unwrap();
+        let figure = |name: &str| read["usage"][name].as_u64();
+        assert_eq!(
+            (figure("prompt_tokens"), figure("completion_tokens")),
+            (Some(expected.0), Some(expected.1))
+        );
+        assert_eq!(told.matches("\"usage\"").count(), 1, "{told}");
+    }
+}
+
+/// Goal: the same for Messages, whose clients replace what they read at the start by what they read at the end.
+#[test]
+fn reports_of_a_messages_stream_add_up() {
+    let start = r#"{"type":"message_start","message":{"id":"m","model":"um","content":[],"usage":{"input_tokens":15,"cache_read_input_tokens":100,"output_tokens":1}}}"#;
+    let delta =
+        |rest: &str| format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"end_turn"}}{rest}}}"#);
+    for (rest, expected, told_usage) in [
+        (
+            r#","usage":{"input_tokens":0,"output_tokens":20}"#,
+            (115, 20, UsageSource::Reported),
+            r#"{"input_tokens":15,"cache_read_input_tokens":100,"output_tokens":20}"#,
+        ),
+        (
+            r#","usage":{"cache_read_input_tokens":0,"output_tokens":20}"#,
+            (115, 20, UsageSource::Reported),
+            r#"{"input_tokens":15,"cache_read_input_tokens":100,"output_tokens":20}"#,
+        ),
+        (r#","usage":{"output_tokens":20}"#, (115, 20, UsageSource::Reported), r#"{"output_tokens":20}"#),
+        (
+            "",
+            (115, 2, UsageSource::OutputEstimated),
+            r#"{"input_tokens":15,"cache_read_input_tokens":100,"output_tokens":2}"#,
+        ),
+        (
+            r#","usage":{"output_tokens":-3}"#,
+            (115, 2, UsageSource::OutputEstimated),
+            r#"{"input_tokens":15,"cache_read_input_tokens":100,"output_tokens":2}"#,
+        ),
+    ] {
+        let end = delta(rest);
+        let (told, usage, source) = used(Call::Messages, false, &[start, BLOCK, DELTA, &end, MESSAGE_STOP]);
+        assert_eq!((usage.input, usage.output, source), expected, "{rest}");
+        assert!(told.contains(&format!(r#""usage":{told_usage}}}"#)), "{rest}: {told}");
+    }
+}
+
+/// Goal: an answer without a word is one where the upstream says why, and in Responses where the final state has it.
+#[test]
+fn an_empty_stream_is_an_answer_where_it_is_explained() {
+    let finish = |reason: &str| {
+        format!(r#"{{"id":"u","choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#)
+    };
+    let (length, filtered) = (finish("length"), finish("content_filter"));
+    let thought = r#"{"id":"u","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9,"completion_tokens_details":{"reasoning_tokens":9}}}"#;
+    let stopped = |reason: &str| {
+        format!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":0}}}}"#
+        )
+    };
+    let (refusal, bound) = (stopped("refusal"), stopped("max_tokens"));
+    let response = |rest: &str| format!(r#"{{"type":"response.completed","response":{{"id":"r",{rest}}}}}"#);
+    let said = response(
+        r#""status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"one two"}]}]"#,
+    );
+    let nothing =
+        response(r#""status":"completed","output":[],"usage":{"input_tokens":3,"output_tokens":1}"#);
+    let no = Step::Failed(Fault::NoContent);
+    for (call, events, step) in [
+        (Call::Chat, vec![ROLE, &*length, USAGE, DONE], Step::Done),
+        (Call::Chat, vec![ROLE, &*length, DONE], no.clone()),
+        (Call::Chat, vec![ROLE, &*filtered, DONE], Step::Done),
+        (Call::Chat, vec![ROLE, STOP, thought, DONE], Step::Done),
+        (Call::Messages, vec![START, &*refusal, MESSAGE_STOP], Step::Done),
+        (Call::Messages, vec![START, &*bound, MESSAGE_STOP], Step::Done),
+        (Call::Responses, vec![CREATED, &*said], Step::Done),
+        (Call::Responses, vec![CREATED, &*nothing], no),
+    ] {
+        assert_eq!(of_call(call).push(sse(&events).as_bytes()), step, "{events:?}");
+    }
+    let (_, usage, source) = used(Call::Responses, false, &[CREATED, &said]);
+    assert_eq!((usage.input, usage.output, source), (7, 2, UsageSource::Estimated));
+}
+
 proptest! {
     /// Goal: a stream whose events are recognised by their look says and counts the same as one whose events are all parsed.
     /// Every event is shown to a stream of its own as well, which knows no pattern yet.
@@ -453,10 +592,10 @@ proptest! {
                 prop_assert_eq!(whole.push(framed.as_bytes()) == Step::Content, whole.has_content());
                 alone.push(framed.as_bytes());
                 apart.extend_from_slice(&alone.take());
-                counted.merge(&alone.shell.delivered);
+                counted.merge(&alone.shell.tally.delivered());
             }
             prop_assert_eq!(whole.take(), apart);
-            prop_assert_eq!(&whole.shell.delivered, &counted);
+            prop_assert_eq!(whole.shell.tally.delivered(), counted);
         }
     }
 }
