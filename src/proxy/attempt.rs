@@ -152,10 +152,17 @@ impl Plan<'_> {
     fn ask(&self, answer: &[u8], judge: impl FnOnce(&Judge<'_>) -> Verdict) -> Verdict {
         let body = self.call.body.bytes();
         let caller = Caller::new(&body, &self.call.public_model, self.upstream_model);
-        let caller = caller.with_added(self.added.iter().map(Addition::name).collect());
+        let caller = caller.with_added(self.own_members());
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
         let verdict = self.acquit(judge(&Judge { caller: &caller, custom, now: self.now }), answer);
         if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }
+    }
+
+    /// The members that are the gateway's own if the caller did not write them: those of this attempt, and the usage option of
+    /// streams, which an upstream may name even after it was left out.
+    fn own_members(&self) -> Vec<&'static str> {
+        let usage = self.call.stream.then_some(Addition::StreamOptions);
+        self.added.iter().chain(usage).map(Addition::name).collect()
     }
 
     /// A refusal that names what the gateway wrote is not the client's: the request can be sent again without it (spec 1.6).

@@ -12,6 +12,11 @@ use tidegate::wire::endpoint::Call;
 const NO_BYTES: [&str; 5] =
     ["tr-connect-refused", "tr-connect-timeout", "tr-dns", "tr-tls", "tr-header-timeout"];
 
+/// Entries whose request names a stored response: the gateway knows its own, and refuses others before an upstream is asked.
+fn is_answered_here(entry: &Entry) -> bool {
+    entry.0["request_extra"]["previous_response_id"].is_string()
+}
+
 /// The entry's answer, byte for byte but for its framing.
 fn script(entry: &Entry) -> Vec<Act> {
     if entry.status() == 0 {
@@ -57,7 +62,7 @@ fn good(asked: &Asked) -> Vec<Act> {
             scripted::chunk(b""),
         ];
     }
-    let whole = r#"{"choices":[{"index":0,"message":{"content":"good"},"finish_reason":"stop"}],"data":[{"b64_json":"a"}],"content":[{"type":"text","text":"good"}],"stop_reason":"end_turn","output":[{"type":"message"}],"status":"completed"}"#;
+    let whole = r#"{"choices":[{"index":0,"message":{"content":"good"},"finish_reason":"stop"}],"data":[{"b64_json":"good","embedding":"good","index":0}],"content":[{"type":"text","text":"good"}],"stop_reason":"end_turn","output":[{"type":"message","content":[{"type":"output_text","text":"good"}]}],"status":"completed"}"#;
     scripted::whole(200, &[], whole.as_bytes())
 }
 
@@ -140,7 +145,11 @@ fn agree_over_the_wire() {
     let entries = Arc::new(entries);
     let gateway = gateway(&entries);
     let mut wrong = Vec::new();
-    for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| !NO_BYTES.contains(&entry.id())) {
+    for (n, entry) in entries
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| !NO_BYTES.contains(&entry.id()) && !is_answered_here(entry))
+    {
         let found = alone_disagrees(&gateway, entry, n).or_else(|| pair_disagrees(&gateway, entry, n));
         wrong.extend(found.map(|how| format!("{}: {how}", entry.id())));
     }
