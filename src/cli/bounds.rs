@@ -8,7 +8,7 @@ use crate::config::reference::{default_of, grouped};
 use crate::core::retry;
 use crate::proxy::fixed;
 use crate::telemetry::{access_log, failures, request_id};
-use crate::wire::{credential, envelope, multipart, sse, stream};
+use crate::wire::{credential, envelope, inflate, multipart, rewrite, sse, stream};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -283,7 +283,7 @@ fn answers() -> Vec<Row> {
             "nothing: it is not refused",
         ),
         (
-            "line of a stream",
+            "line of a stream, and data of one event in several lines",
             fixed(bytes(sse::LINE_MAX)),
             "another channel; after the first content an error inside the stream",
             "`tidegate_attempts_total`, outcome `not_understood` or `broken_mid_stream`",
@@ -299,6 +299,24 @@ fn answers() -> Vec<Row> {
             whole,
             "sent on as it comes, once it shows content; else another channel",
             "`tidegate_attempts_total{outcome=\"not_understood\"}`",
+        ),
+        (
+            "name of a member of a large JSON answer",
+            fixed(bytes(rewrite::NAME_MAX)),
+            "compared with nothing, and not kept",
+            "nothing: it is not refused",
+        ),
+        (
+            "value of a large JSON answer that is kept for reading (`usage`)",
+            fixed(bytes(rewrite::KEPT_MAX)),
+            "passes unread",
+            "`tidegate_tokens_total`, by count",
+        ),
+        (
+            "gzip that nobody asked for, inflated at a time",
+            fixed(format_args!("what {} hold", bytes(inflate::STEP))),
+            "waits for what is before it",
+            "nothing: it is not refused",
         ),
         (
             "answer about a job for a video",

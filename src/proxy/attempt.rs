@@ -14,6 +14,7 @@ use crate::wire::additions::{Addition, Additions};
 use crate::wire::answer::{self, Beginning, Identity};
 use crate::wire::caller::Caller;
 use crate::wire::classify::{self, Answer as Judged, Judge};
+use crate::wire::collect;
 use crate::wire::cors::Field;
 use crate::wire::custom::{Custom, CustomRow};
 use crate::wire::endpoint::Call;
@@ -213,8 +214,13 @@ impl Plan<'_> {
             }
             held.extend_from_slice(&piece);
             if held.len() >= look_at && !exchange.is_done() {
-                match answer::beginning(&held) {
-                    Beginning::Content => return Ok(begun(exchange, held.freeze())),
+                match answer::beginning(unmarked(&held)) {
+                    // A stream is put together when it is complete.
+                    _ if recorded::is_stream(&held) => look_at = held.len() * 2,
+                    Beginning::Content => {
+                        let beginning = held.freeze();
+                        return Ok(begun(exchange, beginning.slice_ref(unmarked(&beginning))));
+                    }
                     Beginning::Error => return Err(Box::pin(self.refused(exchange, 200, held)).await),
                     Beginning::Undecided => look_at = held.len() * 2,
                 }
@@ -227,6 +233,18 @@ impl Plan<'_> {
     }
 
     async fn whole(&self, exchange: Box<Exchange>, body: Bytes) -> Result<Answer, Failed> {
+        let mut body = body.slice_ref(unmarked(&body));
+        if recorded::is_stream(&body)
+            && let Some(collected) = collect::answer(&body, self.call.call)
+        {
+            body = match collected {
+                Ok(answer) => answer.into(),
+                Err(fault) => {
+                    exchange.close().await;
+                    return Err(self.broken(&fault));
+                }
+            };
+        }
         let Some(row) = classify::looks_failed(&body, self.call.call) else {
             exchange.close().await;
             return Ok(Answer::Whole { body });
@@ -330,9 +348,14 @@ fn is_no_stream(piece: &[u8]) -> bool {
     matches!(piece.trim_ascii_start(), [b'{' | b'[' | b'<' | 0x1f | 0x28, ..])
 }
 
+/// A body without the byte order mark that some servers write before it.
+fn unmarked(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// Whether a piece is white space or a byte order mark, which says nothing about what follows.
 fn is_blank(piece: &[u8]) -> bool {
-    piece.strip_prefix(b"\xef\xbb\xbf").unwrap_or(piece).trim_ascii().is_empty()
+    unmarked(piece).trim_ascii().is_empty()
 }
 
 /// The upstream's words for the operator; none where they may echo the prompt.

@@ -7,6 +7,7 @@ use super::pool::{Begun, ConnectionPool};
 use super::replay::Payload;
 use super::upstream::Channel;
 use crate::core::failure::{Accepted, Class, Verdict};
+use crate::wire::inflate::Inflater;
 use bytes::{Bytes, BytesMut};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
@@ -54,6 +55,15 @@ pub(super) struct Exchange {
     session: HttpSession,
     pool: Arc<ConnectionPool>,
     peer: Arc<HttpPeer>,
+    coding: Coding,
+}
+
+/// How the body is encoded, by its first byte: the header is not believed, and nobody asked for an encoding.
+enum Coding {
+    /// Nothing has arrived, or its answer is a failure, whose body is decoded by whoever reads it.
+    Unknown,
+    Plain,
+    Gzip(Box<Inflater>),
 }
 
 /// What can go wrong on the way; the names are rows of the operator's log.
@@ -69,6 +79,7 @@ pub(super) enum Trouble {
     TotalTimeout,
     Closed,
     BadHttp,
+    BadEncoding,
 }
 
 impl Trouble {
@@ -85,6 +96,7 @@ impl Trouble {
             Self::TotalTimeout => "transport: took too long",
             Self::Closed => "transport: connection closed",
             Self::BadHttp => "transport: not HTTP",
+            Self::BadEncoding => "transport: broken gzip",
         };
         let class = match self {
             Self::NoAddress | Self::Tls => Class::Misconfigured,
@@ -167,7 +179,7 @@ async fn once(
         return Err(Stumble { trouble: Trouble::of_read(&e, Trouble::FirstByteTimeout), stale });
     }
     session.set_read_timeout(Some(deadlines.idle));
-    Ok(Box::new(Exchange { session, pool: Arc::clone(pool), peer }))
+    Ok(Box::new(Exchange { session, pool: Arc::clone(pool), peer, coding: Coding::Unknown }))
 }
 
 /// Reads the header of the final answer.
@@ -202,21 +214,66 @@ impl Exchange {
     /// May be dropped; no byte is lost.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Trouble> {
         loop {
+            if let Coding::Gzip(inflater) = &mut self.coding {
+                match inflater.next_part().map_err(|_| Trouble::BadEncoding)? {
+                    Some(part) if part.is_empty() => continue,
+                    Some(part) => return Ok(Some(part)),
+                    None => {}
+                }
+            }
             let read = self.session.read_response_body().await;
             match read.map_err(|e| Trouble::of_read(&e, Trouble::IdleTimeout))? {
                 Some(piece) if piece.is_empty() => {
                     if self.session.response_done() {
-                        return Ok(None);
+                        return self.end();
                     }
                 }
-                piece => return Ok(piece),
+                None => return self.end(),
+                Some(piece) => {
+                    if let Some(piece) = self.decoded(piece) {
+                        return Ok(Some(piece));
+                    }
+                }
             }
+        }
+    }
+
+    /// A piece as it is used, unless it is compressed and waits to be inflated.
+    fn decoded(&mut self, piece: Bytes) -> Option<Bytes> {
+        if matches!(self.coding, Coding::Unknown) {
+            let good = self.session.response_header().is_some_and(|header| header.status.is_success());
+            self.coding = match good && Inflater::is_due(&piece) {
+                true => Coding::Gzip(Box::default()),
+                false => Coding::Plain,
+            };
+        }
+        match &mut self.coding {
+            Coding::Gzip(inflater) => {
+                inflater.push(piece);
+                None
+            }
+            Coding::Unknown | Coding::Plain => Some(piece),
+        }
+    }
+
+    /// The end of the body, which may have a rest before it.
+    fn end(&mut self) -> Result<Option<Bytes>, Trouble> {
+        match std::mem::replace(&mut self.coding, Coding::Plain) {
+            Coding::Gzip(inflater) => {
+                let rest = inflater.finish().map_err(|_| Trouble::Closed)?;
+                Ok((!rest.is_empty()).then_some(rest))
+            }
+            Coding::Unknown | Coding::Plain => Ok(None),
         }
     }
 
     /// Whether nothing of the body is left to read.
     pub(super) fn is_done(&mut self) -> bool {
-        self.session.response_done()
+        let drained = match &self.coding {
+            Coding::Gzip(inflater) => inflater.is_drained(),
+            Coding::Unknown | Coding::Plain => true,
+        };
+        drained && self.session.response_done()
     }
 
     /// Reads the body of an error, as far as bounds allow (spec 3.1); what was read before a cut counts.
@@ -245,7 +302,7 @@ impl Exchange {
     /// May be dropped; the connection is closed then.
     pub(super) async fn close(mut self: Box<Self>) {
         if self.session.response_done() {
-            let Self { session, pool, peer } = *self;
+            let Self { session, pool, peer, .. } = *self;
             pool.keep(session, &peer).await;
         } else {
             self.session.shutdown().await;

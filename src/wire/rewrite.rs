@@ -35,9 +35,9 @@ pub enum Action {
 }
 
 /// The longest value that is kept for reading, in bytes; a longer one passes unread.
-const KEPT_MAX: usize = 64 * 1024;
+pub const KEPT_MAX: usize = 64 * 1024;
 /// The longest member name that is compared; a longer one is none of ours.
-pub(super) const NAME_MAX: usize = 256;
+pub const NAME_MAX: usize = 256;
 /// So much of a value is held back at most until it is judged, in bytes; the words that matter are shorter.
 pub(super) const JUDGED_MAX: usize = 32;
 

@@ -172,3 +172,74 @@ fn alive_until_the_end_of_time_ejects_nobody() {
     }
     gateway.finish();
 }
+
+/// Answers to requests that are no streams, as odd servers send them, by the name of the model.
+fn odd_answer(asked: &Asked) -> Vec<Act> {
+    let plain = r#"{"id":"u","choices":[{"index":0,"message":{"role":"assistant","content":"word"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    let large = plain.replace("word", &"word".repeat(700_000));
+    let streamed = format!("{WORD}\n\n{WORD}\n\n{STOP}\n\n");
+    let body = match asked.model().as_str() {
+        "marked" => format!("\u{feff}{plain}").into_bytes(),
+        "marked-large" => format!("\u{feff}{large}").into_bytes(),
+        "gzip" => gzip(plain.as_bytes()),
+        "gzip-large" => gzip(large.as_bytes()),
+        "gzip-stream" => gzip(streamed.as_bytes()),
+        "gzip-cut" => {
+            let whole = gzip(large.as_bytes());
+            whole[..whole.len() - 20].to_vec()
+        }
+        "streamed" => streamed.into_bytes(),
+        "streamed-cut" => format!("{WORD}\n\n").into_bytes(),
+        _ => plain.as_bytes().to_vec(),
+    };
+    scripted::whole(200, &[], &body)
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Goal: a byte order mark, a compression that nobody asked for, and a stream where an answer was asked for are read for what
+/// they are; what was cut in them is no answer.
+#[test]
+fn odd_answers_are_read_for_what_they_are() {
+    let addr = scripted::start(odd_answer);
+    let models = [
+        "marked",
+        "marked-large",
+        "gzip",
+        "gzip-large",
+        "streamed",
+        "gzip-stream",
+        "gzip-cut",
+        "streamed-cut",
+    ];
+    let names: Vec<_> = models.iter().map(|name| (format!("m/{name}"), *name)).collect();
+    let served: Vec<_> = names.iter().map(|(public, name)| (public.as_str(), *name)).collect();
+    let config = names.iter().fold(Config::default(), |config, (public, _)| config.model(public, "chat"));
+    let gateway = config.channel_each("only", addr, &served, "").start();
+    for model in models {
+        let reply = gateway.chat(&format!("m/{model}"), false);
+        if model.ends_with("-cut") {
+            assert!(
+                reply.status >= 500 || !reply.complete,
+                "{model}: {} {}",
+                reply.status,
+                reply.text().len()
+            );
+            continue;
+        }
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+        let answer = reply.json();
+        let content = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+        assert!(content.starts_with("word"), "{model}: {answer}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{model}");
+        assert!(!reply.text().starts_with('\u{feff}'));
+    }
+    let reply = gateway.chat("m/gzip-stream", true);
+    assert!(reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+    gateway.finish();
+}
