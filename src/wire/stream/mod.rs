@@ -457,6 +457,8 @@ impl Shell {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod shape_tests;
 #[cfg(test)]
 mod tests;
