@@ -109,8 +109,8 @@ impl UsageBounds {
     pub const WINDOW: u64 = 2_097_152;
     /// A report may exceed a bound by one part in so many, and by [`Self::MORE`].
     pub const PART: u64 = 10;
-    /// Tokens by which a report may exceed a bound of its input, and one of its output.
-    pub const MORE: (u64, u64) = (1_024, 256);
+    /// Tokens by which a report may exceed a bound besides.
+    pub const MORE: u64 = 1_024;
     /// What was delivered may be twice the bound by count, and so many tokens more.
     pub const DELIVERED_MORE: u64 = 1_024;
     /// Output tokens of an image; three times what any provider makes of one.
@@ -121,12 +121,11 @@ impl UsageBounds {
     #[must_use]
     pub fn new(window: Option<u64>, output: Option<u64>, images: u64) -> Self {
         let window = window.unwrap_or(Self::WINDOW);
-        let tolerant = |bound: u64, more| bound.saturating_add(bound / Self::PART).saturating_add(more);
-        let (more_input, more_output) = Self::MORE;
+        let tolerant = |bound: u64| bound.saturating_add(bound / Self::PART).saturating_add(Self::MORE);
         let delivered = |output: u64| output.saturating_mul(2).saturating_add(Self::DELIVERED_MORE);
         Self {
-            input: tolerant(window, more_input),
-            output: tolerant(output.unwrap_or(window.max(Self::WINDOW)), more_output),
+            input: tolerant(window),
+            output: tolerant(output.unwrap_or(window.max(Self::WINDOW))),
             image_output: images.max(1).saturating_mul(Self::IMAGE),
             delivered: output.map_or(u64::MAX, delivered),
         }

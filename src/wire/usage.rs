@@ -15,10 +15,11 @@
 //! the objects as they stand, for the client.
 //!
 //! **Settlement** ([`Reading::resolve`]). Each side is as reported, or counted (spec 7.2): the input as it was estimated
-//! before the call, the output by what was delivered. A side is counted if no report has it, or if every report says zero
-//! although there was something to count. What was delivered after the last report of output is added to it. Each side that
-//! was counted in whole or in part is marked as estimated ([`UsageSource`]). Where no output is made of tokens (embeddings),
-//! a total alone is the input.
+//! before the call, the output by what was delivered. A side is counted if no report has it. A zero is a figure for the output
+//! where there is an input beside it; an input of zero, and zeros on both sides, are what is written where nothing is known,
+//! and are counted. What was delivered after the last report of output is added to it. Each side that was counted in whole or
+//! in part is marked as estimated ([`UsageSource`]). Where no output is made of tokens (embeddings), a total alone is the
+//! input.
 //!
 //! Whether the outcome is possible at all is checked against bounds of the model and the request by
 //! [`crate::core::usage::UsageBounds`].
@@ -108,12 +109,13 @@ impl Reading {
     #[must_use]
     pub fn resolve(self, counted: &Counted) -> (Usage, UsageSource) {
         let mut usage = self.usage.unwrap_or_default();
+        let is_blank = usage.input == 0 && usage.output == 0 && counted.output > 0;
         let has_input = self.has_input && (usage.input > 0 || counted.input == 0);
         let whole = self.total.filter(|_| counted.no_output);
         if !has_input {
             usage.input = whole.unwrap_or(counted.input.max(usage.input));
         }
-        let has_output = counted.no_output || self.has_output && (usage.output > 0 || counted.output == 0);
+        let has_output = counted.no_output || self.has_output && !is_blank;
         if has_output {
             usage.output = usage.output.saturating_add(counted.since);
             usage.image_output = usage.image_output.saturating_add(counted.image_since);
@@ -230,12 +232,14 @@ impl Reported {
         self
     }
 
-    /// Whether the report says how much output there is so far. A zero does not: it is what is written where nothing is
-    /// known yet.
+    /// Whether this report, which comes after `earlier` ones, says how much output there is so far. A zero does only where
+    /// nothing else was said, and an input stands beside it.
     #[must_use]
-    pub fn covers_output(&self) -> bool {
+    pub fn covers_output(&self, earlier: &Self) -> bool {
         let reading = self.finish();
-        reading.has_output && reading.usage.is_some_and(|usage| usage.output > 0)
+        let usage = reading.usage.unwrap_or_default();
+        let said = |earlier: Reading| earlier.usage.is_some_and(|usage| usage.output > 0);
+        reading.has_output && (usage.output > 0 || usage.input > 0 && !said(earlier.finish()))
     }
 
     /// These figures with later ones of the same answer: each as it was reported last, but no zero replaces more.

@@ -246,7 +246,8 @@ fn fate(percent: u8) -> Fate {
 fn tokens(random: &mut fastrand::Rng, tariff: &Tariff) -> Tokens {
     let mut part = |most: u64| if random.u8(..3) == 0 { 0 } else { random.u64(..most) };
     let (cached, written_5m, written_1h) = (part(800), part(300), part(300));
-    let (fresh, output) = (1 + part(1_000), part(1_500));
+    // Every answer has a text, and no report of it is zero: a zero is what is written where nothing is known yet.
+    let (fresh, output) = (1 + part(1_000), 1 + part(1_500));
     let mut tokens =
         Tokens { fresh, cached, written_5m, written_1h, output, reasoning: part(1_500).min(output) };
     if random.u8(..32) == 0 && tariff.long.0 < u64::MAX {

@@ -39,7 +39,7 @@ fn whole(path: &str) -> Value {
     let content = match path {
         "/chat/completions" | "/completions" => json!({"object": "chat.completion", "choices": [choice]}),
         "/responses" => {
-            json!({"object": "response", "previous_response_id": SECRET, "status": "completed", "output": [{"type": "message"}]})
+            json!({"object": "response", "previous_response_id": SECRET, "status": "completed", "output": [{"type": "message", "content": [{"type": "output_text", "text": "words"}]}]})
         }
         "/responses/compact" => json!({"object": "response.compaction", "output": [{"type": "compaction"}]}),
         "/messages" => {

@@ -300,7 +300,7 @@ fn a_stream_beyond_its_bound_is_ended() {
         "data: {\"id\":\"u\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"two three four \"}}]}\n\n",
     );
     let gateway = gateway(addr);
-    for (more, most) in [(r#","max_tokens":10"#, 267), (r#","max_tokens":100,"n":2"#, 476)] {
+    for (more, most) in [(r#","max_tokens":10"#, 1_035), (r#","max_tokens":100,"n":2"#, 1_244)] {
         let (reply, line) = ask(&gateway, "/v1/chat/completions", &format!(r#"{more},"stream":true"#));
         assert_eq!(reply.status, 200);
         assert!(reply.text().contains(r#""code":"service_unavailable""#) && !reply.text().contains("[DONE]"));

@@ -72,7 +72,7 @@ impl Tally {
 
     /// Takes the figures of a report in.
     pub(super) fn take(&mut self, report: Reported) {
-        if report.covers_output() {
+        if report.covers_output(&self.reported) {
             self.covered.merge(&std::mem::take(&mut self.since));
             self.images_covered = self.images;
         }

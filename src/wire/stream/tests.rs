@@ -182,6 +182,7 @@ fn completion_rules() {
         (vec![TEXT, STOP, DONE, ERROR], Step::Done),
         (vec![STOP, DONE], Step::Failed(Fault::NoContent)),
         (vec![ROLE, STOP, USAGE, DONE], Step::Failed(Fault::NoContent)),
+        (vec![ROLE, USAGE, DONE], Step::Failed(Fault::NoContent)),
         (vec![TEXT], Step::Failed(Fault::Cut)),
         (vec![ROLE], Step::Failed(Fault::Empty)),
         (vec![ROLE, DONE], Step::Failed(Fault::Empty)),
