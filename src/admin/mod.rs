@@ -11,7 +11,7 @@ mod page;
 pub(crate) use control::{BODY_MAX, BODY_TIMEOUT};
 
 use crate::core::api::Api;
-use crate::proxy::{Directory, Helm, Inspector, Question, Readiness};
+use crate::proxy::{Directory, HeaderArrived, Helm, Inspector, Question, Readiness};
 use crate::runtime::reload::Reload;
 use crate::runtime::signals::DrainWish;
 use crate::store::{Bank, Health};
@@ -25,11 +25,14 @@ use http::Response;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The description of the public surface, in OpenAPI 3.1.
 const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
 /// The description of this listener, in OpenAPI 3.1.
 const ADMIN_OPENAPI: &[u8] = include_bytes!("../../conf/admin-openapi.json");
+/// How long a single write to a client may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many failures are shown where nobody says how many.
 const FAILURES_SHOWN: usize = 50;
 
@@ -62,6 +65,12 @@ pub struct Admin {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let watching = session.take_connection_user_context().and_then(|watching| watching.downcast().ok());
+        if let Some(arrived) = watching {
+            let HeaderArrived(observer) = *arrived;
+            observer.header_arrived();
+        }
+        session.set_write_timeout(Some(WRITE_TIMEOUT));
         let head = session.req_header();
         if head.method == http::Method::POST {
             return match self.guard.may_change(&head.headers) {

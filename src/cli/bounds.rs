@@ -7,8 +7,9 @@ use crate::config::fixed as config;
 use crate::config::reference::{default_of, grouped};
 use crate::core::retry;
 use crate::proxy::fixed;
+use crate::runtime;
 use crate::telemetry::{access_log, failures, request_id};
-use crate::wire::{credential, envelope, inflate, multipart, rewrite, sse, stream};
+use crate::wire::{credential, envelope, framing, inflate, multipart, rewrite, sse, stream};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(super) fn markdown() -> String {
     for (title, rows) in [
         ("Headers of clients", heads()),
         ("Bodies of clients", bodies()),
+        ("Connections of clients", connections()),
         ("Load", load()),
         ("How often and how long upstreams are asked", asking()),
         ("What upstreams send", answers()),
@@ -91,7 +93,7 @@ fn heads() -> Vec<Row> {
         (
             "time to send a header",
             format!(
-                "{}, on top of the time that the connection may be idle",
+                "{}, from accept or from the first byte of a later header",
                 named(&["server.header_timeout"])
             ),
             "the connection is closed",
@@ -113,6 +115,18 @@ fn bodies() -> Vec<Row> {
             "body, also decompressed",
             named(&["server.body_max"]),
             "413 `request_too_large`",
+            "`size`, `body_too_large`",
+        ),
+        (
+            "memory of all bodies",
+            named(&["server.body_total_max"]),
+            "the generic 502",
+            "`gateway`, `body_memory`; `tidegate_body_bytes` has what is used",
+        ),
+        (
+            "ratio of decompression; bodies decompressed at a time",
+            format!("{}; fixed: {}", named(&["server.inflation_max"]), fixed::INFLATING_MAX),
+            "413 `request_too_large`; waits",
             "`size`, `body_too_large`",
         ),
         (
@@ -170,22 +184,6 @@ fn load() -> Vec<Row> {
             "`gateway`, `busy`; `tidegate_connections` has those under way",
         ),
         (
-            "connections of clients, idle ones included",
-            format!(
-                "twice {}, and {} more",
-                named(&["server.max_connections"]),
-                grouped(fixed::CONNECTIONS_SPARE)
-            ),
-            "closed unanswered",
-            "`tidegate_connections_refused_total`",
-        ),
-        (
-            "time of an idle connection",
-            named(&["server.keepalive"]),
-            "closed",
-            "nothing: no request was received",
-        ),
-        (
             "streams of one HTTP/2 connection",
             "the framework: 100".to_owned(),
             "refused as HTTP/2 has it",
@@ -214,6 +212,55 @@ fn load() -> Vec<Row> {
             named(&["server.max_connections"]),
             "the generic 502 when the disk fails",
             "`quota`, `store_unavailable`; `tidegate_store_waiting` has those that wait",
+        ),
+    ]
+}
+
+fn connections() -> Vec<Row> {
+    vec![
+        (
+            "connections of clients, idle ones included",
+            format!(
+                "twice {}, and {} more",
+                named(&["server.max_connections"]),
+                grouped(fixed::CONNECTIONS_SPARE)
+            ),
+            "the longest idle ones are closed; where none is, closed unanswered",
+            "`tidegate_connections_refused_total`, `tidegate_connections_closed_total`",
+        ),
+        (
+            "time of an idle connection",
+            named(&["server.keepalive"]),
+            "closed",
+            "`tidegate_connections_closed_total`",
+        ),
+        (
+            "age of a connection",
+            named(&["server.connection_age"]),
+            "closed between requests; over HTTP/2 told so first",
+            "`tidegate_connections_closed_total`",
+        ),
+        (
+            "connections of one address",
+            named(&["server.connections_per_address"]),
+            "closed unanswered",
+            "`tidegate_connections_refused_total`",
+        ),
+        (
+            "connections of the admin listener",
+            format!(
+                "{}, {} for a header",
+                grouped(runtime::ADMIN_CONNECTIONS_MAX),
+                seconds(runtime::ADMIN_HEADER_TIMEOUT)
+            ),
+            "closed unanswered",
+            "`tidegate_connections_refused_total`",
+        ),
+        (
+            "line of a chunk's size, trailer section, in bytes",
+            format!("{} and {}", fixed(framing::CHUNK_LINE_MAX), fixed(framing::TRAILER_MAX)),
+            "400 `invalid_request_error`",
+            "`body`, `invalid_request_error`",
         ),
     ]
 }

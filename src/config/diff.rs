@@ -116,6 +116,8 @@ fn of_server(old: &Server, new: &Server) -> Vec<String> {
     told!(Server, old, new, {
         health_path: optional "health_path",
         body_max: shown "body_max (bytes)",
+        body_total_max: optional "body_total_max (bytes)",
+        inflation_max: shown "inflation_max",
         body_timeout: time "body_timeout",
         header_max: shown "header_max (bytes)",
         header_timeout: time "header_timeout",
@@ -123,6 +125,9 @@ fn of_server(old: &Server, new: &Server) -> Vec<String> {
         replay_max: shown "replay_max (bytes)",
         max_connections: shown "max_connections",
         keepalive: time "keepalive",
+        connection_age: time "connection_age",
+        connections_per_address: optional "connections_per_address",
+        overload: named "overload",
         write_timeout: time "write_timeout",
         trusted_proxies: named "trusted_proxies",
         tls: certificate "tls",

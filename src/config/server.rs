@@ -3,6 +3,7 @@
 use super::reader::{Item, Object};
 use super::types::{Admin, Errors, Sandbox, Server, Store};
 use super::{secret, tls};
+use crate::core::overload::Thresholds;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -34,6 +35,8 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
             .and_then(|item| item.number(1..=1024))
             .unwrap_or_else(|| available_parallelism().map_or(1, Into::into)),
         body_max: size("body_max", 32 << 20),
+        body_total_max: get("body_total_max").and_then(|item| item.size()),
+        inflation_max: get("inflation_max").and_then(|item| item.number(1..=1_000_000)).unwrap_or(200),
         body_timeout: time("body_timeout", 60),
         header_max: size("header_max", 64 << 10),
         header_timeout: time("header_timeout", 30),
@@ -43,6 +46,9 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
             .and_then(|item| item.number(1..=10_000_000))
             .unwrap_or(20_000),
         keepalive: time("keepalive", 75),
+        connection_age: time("connection_age", 3600),
+        connections_per_address: get("connections_per_address").and_then(|item| item.number(1..=10_000_000)),
+        overload: get("overload").map(|item| overload(&item)).unwrap_or_default(),
         write_timeout: time("write_timeout", 30),
         trusted_proxies: get("trusted_proxies").map(|item| networks(&item)).unwrap_or_default(),
         drain: get("drain").and_then(|item| item.duration()).unwrap_or(Duration::from_secs(5)),
@@ -52,6 +58,27 @@ pub(super) fn server(item: Option<Item<'_>>) -> Server {
         section.finish();
     }
     server
+}
+
+/// Thresholds of load shedding, each of which can be given alone.
+fn overload(item: &Item<'_>) -> Thresholds {
+    let mut thresholds = Thresholds::default();
+    let Some(section) = item.object() else { return thresholds };
+    let steps = [
+        ("close_idle", &mut thresholds.close_idle),
+        ("refuse_connections", &mut thresholds.refuse_connections),
+        ("refuse_requests", &mut thresholds.refuse_requests),
+    ];
+    for (name, threshold) in steps {
+        let Some(step) = section.get(name).and_then(|item| item.object()) else { continue };
+        let percent = |name, default| step.get(name).and_then(|item| item.number(1..=100)).unwrap_or(default);
+        threshold.memory = percent("memory", threshold.memory);
+        threshold.descriptors = percent("descriptors", threshold.descriptors);
+        threshold.delay = step.get("delay").and_then(|item| item.time_limit()).unwrap_or(threshold.delay);
+        step.finish();
+    }
+    section.finish();
+    thresholds
 }
 
 pub(super) fn admin(item: Option<Item<'_>>) -> Admin {

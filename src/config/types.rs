@@ -9,6 +9,7 @@ use crate::core::health::Times;
 use crate::core::images::ImageRules;
 use crate::core::limits::Limited;
 use crate::core::money::Money;
+use crate::core::overload::Thresholds;
 use crate::core::parameters::{Treatment, Unsupported};
 use crate::core::price::Price;
 use crate::wire::cors::Policy;
@@ -68,6 +69,10 @@ pub struct Server {
     pub seal_key: Option<Secret>,
     /// The largest request body, in bytes, also after decompression.
     pub body_max: usize,
+    /// Memory of the bodies of all requests, in bytes; `None` for a share of the memory of the process.
+    pub body_total_max: Option<usize>,
+    /// The largest ratio of a decompressed body to what arrived.
+    pub inflation_max: usize,
     /// The whole time a client may take to send a body.
     pub body_timeout: Duration,
     /// The largest request head, in bytes.
@@ -82,6 +87,12 @@ pub struct Server {
     pub max_connections: usize,
     /// How long an idle connection of a client is kept.
     pub keepalive: Duration,
+    /// How long a connection of a client may be open, in-flight requests aside.
+    pub connection_age: Duration,
+    /// Connections of one client address at the same time; `None` for no bound.
+    pub connections_per_address: Option<usize>,
+    /// Where load shedding begins.
+    pub overload: Thresholds,
     /// How long a single write to a client may take.
     pub write_timeout: Duration,
     /// Load balancers whose word on a client's address is believed.

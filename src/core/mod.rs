@@ -23,6 +23,7 @@ pub mod limit;
 pub mod limits;
 pub mod load;
 pub mod money;
+pub mod overload;
 pub mod parameters;
 pub mod permit;
 pub mod price;

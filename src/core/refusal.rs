@@ -113,6 +113,10 @@ pub enum Refusal {
     StoreUnavailable,
     /// The gateway has more to do than it can, or is about to stop.
     Busy,
+    /// A limit of the process is near (spec 15.1).
+    Overloaded,
+    /// The bodies of all requests take as much memory as they may.
+    BodiesTooMany,
 }
 
 /// What is wrong with a member of a request.
@@ -147,7 +151,7 @@ impl Refusal {
             Self::Parameter { .. } | Self::ImageRule(_) => "rules",
             Self::Limited(_) => "limits",
             Self::InsufficientQuota | Self::StoreUnavailable => "quota",
-            Self::Busy => "gateway",
+            Self::Busy | Self::Overloaded | Self::BodiesTooMany => "gateway",
         }
     }
 
@@ -193,6 +197,8 @@ impl Refusal {
             Self::InsufficientQuota => "insufficient_quota",
             Self::StoreUnavailable => "store_unavailable",
             Self::Busy => "busy",
+            Self::Overloaded => "overloaded",
+            Self::BodiesTooMany => "body_memory",
         }
     }
 }

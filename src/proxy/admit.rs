@@ -4,6 +4,7 @@
 //! it.
 
 use super::asked::{self, Asked};
+use super::body::Received;
 use super::charge::Need;
 use super::generation::Generation;
 use super::parameters::{self, Caller, Parameters};
@@ -16,6 +17,7 @@ use crate::core::id::{ChannelId, ModelId};
 use crate::core::images::ImageFault;
 use crate::core::key::Key;
 use crate::core::limits::{self, Ask};
+use crate::core::overload::Level;
 use crate::core::refusal::{Failure, Refusal};
 use crate::wire::cors::Field;
 use crate::wire::credential::{self, Presented};
@@ -23,7 +25,7 @@ use crate::wire::endpoint::{Call, Endpoint, Route, route};
 use crate::wire::envelope::Places;
 use crate::wire::multipart::Boundary;
 use crate::wire::splice::Edit;
-use crate::wire::{encoding, seal, splice};
+use crate::wire::{seal, splice};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
@@ -43,6 +45,8 @@ const SESSION_HEADERS: [&str; 7] = [
     "conversation",
     "conversation_id",
 ];
+/// The longest name of a header field, in bytes.
+pub(crate) const NAME_MAX: usize = 256;
 /// Header fields that a request may have.
 pub(crate) const FIELDS_MAX: usize = 128;
 
@@ -146,6 +150,9 @@ impl Visible {
 /// May be dropped; permits go back with `ctx`.
 pub(super) async fn admit(session: &mut Downstream, ctx: &mut Ctx) -> Result<Admitted, Stop> {
     check_head(session.req_header(), ctx.generation.server.header_max)?;
+    if ctx.shared.shedding.reaches(Level::RefuseRequests) {
+        return Err(Refusal::Overloaded.into());
+    }
     ctx.slot = Some(ctx.generation.slots.try_acquire().ok_or(Refusal::Busy)?);
     let path = session.req_header().uri.path().to_owned();
     if ctx.generation.server.health_path.as_deref() == Some(&path) {
@@ -184,7 +191,9 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
     body::check_declared_size(session, generation.server.body_max)?;
     let key = authenticate(session, ctx)?.ok_or(Refusal::MissingKey)?;
     let form = check_media_type(&session.req_header().headers, call)?;
-    let body = read_body(session, ctx).await?;
+    check_prospects(session, ctx, &key, call)?;
+    let received = read_body(session, ctx).await?;
+    let body = received.bytes.clone();
     let mut asked = asked::read(&body, form, call).await?;
     let thoughts = std::mem::take(&mut asked.thoughts);
     let thoughts = Thoughts::open(thoughts, &body, &ctx.shared.sealer, &key.account.id);
@@ -226,7 +235,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
         thinks: asked.thinks || call == Call::Compact,
         parameters,
         account: Arc::clone(&key.account.id),
-        body: keep(ctx, body),
+        body: keep(ctx, received),
         added: added(entry, &asked),
         form: asked.form,
         places: asked.places,
@@ -236,7 +245,7 @@ async fn admit_call(session: &mut Downstream, ctx: &mut Ctx, call: Call) -> Resu
 }
 
 /// Keeps a body for as many attempts as there may be, if there is room for it.
-fn keep(ctx: &Ctx, body: Bytes) -> Body {
+fn keep(ctx: &Ctx, body: Received) -> Body {
     let body = ctx.shared.replay.keep(body, ctx.generation.server.replay_max);
     if !body.is_replayable() {
         ctx.shared.metrics.health().not_replayable();
@@ -328,6 +337,12 @@ fn check_head(head: &RequestHeader, bytes_max: usize) -> Result<(), Refusal> {
     if bytes > bytes_max || head.headers.len() > FIELDS_MAX {
         return Err(Refusal::HeadersTooLarge);
     }
+    if head.headers.keys().any(|name| name.as_str().len() > NAME_MAX) {
+        return Err(Refusal::HeadersTooLarge);
+    }
+    if head.raw_path().contains(&b'#') {
+        return Err(Refusal::BadRequest("The request target has a fragment."));
+    }
     if head.uri.authority().is_some() && head.version < Version::HTTP_2 {
         return Err(Refusal::BadRequest("The request names another server."));
     }
@@ -395,19 +410,49 @@ fn check_media_type(headers: &HeaderMap, call: Call) -> Result<Option<Boundary>,
     if is_json { Ok(None) } else { Err(Refusal::MediaType) }
 }
 
-async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Bytes, Stop> {
+/// Looks at the limits and the money of a key before a large or compressed body is read: who has none costs no more.
+///
+/// # Errors
+///
+/// The refusal that would answer a request of any size.
+fn check_prospects(session: &Downstream, ctx: &Ctx, key: &Key, call: Call) -> Result<(), Refusal> {
+    let declared = body::declared_size(session).unwrap_or(u64::MAX);
+    let is_compressed = session.get_header("content-encoding").is_some();
+    if call.is_free() || (declared <= body::SMALL_MAX && !is_compressed) {
+        return Ok(());
+    }
+    let ask = Ask { input: 0, output: 0, now: ctx.shared.clock.nanos() };
+    limits::check(&[&ctx.generation.limits, &key.account.limits, &key.limits], ask)
+        .map_err(Refusal::Limited)?;
+    if key.account.prepaid && !quota::has_funds(&ctx.shared.teller, key) {
+        // The model may be free; it is not known yet, but a large input to it is not worth more than this.
+        let all_paid = ctx.generation.catalog.all().all(|model| quota::charged(key, model).is_some());
+        if all_paid {
+            return Err(Refusal::InsufficientQuota);
+        }
+    }
+    Ok(())
+}
+
+async fn read_body(session: &mut Downstream, ctx: &mut Ctx) -> Result<Received, Stop> {
     let server = &ctx.generation.server;
     let encoding =
         session.get_header("content-encoding").map(|value| value.to_str().unwrap_or("?").to_owned());
+    let bounds = body::Bounds {
+        size: server.body_max,
+        time: server.body_timeout,
+        total: server.body_total_max.unwrap_or(ctx.shared.bodies_max),
+        ratio: server.inflation_max,
+    };
     let began = Instant::now();
-    let read = body::read(session, server.body_max, server.body_timeout).await;
+    let read = body::read(session, bounds, &ctx.shared.bodies).await;
     ctx.waited_for_client = began.elapsed();
-    let body = match read {
-        Ok(body) => body,
+    let received = match read {
+        Ok(received) => received,
         Err(body::Unread::Refused(refusal)) => return Err(refusal.into()),
         Err(body::Unread::Gone) => return Err(Stop::ClientGone),
     };
-    Ok(encoding::decode(encoding.as_deref(), body, server.body_max)?)
+    body::inflate(received, encoding.as_deref(), bounds, &ctx.shared.bodies).await
 }
 
 fn check_address(session: &Downstream, ctx: &Ctx, key: &Key) -> Result<(), Refusal> {

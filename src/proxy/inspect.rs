@@ -118,6 +118,7 @@ impl Inspector {
         }
         self.0.metrics.health().set_budget(self.0.budget.left(), self.0.budget.spent());
         self.0.metrics.health().set_replay_bytes(self.0.replay.held());
+        self.0.metrics.health().set_body_bytes(self.0.bodies.used());
         self.refresh_money(&generation);
     }
 

@@ -13,6 +13,7 @@ mod asked;
 mod attempt;
 mod balance;
 mod body;
+mod byte_budget;
 mod charge;
 mod clock;
 pub mod ctx;
@@ -27,6 +28,7 @@ mod inspect;
 mod key_changes;
 mod key_records;
 mod limit_pool;
+mod memory;
 mod models;
 mod needs;
 mod origin;
@@ -53,6 +55,7 @@ mod upstream;
 pub(crate) mod fixed {
     pub(crate) use super::admit::FIELDS_MAX;
     pub(crate) use super::attempt::HELD_UNDECIDED_MAX;
+    pub(crate) use super::body::INFLATING_MAX;
     pub(crate) use super::door::CONNECTIONS_SPARE;
     pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
     pub(crate) use super::polling::STATE_MAX;
@@ -75,16 +78,19 @@ use crate::wire::seal::Sealer;
 use admit::{Admitted, Stop};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use byte_budget::ByteBudget;
 use clock::Clock;
 use ctx::Ctx;
 pub use directory::{AccountDetails, AccountView, Directory, KeyView, Rejected, RevokedView};
-pub(crate) use door::HeaderArrived;
+use door::Shedding;
+pub(crate) use door::{ConnectionBounds, HeaderArrived, HeaderObserver};
 use futures::FutureExt;
 use generation::Generation;
 pub use inspect::{Explanation, Inspector, Question};
 pub use key_changes::Rotated;
 pub use key_records::{NewAccount, NewKey};
 use limit_pool::LimitPool;
+pub(crate) use memory::{MemoryLimits, descriptors_percent};
 use pingora::http::RequestHeader;
 use pingora::modules::http::HttpModules;
 use pingora::protocols::http::ServerSession as Downstream;
@@ -119,9 +125,14 @@ pub(crate) struct Shared {
     directory: Arc<Directory>,
     pool: Arc<LimitPool>,
     readiness: Arc<Readiness>,
-    replay: Arc<Replay>,
     /// Changes of health are noted one at a time, so that each has one line in the log.
     health_changes: Mutex<()>,
+    replay: Replay,
+    /// Memory of the bodies of all requests, from their first byte until they are let go of.
+    bodies: Arc<ByteBudget>,
+    /// The bound on it where the configuration has none, in bytes.
+    bodies_max: usize,
+    shedding: Shedding,
     clock: Clock,
 }
 
@@ -260,8 +271,11 @@ impl Builder {
             directory: Arc::clone(&directory),
             pool,
             readiness: Arc::clone(&readiness),
-            replay: Arc::default(),
             health_changes: Mutex::default(),
+            replay: Replay::default(),
+            bodies: Arc::default(),
+            bodies_max: body::memory_max(&MemoryLimits::read()),
+            shedding: Shedding::default(),
             clock: Clock::start(),
         });
         Ok(Built {
@@ -346,7 +360,7 @@ impl ProxyHttp for Gateway {
         waiting: Box<dyn Any + Send + Sync>,
     ) {
         if let Some(arrived) = waiting.downcast_ref::<HeaderArrived>() {
-            arrived.note();
+            arrived.0.header_arrived();
         }
     }
 

@@ -8,6 +8,7 @@ use crate::core::api::{Api, ModelKind};
 use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
+use crate::core::money::Money;
 use crate::core::price::Price;
 use crate::core::refusal::{Failure, Refusal};
 use crate::core::usage::UsageBounds;
@@ -209,7 +210,15 @@ pub(super) fn check(teller: &Teller, key: &Key, model: &Model, need: Need) -> Re
     if Charge::is_covered(price, need, funds) { Ok(()) } else { Err(Refusal::InsufficientQuota) }
 }
 
+/// Whether an account and a key have anything left to spend; a ledger that cannot be asked says no later.
+pub(super) fn has_funds(teller: &Teller, key: &Key) -> bool {
+    teller.funds(&key.account.id, &key.id).is_none_or(|(account, key)| {
+        let left = key.quota.unwrap_or(Money::MAX).saturating_sub(key.held).saturating_sub(key.spent);
+        account.available.min(left) > Money::ZERO
+    })
+}
+
 /// What a call of a model is charged by; `None` if it costs this key nothing.
-fn charged(key: &Key, model: &Model) -> Option<Price> {
+pub(super) fn charged(key: &Key, model: &Model) -> Option<Price> {
     model.price.filter(|price| key.account.prepaid && !price.is_free())
 }

@@ -4,22 +4,15 @@
 //! as an upstream has it, so it is tried once; and every request lets go when its answer is on its way to the client, however
 //! long that takes. What still needs the body after that does without: an error is judged without the caller's own words.
 
+use super::body::Received;
+use super::byte_budget::{ByteBudget, Share};
 use crate::wire::splice::Spliced;
 use bytes::Bytes;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is kept over all requests.
 #[derive(Debug, Default)]
-pub(crate) struct Replay {
-    held: AtomicUsize,
-}
-
-/// A part of what may be kept, given back when it is dropped.
-struct Share {
-    of: Arc<Replay>,
-    bytes: usize,
-}
+pub(crate) struct Replay(Arc<ByteBudget>);
 
 /// The body of one request.
 pub(super) struct Body {
@@ -31,6 +24,8 @@ struct Kept {
     /// `None` after it was let go of.
     bytes: Option<Bytes>,
     _share: Option<Share>,
+    /// Its part of the memory of all bodies.
+    _memory: Option<Share>,
 }
 
 /// What one attempt sends.
@@ -42,22 +37,16 @@ pub(super) struct Payload<'a> {
 impl Replay {
     /// How much is kept, in bytes.
     pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.0.used()
     }
 
     /// Takes a body in; it can be sent again if it fits beside the others into `max` bytes.
-    pub(super) fn keep(self: &Arc<Self>, bytes: Bytes, max: usize) -> Body {
-        let size = bytes.len();
-        let fits = |held: usize| held.checked_add(size).filter(|held| *held <= max);
-        let replayable = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        let share = replayable.then(|| Share { of: Arc::clone(self), bytes: size });
-        Body { kept: Mutex::new(Kept { bytes: Some(bytes), _share: share }), replayable }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    pub(super) fn keep(&self, body: Received, max: usize) -> Body {
+        let Received { bytes, memory } = body;
+        let share = self.0.try_take(bytes.len(), max);
+        let replayable = share.is_some();
+        let kept = Kept { bytes: Some(bytes), _share: share, _memory: memory };
+        Body { kept: Mutex::new(kept), replayable }
     }
 }
 
@@ -79,7 +68,7 @@ impl Body {
 
     /// Gives its memory and its share back.
     pub(super) fn let_go(&self) {
-        *self.kept() = Kept { bytes: None, _share: None };
+        *self.kept() = Kept { bytes: None, _share: None, _memory: None };
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -120,7 +109,8 @@ mod tests {
     /// Goal: bodies are kept up to the bound and no further, and room is made by letting go as well as by the end.
     #[test]
     fn kept_up_to_the_bound() {
-        let (replay, of) = (Arc::<Replay>::default(), |size| Bytes::from(vec![b'x'; size]));
+        let replay = Replay::default();
+        let of = |size| Received::from(Bytes::from(vec![b'x'; size]));
         let (first, second) = (replay.keep(of(60), 100), replay.keep(of(40), 100));
         let beyond = replay.keep(of(1), 100);
         assert!(first.is_replayable() && second.is_replayable() && !beyond.is_replayable());
@@ -136,9 +126,9 @@ mod tests {
     /// Goal: after it was sent, what is kept can be sent again, and of what is not nothing is left.
     #[test]
     fn sent_once_or_again() {
-        let replay = Arc::<Replay>::default();
+        let replay = Replay::default();
         for (max, left) in [(10, 3), (0, 0)] {
-            let body = replay.keep(Bytes::from_static(b"abc"), max);
+            let body = replay.keep(Bytes::from_static(b"abc").into(), max);
             let payload = Payload::new(splice(&body.bytes(), Vec::new()), &body);
             assert_eq!(payload.spliced().len(), 3);
             payload.was_sent();

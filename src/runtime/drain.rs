@@ -1,6 +1,7 @@
 //! The end of a drain: as soon as the last request is finished, not when the grace period is over.
 
-use super::listener::{Connections, LINGER};
+use super::connections::Connections;
+use super::listener::LINGER;
 use super::signals::Impatience;
 use super::succession::Succession;
 use crate::proxy::Readiness;

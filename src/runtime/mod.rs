@@ -5,16 +5,21 @@
 //! after it.
 
 mod certificate;
+mod connections;
 mod drain;
+mod guarded_stream;
 mod listener;
+mod overload;
 pub mod reload;
 mod sampler;
 pub mod signals;
 pub mod succession;
 
 use self::certificate::Certificate;
+use self::connections::Connections;
 use self::drain::Drain;
-use self::listener::{Connections, Listeners, Public, Steady};
+use self::listener::{Guarded, Listeners, Policy, Steady};
+use self::overload::Overload;
 use self::reload::Reload;
 use self::sampler::Sampler;
 use self::signals::{DrainWish, Impatience};
@@ -22,25 +27,33 @@ use self::succession::{LISTENERS_SOCKET, PATIENCE, Predecessor, Succession};
 use crate::admin::Admin;
 use crate::admin::guard::Guard;
 use crate::config::{Config, Tls};
-use crate::proxy::{Built, Gateway, Readiness};
+use crate::proxy::{Built, ConnectionBounds, Gateway, Readiness};
 use crate::sandbox;
 use crate::store::Bank;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
-use pingora::proxy::http_proxy;
+use pingora::listeners::tls::{Acceptor, TlsSettings};
+use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Connections of the admin listener at the same time: scrapers, an operator's browser, the command line.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long a header may take on the admin listener.
+pub(crate) const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection of the admin listener may be idle: longer than the usual interval between two scrapes.
+const ADMIN_KEEPALIVE: Duration = Duration::from_secs(75);
+/// How long a connection of the admin listener may be open.
+const ADMIN_AGE: Duration = Duration::from_secs(86_400);
 /// How long services may take to stop after the grace period.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
 /// How long the store may take to write the last changes.
@@ -93,13 +106,16 @@ impl Assembly {
         let succession = Arc::new(Succession::new(folder, predecessor, Arc::clone(&listeners), built.teller));
         let (sampler, history) = Sampler::new(built.inspector.clone());
 
-        let mut public = public_service(&server, built.gateway.clone(), &connections, false);
-        listen_at(&mut public, &settings.listen, settings.tls.as_ref().zip(certificate.as_ref()))?;
+        let tls = settings.tls.as_ref().zip(certificate.as_ref());
+        let tls = tls.map(|(tls, shown)| tls_settings(tls, Arc::clone(shown))).transpose()?;
+        let tls = tls.map(TlsSettings::build);
+        let mut public = public_service(&server, built.gateway.clone(), &connections, tls, false);
+        listen_at(&mut public, &settings.listen);
         server.add_service(public);
         if !settings.listen_h2c.is_empty() {
             // A port of its own: a server that may be asked either way waits for bytes that HTTP/1 need not send.
-            let mut public = public_service(&server, built.gateway, &connections, true);
-            listen_at(&mut public, &settings.listen_h2c, None)?;
+            let mut public = public_service(&server, built.gateway.clone(), &connections, None, true);
+            listen_at(&mut public, &settings.listen_h2c);
             server.add_service(public);
         }
 
@@ -116,12 +132,20 @@ impl Assembly {
             wish: Arc::clone(&wish),
             guard,
         };
-        let mut service = Service::new("admin".into(), app);
+        let overload = Overload {
+            gateway: built.gateway.clone(),
+            connections: Arc::clone(&connections),
+            clock: Arc::clone(connections.clock()),
+        };
+        let policy = AdminPolicy(built.gateway);
+        let mut service =
+            Service::new("admin".into(), Guarded::new(app, policy, Arc::default(), None, false));
         service.threads = Some(1);
         service.add_tcp(&admin.listen.to_string());
         server.add_service(Steady { service, readiness: Arc::clone(&built.readiness), listeners });
 
         server.add_service(background_service("resolver", built.resolver));
+        server.add_service(background_service("overload", overload));
         server.add_service(background_service("sampler", sampler));
         if let Some(sandbox) = sandbox {
             server.add_service(background_service("sandbox", Upstream(sandbox.listen)));
@@ -197,39 +221,60 @@ impl Assembly {
     }
 }
 
+/// Bounds of the admin listener, which are its own, so that it answers when the public one is full.
+struct AdminPolicy(Gateway);
+
+impl Policy for AdminPolicy {
+    fn bounds(&self) -> ConnectionBounds {
+        ConnectionBounds {
+            header: ADMIN_HEADER_TIMEOUT,
+            keepalive: ADMIN_KEEPALIVE,
+            age: ADMIN_AGE,
+            max: ADMIN_CONNECTIONS_MAX,
+            per_address: None,
+        }
+    }
+
+    fn is_exempt(&self, _address: IpAddr) -> bool {
+        true
+    }
+
+    fn is_shedding(&self) -> bool {
+        false
+    }
+
+    fn refused(&self, reason: &'static str) {
+        self.0.note_refused_connection(match reason {
+            "too_many" => "admin_too_many",
+            _ => "admin_slow_header",
+        });
+    }
+
+    fn closed(&self, _reason: &'static str) {}
+}
+
 /// The public listener's service, for HTTP/2 without TLS or for the rest.
 fn public_service(
     server: &Server,
     gateway: Gateway,
     connections: &Arc<Connections>,
+    tls: Option<Acceptor>,
     h2c: bool,
-) -> Service<Public> {
+) -> Service<Guarded<HttpProxy<Gateway>, Gateway>> {
     let mut options = HttpServerOptions::default();
     // So that CONNECT gets the gateway's own 404 and not the framework's 405 (spec 1.2).
     options.allow_connect_method_proxying = true;
-    options.h2c = h2c;
     let mut proxy = http_proxy(&server.configuration, gateway.clone());
     proxy.server_options = Some(options);
-    let public = Public::new(proxy, gateway, Arc::clone(connections));
+    let public = Guarded::new(proxy, gateway, Arc::clone(connections), tls, h2c);
     Service::new(if h2c { "public-h2c" } else { "public" }.into(), public)
 }
 
-/// Names the addresses of a public listener, with HTTPS where there is a certificate.
-fn listen_at(
-    public: &mut Service<Public>,
-    addresses: &[SocketAddr],
-    tls: Option<(&Tls, &Arc<Certificate>)>,
-) -> io::Result<()> {
+/// Names the addresses of a public listener. TLS is the service's own, so that its handshake has the deadline of a header.
+fn listen_at(public: &mut Service<Guarded<HttpProxy<Gateway>, Gateway>>, addresses: &[SocketAddr]) {
     for address in addresses {
-        match tls {
-            Some((tls, shown)) => {
-                let settings = tls_settings(tls, Arc::clone(shown))?;
-                public.add_tls_with_settings(&address.to_string(), None, settings);
-            }
-            None => public.add_tcp(&address.to_string()),
-        }
+        public.add_tcp(&address.to_string());
     }
-    Ok(())
 }
 
 /// HTTPS with HTTP/2 for those who can.

@@ -18,6 +18,7 @@ pub struct HealthMetrics {
     spent: IntCounter,
     not_replayable: IntCounter,
     replay_bytes: IntGauge,
+    body_bytes: IntGauge,
 }
 
 /// Series of one credential: its states.
@@ -73,6 +74,7 @@ impl HealthMetrics {
             )?,
             replay_bytes: new
                 .gauge("tidegate_replay_bytes", "Bodies of requests that are kept for another attempt.")?,
+            body_bytes: new.gauge("tidegate_body_bytes", "Memory of the bodies of all requests.")?,
         })
     }
 
@@ -153,5 +155,10 @@ impl HealthMetrics {
     /// Shows how much is kept for other attempts, in bytes.
     pub fn set_replay_bytes(&self, bytes: usize) {
         self.replay_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Shows the memory that the bodies of all requests take.
+    pub fn set_body_bytes(&self, bytes: usize) {
+        self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

@@ -4,6 +4,7 @@
 //! is bounded by [`series_max`](super::series::series_max) whatever clients send. What is touched on every request of a model or channel is
 //! resolved once per configuration generation, in [`Labels`].
 
+use super::connections::ConnectionMetrics;
 use super::gen_ai::GenAi;
 use super::health::HealthMetrics;
 use super::money::MoneyMetrics;
@@ -51,7 +52,7 @@ pub struct Metrics {
     late_errors: IntCounter,
     panics: IntCounter,
     connections: IntGauge,
-    connections_refused: IntCounterVec,
+    client_connections: ConnectionMetrics,
     log_dropped: IntCounter,
     generation: IntGauge,
     last_reload_successful: IntGauge,
@@ -133,6 +134,7 @@ impl Metrics {
             health: HealthMetrics::new(&new)?,
             money: MoneyMetrics::new(&new)?,
             process: ProcessMetrics::new(&new)?,
+            client_connections: ConnectionMetrics::new(&new)?,
             attempts: new.counters(
                 "tidegate_attempts_total",
                 "Attempts at upstream channels by what came of them.",
@@ -178,11 +180,6 @@ impl Metrics {
             )?,
             panics: new.counter("tidegate_panics_total", "Defects that were caught; each is a 500 for one request.")?,
             connections: new.gauge("tidegate_connections", "Requests under way on the public listener.")?,
-            connections_refused: new.counters(
-                "tidegate_connections_refused_total",
-                "Connections that were closed unanswered: too_many were open, or a slow_header did not come to its end.",
-                &["reason"],
-            )?,
             log_dropped: new
                 .counter("tidegate_access_log_dropped_total", "Access log lines dropped because the queue was full.")?,
             generation: new.gauge("tidegate_config_generation", "Generation of the configuration in force.")?,
@@ -233,6 +230,12 @@ impl Metrics {
         &self.health
     }
 
+    /// The metrics of client connections and of load shedding.
+    #[must_use]
+    pub fn client_connections(&self) -> &ConnectionMetrics {
+        &self.client_connections
+    }
+
     /// The metrics of limits, money and its store.
     #[must_use]
     pub fn money(&self) -> &MoneyMetrics {
@@ -277,11 +280,6 @@ impl Metrics {
     /// Counts a request under way until the guard is dropped.
     pub fn begin_request(&self) -> InFlight {
         InFlight::begin(&self.connections)
-    }
-
-    /// Counts a connection that was closed unanswered.
-    pub fn connections_refused(&self, reason: &str) {
-        self.connections_refused.with_label_values(&[reason]).inc();
     }
 
     /// Requests under way on the public listener.

@@ -5,6 +5,7 @@
 //! in the code, never from a client (spec 13.2). Nothing here holds a body, a credential or a prompt.
 
 pub mod access_log;
+pub mod connections;
 pub mod failures;
 mod gen_ai;
 pub mod health;

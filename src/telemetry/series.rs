@@ -4,7 +4,7 @@
 //! say for one that is said, so a gateway has a small part of it; what matters is that nobody outside can add to it.
 
 use super::metrics::{GATE_BUCKETS, OVERHEAD_BUCKETS};
-use super::{gen_ai, health, money, process};
+use super::{connections, gen_ai, health, money, process};
 use crate::wire::error::CATALOGUE;
 use std::fmt;
 
@@ -25,9 +25,7 @@ const TOKENS: usize = 4;
 /// Ends of streams, and outcomes of second attempts beside a slow one.
 const ENDS: usize = 6 + 4;
 /// Families without labels, and the version.
-const SINGLE: usize = 12;
-/// Reasons for which a connection is closed unanswered.
-const CONNECTIONS: usize = 2;
+const SINGLE: usize = 13;
 /// Labels of models that are none: `other` and `removed`.
 const NO_MODELS: usize = 2;
 
@@ -77,7 +75,7 @@ pub const fn bound() -> Bound {
             + REFUSALS
             + ENDS
             + SINGLE
-            + CONNECTIONS
+            + connections::SERIES
             + money::SERIES
             + process::SERIES
             + histogram(OVERHEAD_BUCKETS.len())

@@ -22,6 +22,7 @@ pub mod error;
 pub mod exact;
 mod fault;
 pub mod fields;
+pub mod framing;
 pub mod hint;
 pub mod images;
 pub mod inflate;
