@@ -260,7 +260,7 @@ fn connections() -> Vec<Row> {
             "line of a chunk's size, trailer section, in bytes",
             format!("{} and {}", fixed(framing::CHUNK_LINE_MAX), fixed(framing::TRAILER_MAX)),
             "400 `invalid_request_error`",
-            "`body`, `invalid_request_error`",
+            "`body`, `body_unreadable`",
         ),
     ]
 }

@@ -363,3 +363,84 @@ fn millis(time: Duration) -> u64 {
 fn millis_since(epoch: Instant) -> u64 {
     millis(epoch.elapsed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: ConnectionBounds = ConnectionBounds {
+        header: Duration::from_millis(100),
+        keepalive: Duration::from_millis(300),
+        age: Duration::from_millis(2_000),
+        max: 2,
+        per_address: Some(2),
+    };
+
+    fn at(connection: &Connection, millis: u64) -> Result<Duration, Expiry> {
+        connection.deadline(BOUNDS, connection.accepted + millis)
+    }
+
+    /// Goal: a connection has a deadline in each of its phases, and none while a request is in flight.
+    #[test]
+    fn every_phase_has_its_deadline() {
+        let connection = Arc::new(Connection::new(Instant::now()));
+        assert_eq!(at(&connection, 99), Ok(Duration::from_millis(1)));
+        assert_eq!(at(&connection, 100), Err(Expiry::SlowHeader));
+        let scope = connection.expect_request();
+        scope.header_arrived();
+        scope.header_arrived();
+        assert!(at(&connection, 100_000).is_ok() && !connection.is_unclaimed());
+        drop(scope);
+        assert!(connection.is_unclaimed() && connection.has_served());
+        let idle = connection.idle_since.load(Ordering::Relaxed) - connection.accepted;
+        assert!(at(&connection, idle + 299).is_ok());
+        assert_eq!(at(&connection, idle + 300), Err(Expiry::Idle));
+        connection.header_began();
+        let began = connection.header_since.load(Ordering::Relaxed) - connection.accepted;
+        assert!(at(&connection, began + 99).is_ok());
+        assert_eq!(at(&connection, began + 100), Err(Expiry::SlowHeader));
+        drop(connection.expect_request());
+        assert_eq!(at(&connection, began + 100), Err(Expiry::SlowHeader), "no request, no change");
+        connection.header_since.store(0, Ordering::Relaxed);
+        connection.idle_since.store(connection.accepted + 1_900, Ordering::Relaxed);
+        assert!(at(&connection, 1_999).is_ok());
+        assert_eq!(at(&connection, 2_000), Err(Expiry::Age));
+    }
+
+    /// Goal: newcomers are refused only where no connection has been idle for a while, and a closed one gives its place back.
+    #[test]
+    fn newcomers_take_the_place_of_the_idle() {
+        let connections = Arc::<Connections>::default();
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        let admit = |address| connections.admit(address, BOUNDS.max, BOUNDS.per_address);
+        let (first, second) = (admit(address).unwrap(), admit(None).unwrap());
+        assert_eq!(admit(None).unwrap_err(), Full::Total);
+        std::thread::sleep(Duration::from_millis(IDLE_MIN_MILLIS + SEARCH_PAUSE_MILLIS + 50));
+        let scope = second.connection().expect_request();
+        scope.header_arrived();
+        let third = admit(address).unwrap();
+        assert_eq!(first.connection().idle_since(), None, "it is told to close once");
+        assert_eq!(admit(None).unwrap_err(), Full::Total);
+        drop(scope);
+        drop((first, second));
+        let fourth = admit(address).unwrap();
+        assert_eq!(connections.open(), 2);
+        drop(third);
+        let fifth = admit(address).unwrap();
+        drop((fourth, fifth));
+        assert_eq!(connections.open(), 0);
+        assert!(connections.table().addresses.is_empty());
+    }
+
+    /// Goal: one address has no more connections than it may.
+    #[test]
+    fn addresses_are_bounded() {
+        let connections = Arc::<Connections>::default();
+        let admit = |last| connections.admit(Some(IpAddr::from([192, 0, 2, last])), 10, Some(1));
+        let first = admit(1).unwrap();
+        assert_eq!(admit(1).unwrap_err(), Full::Address);
+        assert!(admit(2).is_ok());
+        drop(first);
+        assert!(admit(1).is_ok());
+    }
+}

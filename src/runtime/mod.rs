@@ -26,7 +26,7 @@ use self::signals::{DrainWish, Impatience};
 use self::succession::{LISTENERS_SOCKET, PATIENCE, Predecessor, Succession};
 use crate::admin::Admin;
 use crate::admin::guard::Guard;
-use crate::config::{Config, Tls};
+use crate::config::{self, Config, Tls};
 use crate::proxy::{Built, ConnectionBounds, Gateway, Readiness};
 use crate::sandbox;
 use crate::store::Bank;
@@ -106,18 +106,7 @@ impl Assembly {
         let succession = Arc::new(Succession::new(folder, predecessor, Arc::clone(&listeners), built.teller));
         let (sampler, history) = Sampler::new(built.inspector.clone());
 
-        let tls = settings.tls.as_ref().zip(certificate.as_ref());
-        let tls = tls.map(|(tls, shown)| tls_settings(tls, Arc::clone(shown))).transpose()?;
-        let tls = tls.map(TlsSettings::build);
-        let mut public = public_service(&server, built.gateway.clone(), &connections, tls, false);
-        listen_at(&mut public, &settings.listen);
-        server.add_service(public);
-        if !settings.listen_h2c.is_empty() {
-            // A port of its own: a server that may be asked either way waits for bytes that HTTP/1 need not send.
-            let mut public = public_service(&server, built.gateway.clone(), &connections, None, true);
-            listen_at(&mut public, &settings.listen_h2c);
-            server.add_service(public);
-        }
+        add_public_services(&mut server, &built.gateway, &connections, &settings, certificate.as_ref())?;
 
         let app = Admin {
             metrics: Arc::clone(&built.metrics),
@@ -251,6 +240,29 @@ impl Policy for AdminPolicy {
     }
 
     fn closed(&self, _reason: &'static str) {}
+}
+
+/// Adds the listeners of clients.
+fn add_public_services(
+    server: &mut Server,
+    gateway: &Gateway,
+    connections: &Arc<Connections>,
+    settings: &config::Server,
+    certificate: Option<&Arc<Certificate>>,
+) -> io::Result<()> {
+    let tls = settings.tls.as_ref().zip(certificate);
+    let tls = tls.map(|(tls, shown)| tls_settings(tls, Arc::clone(shown))).transpose()?;
+    let tls = tls.map(TlsSettings::build);
+    let mut public = public_service(server, gateway.clone(), connections, tls, false);
+    listen_at(&mut public, &settings.listen);
+    server.add_service(public);
+    if !settings.listen_h2c.is_empty() {
+        // A port of its own: a server that may be asked either way waits for bytes that HTTP/1 need not send.
+        let mut public = public_service(server, gateway.clone(), connections, None, true);
+        listen_at(&mut public, &settings.listen_h2c);
+        server.add_service(public);
+    }
+    Ok(())
 }
 
 /// The public listener's service, for HTTP/2 without TLS or for the rest.

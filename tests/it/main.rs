@@ -27,6 +27,7 @@ mod disk;
 mod docs;
 mod drain;
 mod explained;
+mod exposure;
 mod failover;
 mod golden;
 mod hang_up_phases;
