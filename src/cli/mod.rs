@@ -24,6 +24,7 @@ mod why;
 
 use crate::config::Problems;
 use crate::core::api::Api;
+use crate::runtime::Start;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
@@ -93,6 +94,9 @@ enum Command {
         /// listeners and its ledger over. A gateway that gets SIGUSR2 starts this itself.
         #[arg(long)]
         upgrade: bool,
+        /// Begin a new ledger where there was one that has gone: opening credit is booked again, revocations are lost.
+        #[arg(long)]
+        new_ledger: bool,
     },
     /// Check a configuration and report every problem in it.
     Check {
@@ -190,8 +194,8 @@ fn run(cli: Cli, format: Format) -> Ended {
     }
     match (cli.command, cli.test) {
         (Some(Command::Schema), false) => schema::run(),
-        (Some(Command::Run { config, log_level, upgrade }), false) => {
-            run::run(&config, log_level, upgrade, format)
+        (Some(Command::Run { config, log_level, upgrade, new_ledger }), false) => {
+            run::run(&config, log_level, Start { upgrade, new_ledger }, format)
         }
         (Some(Command::Check { file, config, without_secrets }), _) => {
             let file = file.or(config).or(cli.config).unwrap_or_else(|| DEFAULT_FILE.into());

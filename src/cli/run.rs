@@ -2,8 +2,8 @@
 
 use super::{Complaint, EXIT_RUNTIME, Ended, Format, complain, hint};
 use crate::config::{self, Config};
-use crate::runtime::Assembly;
 use crate::runtime::signals::LameDuck;
+use crate::runtime::{Assembly, Start};
 use log::{Log, Metadata, Record};
 use serde_json::{Value, json};
 use std::fmt;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the gateway to its end.
-pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool, format: Format) -> Ended {
+pub(super) fn run(path: &Path, level: log::LevelFilter, start: Start, format: Format) -> Ended {
     start_log(level);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
@@ -26,7 +26,7 @@ pub(super) fn run(path: &Path, level: log::LevelFilter, upgrade: bool, format: F
     for channel in loaded.config.channels.iter().filter(|channel| channel.credentials.is_empty()) {
         log::info!("channel {}: no credential is sent (credentials: none)", channel.id);
     }
-    let assembly = match Assembly::new(path, loaded.config, Box::new(io::stdout()), upgrade) {
+    let assembly = match Assembly::new(path, loaded.config, Box::new(io::stdout()), start) {
         Ok(assembly) => assembly,
         Err(e) => return complain(EXIT_RUNTIME, e),
     };

@@ -103,7 +103,9 @@ pub use reload::Reloader;
 use replay::Replay;
 pub use resolver::Resolver;
 use std::any::Any;
+use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -179,6 +181,7 @@ pub struct Builder {
     log: Option<Box<dyn Write + Send>>,
     metrics: Option<Arc<Metrics>>,
     upgrade: bool,
+    new_ledger: bool,
 }
 
 /// A gateway and what has to run beside it.
@@ -213,7 +216,7 @@ impl Gateway {
     /// Begins to build a gateway from a checked configuration.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
-        Builder { config, log: None, metrics: None, upgrade: false }
+        Builder { config, log: None, metrics: None, upgrade: false, new_ledger: false }
     }
 }
 
@@ -239,6 +242,13 @@ impl Builder {
         self
     }
 
+    /// Begins a new ledger where there was one that has gone or is empty, instead of failing because it has (spec 8.5).
+    #[must_use]
+    pub fn new_ledger(mut self, new_ledger: bool) -> Self {
+        self.new_ledger = new_ledger;
+        self
+    }
+
     /// Builds the gateway.
     ///
     /// # Errors
@@ -250,7 +260,7 @@ impl Builder {
             None => Metrics::new().map_err(io::Error::other)?,
         };
         let log = self.log.map(|out| AccessLog::start(out, metrics.log_dropped())).transpose()?;
-        let teller = stored(&self.config.store, &metrics, self.upgrade)?;
+        let teller = stored(&self.config.store, &metrics, self.upgrade, self.new_ledger)?;
         let bank = Arc::clone(teller.bank());
         let pool = Arc::<LimitPool>::default();
         let directory = Arc::new(Directory::new(&self.config, Arc::clone(&bank), Arc::clone(&pool)));
@@ -297,12 +307,23 @@ impl Builder {
 
 /// The ledger with its store: taken over from the process before this one, if that is still there and is to be replaced, or
 /// recovered from what it left.
-fn stored(settings: &config::Store, metrics: &Metrics, upgrade: bool) -> io::Result<Arc<Teller>> {
+fn stored(
+    settings: &config::Store,
+    metrics: &Metrics,
+    upgrade: bool,
+    new_ledger: bool,
+) -> io::Result<Arc<Teller>> {
     let unusable = |e| io::Error::other(format!("store.path {}: {e}", settings.path.display()));
-    std::fs::create_dir_all(&settings.path).map_err(unusable)?;
+    // Balances and digests of keys are nobody else's.
+    DirBuilder::new().recursive(true).mode(0o700).create(&settings.path).map_err(unusable)?;
     let process = clock::process_number();
     let taken = if upgrade { handover::take(&settings.path, process)? } else { None };
-    let store = Embedded::open(&settings.path).map_err(io::Error::other)?;
+    let store = if new_ledger {
+        Embedded::open_or_begin_anew(&settings.path)
+    } else {
+        Embedded::open(&settings.path)
+    };
+    let store = store.map_err(io::Error::other)?;
     let commits = metrics.money().commit_seconds();
     let options = Options {
         process,

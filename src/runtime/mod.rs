@@ -61,6 +61,15 @@ const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the access log may take to be written at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Ways to start a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Start {
+    /// Takes listeners and ledger over from the process that has them, which SIGQUIT tells to hand them over.
+    pub upgrade: bool,
+    /// Begins a new ledger where there was one that has gone.
+    pub new_ledger: bool,
+}
+
 /// A whole gateway, ready to run.
 pub struct Assembly {
     server: Server,
@@ -76,13 +85,13 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Puts the checked configuration of a file together; the access log goes to `log`. With `upgrade`, listeners and ledger
-    /// are taken over from the process that has them, which SIGQUIT tells to hand them over.
+    /// Puts the checked configuration of a file together; the access log goes to `log`.
     ///
     /// # Errors
     ///
     /// An address cannot be listened at, the log cannot be started, or there is no process to take over from.
-    pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>, upgrade: bool) -> io::Result<Self> {
+    pub fn new(file: &Path, config: Config, log: Box<dyn Write + Send>, start: Start) -> io::Result<Self> {
+        let Start { upgrade, new_ledger } = start;
         let certificate = config.server.tls.as_ref().map(Certificate::of).transpose()?;
         let predecessor = if upgrade {
             Some(Predecessor::find(&config.store.path)?)
@@ -97,7 +106,8 @@ impl Assembly {
         let mut server = Server::new_with_opt_and_conf(Some(options), server_conf(&config));
         // With `upgrade` it waits here until the old process hands its listeners over.
         server.bootstrap();
-        let built = Gateway::builder(config.clone()).access_log(log).upgrade(upgrade).build()?;
+        let built = Gateway::builder(config.clone()).access_log(log);
+        let built = built.upgrade(upgrade).new_ledger(new_ledger).build()?;
         let (guard, shown) = (Arc::new(Guard::new(&admin)), certificate.clone());
         let reload = Reload::new(file.to_owned(), config, built.reloader, shown, Arc::clone(&guard));
         let reload = Arc::new(reload);

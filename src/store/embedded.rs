@@ -24,6 +24,8 @@ use std::sync::Arc;
 const FORMAT: u64 = 1;
 /// The file in the store's folder.
 pub(super) const FILE: &str = "ledger.redb";
+/// The file beside it that says that there was a ledger, so that one that has gone is not begun anew unnoticed.
+const MARKER: &str = "ledger.marker";
 /// The file that takes its place after trouble.
 const FRESH: &str = "ledger.redb.new";
 /// Only what a batch touches is read again, so little of the file need be in memory.
@@ -48,6 +50,17 @@ pub(super) enum Opening {
     Again,
 }
 
+/// The treatment of a file that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// It has to be there.
+    Refuse,
+    /// It is made, unless there was one.
+    Make,
+    /// It is made.
+    MakeAnew,
+}
+
 type Opener = Box<dyn FnMut(Opening) -> Result<Database, StoreError> + Send>;
 
 /// The embedded store.
@@ -65,13 +78,22 @@ impl std::fmt::Debug for Embedded {
 }
 
 impl Embedded {
-    /// Opens the store in a folder that is there; its file is made if need be.
+    /// Opens the store in a folder that is there; in one that never had a ledger its file is made.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the folder or the file cannot be used; [`StoreError::Gone`] when there was a ledger.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::in_folder(folder, Absent::Make)
+    }
+
+    /// As [`Self::open`], and begins a new ledger where there was one that has gone or is empty.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the folder or the file cannot be used.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        Self::in_folder(folder, true)
+    pub fn open_or_begin_anew(folder: &Path) -> Result<Self, StoreError> {
+        Self::in_folder(folder, Absent::MakeAnew)
     }
 
     /// Opens the store in a folder where its file must be.
@@ -81,13 +103,13 @@ impl Embedded {
         if path.try_exists().is_ok_and(|there| !there) {
             return Err(StoreError::Missing(path));
         }
-        Self::in_folder(folder, false)
+        Self::in_folder(folder, Absent::Refuse)
     }
 
-    fn in_folder(folder: &Path, create: bool) -> Result<Self, StoreError> {
+    fn in_folder(folder: &Path, absent: Absent) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
         let folder = folder.to_owned();
-        let opener = move |opening| open_file(&folder, opening, create);
+        let opener = move |opening| open_file(&folder, opening, absent);
         Self::with_opener(path, Box::new(opener))
     }
 
@@ -162,18 +184,23 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// Opens the file in a folder; `create` makes one that is not there.
-fn open_file(folder: &Path, opening: Opening, create: bool) -> Result<Database, StoreError> {
+/// Opens the file in a folder, or makes it. An empty file is no ledger: redb would begin one in it, and with it the opening
+/// credit of every account again.
+fn open_file(folder: &Path, opening: Opening, absent: Absent) -> Result<Database, StoreError> {
     let claimed = claim(folder)?;
     let path = folder.join(FILE);
-    let is_there = path.exists();
-    if is_there && opening == Opening::Again {
-        renew(folder, &claimed)?;
-    } else if !is_there && !create {
-        return Err(StoreError::Missing(path));
-    } else if !is_there {
-        make(folder, &claimed)?;
+    let length = std::fs::metadata(&path).map(|file| file.len());
+    match length {
+        Ok(0) if absent != Absent::MakeAnew => {
+            return Err(StoreError::Corrupt { path, cause: "it is empty".into() });
+        }
+        Ok(1..) if opening == Opening::Again => renew(folder, &claimed)?,
+        Ok(1..) => {}
+        _ if absent == Absent::Refuse => return Err(StoreError::Missing(path)),
+        _ if absent == Absent::Make && folder.join(MARKER).exists() => return Err(StoreError::Gone(path)),
+        _ => make(folder, &claimed)?,
     }
+    mark(folder, &claimed)?;
     let file = OpenOptions::new().read(true).write(true).open(&path);
     database(&path, file.map_err(|error| unusable(folder, &error))?)
 }
@@ -186,6 +213,18 @@ fn claim(folder: &Path) -> Result<File, StoreError> {
         // Where folders cannot be locked, the lock on the file has to do.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(claimed),
     }
+}
+
+/// Leaves the marker of a ledger in its folder.
+fn mark(folder: &Path, claimed: &File) -> Result<(), StoreError> {
+    let path = folder.join(MARKER);
+    if path.exists() {
+        return Ok(());
+    }
+    let words = b"The ledger of a Tidegate gateway is in this folder. Without the file it does not start, see --new-ledger.\n";
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| file.write_all(words).and_then(|()| file.sync_all()));
+    written.and_then(|()| claimed.sync_all()).map_err(|error| unusable(folder, &error))
 }
 
 /// Makes the file aside, so that a crash leaves either none or one that is complete.

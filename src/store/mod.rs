@@ -88,6 +88,12 @@ pub enum StoreError {
     /// Its file is not there.
     #[error("there is no ledger at {0}: check store.path, or start the gateway once to make one")]
     Missing(PathBuf),
+    /// Its file was there and is no more.
+    #[error(
+        "the ledger at {0} has gone, and with it all balances and revocations: restore it from a backup, or begin a new \
+         one with --new-ledger"
+    )]
+    Gone(PathBuf),
     /// Its file is in use.
     #[error("{0} is in use by another process: stop that one, or give this one another store.path")]
     Locked(PathBuf),

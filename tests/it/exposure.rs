@@ -166,8 +166,7 @@ fn slow_clients_of_every_kind_are_closed_within_the_bound() {
     let (cert, key) = (authority.file("cert.pem"), authority.file("key.pem"));
     let secure = start(&format!("  tls: {{ cert: \"{cert}\", key: \"{key}\" }}"));
     let connector = authority.connector(&[b"h2"]);
-    let ports =
-        Ports { plain: plain.public, h2c, secure: secure.public, admin: plain.admin, connector };
+    let ports = Ports { plain: plain.public, h2c, secure: secure.public, admin: plain.admin, connector };
     let (slowest, control) = std::thread::scope(|scope| {
         let control = scope.spawn(|| control(plain.public));
         (runtime().block_on(ports.attack_by_all(clients)), control.join().unwrap())
@@ -434,5 +433,45 @@ fn ambiguous_chunks_are_refused() {
     }] {
         assert_eq!(gateway.raw(request.as_bytes()).status, 400);
     }
+    gateway.finish();
+}
+
+/// Goal: a ledger that has gone or is empty is not begun anew unless the operator says so, and its folder is the gateway's alone.
+#[test]
+fn a_lost_ledger_is_not_begun_anew_unnoticed() {
+    use std::os::unix::fs::PermissionsExt;
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let config = Config::default()
+        .model_with("m/paid", "chat", "price: { input: \"1\", output: \"1\" }")
+        .account("credit: \"5\"")
+        .channel("c", upstream.addr, &[("m/paid", "x")], "");
+    let gateway = config.start_in(folder.path());
+    let ledger = gateway.store().join("ledger.redb");
+    let mode = std::fs::metadata(gateway.store()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(gateway.chat("m/paid", false).status, 200);
+    gateway.finish();
+    let refused = |words: &str| {
+        let run = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["run", "-c"])
+            .arg(folder.path().join("tidegate.yaml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(!run.status.success() && said.contains(words), "{said}");
+    };
+    for (bytes, words) in
+        [(Some(&b""[..]), "it is empty"), (Some(&b"no ledger"[..]), "no ledger"), (None, "--new-ledger")]
+    {
+        match bytes {
+            Some(bytes) => std::fs::write(&ledger, bytes).unwrap(),
+            None => std::fs::remove_file(&ledger).unwrap(),
+        }
+        refused(words);
+    }
+    let mut anew = Command::new("sh");
+    anew.args(["-c", "exec \"$0\" \"$@\" --new-ledger", env!("CARGO_BIN_EXE_tidegate")]);
+    let gateway = config.start_by(anew, folder.path());
+    assert_eq!(gateway.chat("m/paid", false).status, 200);
     gateway.finish();
 }
