@@ -124,8 +124,8 @@ fn bodies() -> Vec<Row> {
             "`gateway`, `body_memory`; `tidegate_body_bytes` has what is used",
         ),
         (
-            "ratio of decompression; bodies decompressed at a time",
-            format!("{}; fixed: {}", named(&["server.inflation_max"]), fixed::INFLATING_MAX),
+            "ratio of decompression; large bodies worked on at a time",
+            format!("{}; fixed: {}", named(&["server.inflation_max"]), fixed::OFFLOADED_MAX),
             "413 `request_too_large`; waits",
             "`size`, `body_too_large`",
         ),

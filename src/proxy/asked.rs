@@ -1,6 +1,7 @@
 //! What the body of a call asks for, read once, as values of its own.
 
 use super::admit::Stop;
+use super::offload;
 use crate::core::estimate::{Piece, Prompt};
 use crate::core::images::ImageWishes;
 use crate::core::refusal::{Failure, Refusal};
@@ -98,7 +99,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
     if size <= INLINE_MAX {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|_| Stop::Failure(Failure::Internal))
+    offload::run(work).await
 }
 
 fn parse(body: &[u8], form: Option<Boundary>, call: Call) -> Result<Asked, Refusal> {

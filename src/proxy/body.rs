@@ -5,14 +5,14 @@ use super::Downstream;
 use super::admit::Stop;
 use super::byte_budget::{ByteBudget, Share};
 use super::memory::MemoryLimits;
-use crate::core::refusal::{Failure, Refusal};
+use super::offload;
+use crate::core::refusal::Refusal;
 use crate::wire::encoding;
 use crate::wire::framing::Violation;
 use bytes::Bytes;
 use pingora::ErrorType;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Why there is no body.
 pub(super) enum Unread {
@@ -55,9 +55,6 @@ const MEMORY_SHARE: u64 = 4;
 const MEMORY_MIN: u64 = 64 << 20;
 /// What they may take where the memory of the process is not known, in bytes.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
-/// Bodies that are decompressed at the same time; each takes a processor.
-static INFLATING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(INFLATING_MAX)));
-pub(crate) const INFLATING_MAX: usize = 2;
 
 /// The bound on the memory of all bodies where the configuration has none, in bytes.
 pub(super) fn memory_max(limits: &MemoryLimits) -> usize {
@@ -124,20 +121,16 @@ pub(super) async fn inflate(
     if encoding::is_identity(encoding) {
         return Ok(received);
     }
-    let inflating = Arc::clone(&INFLATING).acquire_owned().await;
     let budget = Arc::clone(budget);
     let encoding = encoding.map(str::to_owned);
     let work = move || {
-        // Held until the work is done, also where the client has gone.
-        let _inflating = inflating;
         let mut memory = budget.try_take(0, bounds.total);
         let has_room = |step| memory.as_mut().is_some_and(|memory| memory.try_grow(step, bounds.total));
         let within = encoding::Bounds { size: bounds.size, ratio: bounds.ratio };
         let bytes = encoding::decode(encoding.as_deref(), received.bytes, within, has_room)?;
         Ok::<_, Refusal>(Received { bytes, memory })
     };
-    let inflated = tokio::task::spawn_blocking(work).await;
-    Ok(inflated.map_err(|_| Stop::Failure(Failure::Internal))??)
+    Ok(offload::run(work).await??)
 }
 
 /// Whether the client waits for a word before it sends the body (RFC 9110, 10.1.1).

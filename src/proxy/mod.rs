@@ -31,6 +31,7 @@ mod limit_pool;
 mod memory;
 mod models;
 mod needs;
+mod offload;
 mod origin;
 mod parameters;
 mod polling;
@@ -55,9 +56,9 @@ mod upstream;
 pub(crate) mod fixed {
     pub(crate) use super::admit::FIELDS_MAX;
     pub(crate) use super::attempt::HELD_UNDECIDED_MAX;
-    pub(crate) use super::body::INFLATING_MAX;
     pub(crate) use super::door::CONNECTIONS_SPARE;
     pub(crate) use super::exchange::{ERROR_BODY_MAX, ERROR_BODY_TIMEOUT};
+    pub(crate) use super::offload::OFFLOADED_MAX;
     pub(crate) use super::polling::STATE_MAX;
     pub(crate) use super::pool::{KEPT_MAX, WRITE_TIMEOUT};
     pub(crate) use super::upstream::IDLE_MAX;

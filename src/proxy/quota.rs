@@ -4,25 +4,22 @@ use super::Ctx;
 use super::admit::Stop;
 use super::asked::Asked;
 use super::charge::{Charge, Need, Reserved};
+use super::offload;
 use crate::core::api::{Api, ModelKind};
 use crate::core::catalog::Model;
 use crate::core::estimate::Learned;
 use crate::core::key::Key;
 use crate::core::money::Money;
 use crate::core::price::Price;
-use crate::core::refusal::{Failure, Refusal};
+use crate::core::refusal::Refusal;
 use crate::core::usage::UsageBounds;
 use crate::store::{Refused, Teller};
 use crate::wire::endpoint::Call;
 use crate::wire::exact::{self, Fit};
 use bytes::Bytes;
-use once_cell::sync::Lazy;
-use tokio::sync::Semaphore;
 
 /// The bound of an answer where neither the client nor the model's configuration has one.
 const OUTPUT_UNBOUNDED: u64 = 16_384;
-/// Bodies that may be counted at the same time: counting takes a processor for milliseconds each.
-static COUNTING: Lazy<Semaphore> = Lazy::new(|| Semaphore::new(2));
 
 /// What a call may need at most.
 pub(super) fn need(model: &Model, learned: &Learned, call: Call, asked: &Asked, stream: bool) -> Need {
@@ -160,10 +157,8 @@ async fn counted<T: Send + 'static>(
     body: &Bytes,
     count: impl FnOnce(&str) -> Option<T> + Send + 'static,
 ) -> Result<Option<T>, Stop> {
-    let _turn = COUNTING.acquire().await;
     let body = body.clone();
-    let counted = tokio::task::spawn_blocking(move || count(std::str::from_utf8(&body).ok()?)).await;
-    counted.map_err(|_| Stop::Failure(Failure::Internal))
+    offload::run(move || count(std::str::from_utf8(&body).ok()?)).await
 }
 
 /// Sets the money aside, durably; gives the bound of each answer where the money covers less than the call's own.

@@ -383,7 +383,8 @@ mod tests {
     /// Goal: a connection has a deadline in each of its phases, and none while a request is in flight.
     #[test]
     fn every_phase_has_its_deadline() {
-        let connection = Arc::new(Connection::new(Instant::now()));
+        let epoch = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        let connection = Arc::new(Connection::new(epoch));
         assert_eq!(at(&connection, 99), Ok(Duration::from_millis(1)));
         assert_eq!(at(&connection, 100), Err(Expiry::SlowHeader));
         let scope = connection.expect_request();

@@ -5,7 +5,7 @@
 //! first filter runs: that answer names the framework (spec 2.8). Everything else passes.
 
 use super::connections::Connection;
-use crate::wire::framing::{RequestFraming, Violation};
+use crate::wire::framing::{Refused, RequestFraming, Violation};
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
@@ -88,10 +88,11 @@ impl AsyncRead for GuardedStream {
         if read.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if let Err(violation) = self.framing.push(read) {
-            buf.set_filled(before);
+        if let Err(Refused { at, violation }) = self.framing.push(read) {
+            // What precedes it may be a whole header, which its request answers for.
+            buf.set_filled(before + at);
             self.violation = Some(violation);
-            return Poll::Ready(Err(refused(violation)));
+            return Poll::Ready(if at == 0 { Err(refused(violation)) } else { Ok(()) });
         }
         if self.framing.is_in_header() {
             self.connection.header_began();

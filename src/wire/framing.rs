@@ -33,6 +33,15 @@ pub enum Violation {
     Trailer,
 }
 
+/// A violation, and the length of what precedes it in the bytes that were pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Bytes before it, which are good.
+    pub at: usize,
+    /// The violation.
+    pub violation: Violation,
+}
+
 /// A position in the framing of one connection's requests.
 #[derive(Debug)]
 pub struct RequestFraming {
@@ -107,22 +116,28 @@ impl RequestFraming {
     ///
     /// # Errors
     ///
-    /// The [`Violation`] at the first byte that is one; nothing behind it may be used.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
-        while let Some(&first) = bytes.first() {
-            let used = match self.state {
-                State::Start | State::Header => self.header(bytes),
-                State::Sized(left) => self.sized(bytes, left),
-                State::ChunkSize => self.chunk_size(bytes)?,
-                State::ChunkData(left) => self.chunk_data(bytes, left),
-                State::ChunkCr if first == b'\r' => self.enter(State::ChunkLf),
-                State::ChunkLf if first == b'\n' => self.enter(State::ChunkSize),
-                State::ChunkCr | State::ChunkLf => return Err(Violation::ChunkEnd),
-                State::Trailer(len) => self.trailer(bytes, len)?,
-            };
-            bytes = bytes.get(used..).unwrap_or_default();
+    /// [`Refused`] with the first violation; the bytes before it are good, the others may not be used.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            at += self.step(rest).map_err(|violation| Refused { at, violation })?;
         }
         Ok(())
+    }
+
+    /// Consumes the beginning of `bytes`, which are not empty; returns its length.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let first = bytes.first().copied();
+        match self.state {
+            State::Start | State::Header => Ok(self.header(bytes)),
+            State::Sized(left) => Ok(self.sized(bytes, left)),
+            State::ChunkSize => self.chunk_size(bytes),
+            State::ChunkData(left) => Ok(self.chunk_data(bytes, left)),
+            State::ChunkCr if first == Some(b'\r') => Ok(self.enter(State::ChunkLf)),
+            State::ChunkLf if first == Some(b'\n') => Ok(self.enter(State::ChunkSize)),
+            State::ChunkCr | State::ChunkLf => Err(Violation::ChunkEnd),
+            State::Trailer(len) => self.trailer(bytes, len),
+        }
     }
 
     /// Whether a header has begun and has not ended.
@@ -293,8 +308,8 @@ mod tests {
     fn judge(bytes: &[u8], cut: usize) -> Result<bool, Violation> {
         let mut framing = RequestFraming::default();
         let (first, second) = bytes.split_at(cut.min(bytes.len()));
-        framing.push(first)?;
-        framing.push(second)?;
+        framing.push(first).map_err(|refused| refused.violation)?;
+        framing.push(second).map_err(|refused| refused.violation)?;
         Ok(framing.is_between_requests())
     }
 
@@ -346,11 +361,12 @@ mod tests {
     fn endless_lines_are_bounded() {
         let mut framing = RequestFraming::default();
         framing.push(HEAD.as_bytes()).unwrap();
-        assert_eq!(framing.push(&[b'1'; CHUNK_LINE_MAX + 1]), Err(Violation::ChunkExtension));
+        let refused = framing.push(&[b'1'; CHUNK_LINE_MAX + 1]);
+        assert_eq!(refused, Err(Refused { at: 0, violation: Violation::ChunkExtension }));
         let mut framing = RequestFraming::default();
         framing.push(format!("{HEAD}0\r\n").as_bytes()).unwrap();
         let field = "x-a: b\r\n".repeat(TRAILER_MAX / 8 + 1);
-        assert_eq!(framing.push(field.as_bytes()), Err(Violation::Trailer));
+        assert_eq!(framing.push(field.as_bytes()).unwrap_err().violation, Violation::Trailer);
         assert!(size_of::<RequestFraming>() < 160);
     }
 
