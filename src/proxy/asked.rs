@@ -4,7 +4,7 @@ use super::admit::Stop;
 use super::offload;
 use crate::core::estimate::{Piece, Prompt};
 use crate::core::images::ImageWishes;
-use crate::core::refusal::{Failure, Refusal};
+use crate::core::refusal::Refusal;
 use crate::wire::edit_form::EditForm;
 use crate::wire::endpoint::Call;
 use crate::wire::envelope::{Envelope, Places, UsageOption, opening};
@@ -87,7 +87,7 @@ pub(super) async fn read(body: &Bytes, form: Option<Boundary>, call: Call) -> Re
 ///
 /// # Errors
 ///
-/// [`Failure::Internal`] if it ends in a panic.
+/// As of [`offload::run`].
 ///
 /// # Cancel safety
 ///
