@@ -340,9 +340,6 @@ fn check_head(head: &RequestHeader, bytes_max: usize) -> Result<(), Refusal> {
     if head.headers.keys().any(|name| name.as_str().len() > NAME_MAX) {
         return Err(Refusal::HeadersTooLarge);
     }
-    if head.raw_path().contains(&b'#') {
-        return Err(Refusal::BadRequest("The request target has a fragment."));
-    }
     if head.uri.authority().is_some() && head.version < Version::HTTP_2 {
         return Err(Refusal::BadRequest("The request names another server."));
     }

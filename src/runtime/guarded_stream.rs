@@ -92,6 +92,11 @@ impl AsyncRead for GuardedStream {
             // What precedes it may be a whole header, which its request answers for.
             buf.set_filled(before + at);
             self.violation = Some(violation);
+            if at == 0 && self.connection.is_unclaimed() {
+                // There is no request to answer for it. A fresh socket takes so few bytes at once; if not, it just closes.
+                let _ = self.poll_replacement(cx, 0);
+                let _ = Pin::new(&mut self.inner).poll_flush(cx);
+            }
             return Poll::Ready(if at == 0 { Err(refused(violation)) } else { Ok(()) });
         }
         if self.framing.is_in_header() {

@@ -1,4 +1,4 @@
-//! Strict framing of HTTP/1.1 request bodies, in front of a lenient reader (RFC 9112, 7.1; spec 15.2).
+//! Strict framing of HTTP/1.1 requests, in front of a lenient reader (RFC 9112, 7.1; spec 15.2).
 //!
 //! The framework's reader of chunked bodies accepts what other servers on the same path may read differently: control
 //! characters in chunk extensions, white space around sizes, sizes without digits, trailer lines that are no fields.
@@ -19,6 +19,9 @@ const SIZE_DIGITS_MAX: usize = 15;
 /// Framing that two readers could take differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
+    /// The request target has a fragment, which some readers cut off and others do not (RFC 9112, 3.2).
+    #[error("the request target has a fragment")]
+    Target,
     /// A chunk's size is missing, too large, or surrounded by something else than an extension.
     #[error("the size of a chunk is not a hexadecimal number")]
     ChunkSize,
@@ -55,6 +58,8 @@ pub struct RequestFraming {
 enum State {
     /// Before the first byte of a request line; empty lines may precede it (RFC 9112, 2.2).
     Start,
+    /// Within the request line.
+    RequestLine,
     Header,
     /// A body of a declared length, with the bytes that are left of it.
     Sized(u64),
@@ -129,7 +134,8 @@ impl RequestFraming {
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let first = bytes.first().copied();
         match self.state {
-            State::Start | State::Header => Ok(self.header(bytes)),
+            State::Start | State::RequestLine => self.request_line(bytes),
+            State::Header => Ok(self.header(bytes)),
             State::Sized(left) => Ok(self.sized(bytes, left)),
             State::ChunkSize => self.chunk_size(bytes),
             State::ChunkData(left) => Ok(self.chunk_data(bytes, left)),
@@ -143,7 +149,7 @@ impl RequestFraming {
     /// Whether a header has begun and has not ended.
     #[must_use]
     pub fn is_in_header(&self) -> bool {
-        self.state == State::Header
+        matches!(self.state, State::RequestLine | State::Header)
     }
 
     /// Whether the next byte begins a new request.
@@ -172,19 +178,31 @@ impl RequestFraming {
         }
     }
 
+    /// Empty lines may precede a request line.
+    fn request_line(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let before = self.line.len;
+        let (used, complete) = self.take_line(bytes);
+        let added = self.line.len - before;
+        if bytes.get(..added).is_some_and(|added| memchr::memchr(b'#', added).is_some()) {
+            return Err(Violation::Target);
+        }
+        if !complete {
+            self.state = State::RequestLine;
+            return Ok(used);
+        }
+        self.state = if self.line.is_empty() { State::Start } else { State::Header };
+        self.line = Line::EMPTY;
+        Ok(used)
+    }
+
     fn header(&mut self, bytes: &[u8]) -> usize {
         let (used, complete) = self.take_line(bytes);
         if !complete {
-            self.state = State::Header;
             return used;
         }
         if self.line.is_empty() {
-            // Empty lines before a request line are no header.
-            if self.state == State::Header {
-                self.begin_body();
-            }
+            self.begin_body();
         } else {
-            self.state = State::Header;
             if let Some(coding) = self.line.field("transfer-encoding") {
                 self.chunked |=
                     coding.len() >= 7 && coding.windows(7).any(|word| word.eq_ignore_ascii_case(b"chunked"));
@@ -332,6 +350,7 @@ mod tests {
     fn ambiguous_chunks_are_refused_at_every_cut() {
         let cases = [
             ("\r\nab\r\n0\r\n\r\n", Violation::ChunkSize),
+            ("0\r\n\r\nGET /a#b HTTP/1.1\r\n\r\n", Violation::Target),
             ("2\t\r\nab\r\n0\r\n\r\n", Violation::ChunkSize),
             (" 2\r\nab\r\n0\r\n\r\n", Violation::ChunkSize),
             ("2 \r\nab\r\n0\r\n\r\n", Violation::ChunkSize),
