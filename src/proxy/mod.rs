@@ -256,6 +256,7 @@ impl Builder {
     ///
     /// The store cannot be opened, the log's thread cannot be started, or the metric catalogue is inconsistent.
     pub fn build(self) -> io::Result<Built> {
+        offload::start();
         let metrics = match self.metrics {
             Some(metrics) => metrics,
             None => Metrics::new().map_err(io::Error::other)?,

@@ -179,8 +179,12 @@ impl Language for Chat {
         if !out.content && !self.is_finished() && !out.tally.says_output() {
             return Err(Fault::Empty);
         }
-        let explained =
-            self.withheld || out.tally.says_reasoning() || self.bounded && out.tally.says_output();
+        // An answer that has no choice at all is taken at the word of its usage.
+        let without_choice = self.seen == 0 && out.tally.says_output();
+        let explained = self.withheld
+            || out.tally.says_reasoning()
+            || without_choice
+            || self.bounded && out.tally.says_output();
         if !out.content && !explained {
             return Err(Fault::NoContent);
         }
