@@ -1,5 +1,6 @@
 //! The admin listener of a running gateway, asked from the command line.
 
+use crate::wire::echo::printable;
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -30,7 +31,9 @@ fn told(body: &str) -> String {
     struct Told {
         error: String,
     }
-    serde_json::from_str::<Told>(body).map_or_else(|_| body.trim().to_owned(), |told| told.error)
+    let told = serde_json::from_str::<Told>(body).map_or_else(|_| body.trim().to_owned(), |told| told.error);
+    let lines: Vec<_> = told.lines().map(printable).collect();
+    lines.join("\n")
 }
 
 impl Listener {

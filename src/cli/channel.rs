@@ -1,7 +1,7 @@
 //! `tidegate channel` and `tidegate drain`: what an operator does by hand to a running gateway (spec 12.2, 13.1).
 
 use super::admin::{Listener, escaped};
-use super::{EXIT_RUNTIME, Ended, Format, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, complain, read, say};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ pub(super) fn run(command: &Command, format: Format) -> Ended {
         Ok(answer) => answer,
         Err(why) => return complain(EXIT_RUNTIME, why),
     };
-    match (format, serde_json::from_str::<Steered>(&answer)) {
+    match (format, read::<Steered>(&answer)) {
         (Format::Json, _) => say(answer.trim_end()),
         (Format::Text, Ok(Steered { channel, state, readmitted })) => {
             let back = if word == "readmit" { format!(", {readmitted} readmitted") } else { String::new() };

@@ -2,7 +2,7 @@
 
 use super::admin::escaped;
 use super::paint::{Palette, Tone};
-use super::{EXIT_RUNTIME, Ended, Format, admin, api, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, admin, api, complain, read, say};
 use crate::core::api::Api;
 use crate::telemetry::time_span::for_people;
 use clap::Args;
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     let path = format!("/explain?model={model}&api={api}&tokens={tokens}{key}");
     let explained = arguments.admin.get(&path).and_then(|body| match format {
         Format::Json => Ok(body.trim_end().to_owned()),
-        Format::Text => serde_json::from_str::<Explanation>(&body)
+        Format::Text => read::<Explanation>(&body)
             .map(|explained| described(&explained, Palette::of_stdout()))
             .map_err(|e| format!("the gateway's answer is odd: {e}")),
     });

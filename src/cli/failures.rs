@@ -1,7 +1,7 @@
 //! `tidegate failures`: the last failures behind a running gateway, a line each (spec 2.12).
 
 use super::why::{Attempt, Excluded, Failed};
-use super::{EXIT_RUNTIME, Ended, Format, admin, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, admin, complain, read, say};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     };
     let mut shown = 0;
     for line in found.lines() {
-        let Ok(failure) = serde_json::from_str::<Failed>(line) else {
+        let Ok(failure) = read::<Failed>(line) else {
             return complain(EXIT_RUNTIME, "the gateway's answer is odd: it is not made of lines of JSON");
         };
         if shown < arguments.limit && arguments.wants(&failure) {

@@ -25,10 +25,12 @@ mod why;
 use crate::config::Problems;
 use crate::core::api::Api;
 use crate::runtime::Start;
+use crate::wire::echo::printable;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -388,6 +390,26 @@ fn complain(code: u8, what: impl std::fmt::Display) -> Ended {
     Err(Complaint::new(code, what))
 }
 
+/// Reads what a running gateway answered for people: the words in it are others' and must not steer a terminal.
+fn read<T: DeserializeOwned>(answer: &str) -> serde_json::Result<T> {
+    let mut value: Value = serde_json::from_str(answer)?;
+    make_printable(&mut value);
+    serde_json::from_value(value)
+}
+
+fn make_printable(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(escaped) = printable(text) {
+                *text = escaped;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_printable),
+        Value::Object(members) => members.values_mut().for_each(make_printable),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// Prints what a running gateway answered: as it is, or what `described` makes of it for people.
 fn answered<T: DeserializeOwned>(
     answer: Result<String, String>,
@@ -399,7 +421,7 @@ fn answered<T: DeserializeOwned>(
         say(answer.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    match serde_json::from_str(&answer) {
+    match read(&answer) {
         Ok(answer) => say(described(answer)),
         Err(e) => return complain(EXIT_RUNTIME, format_args!("the gateway's answer is odd: {e}")),
     }

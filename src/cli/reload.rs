@@ -1,6 +1,6 @@
 //! `tidegate reload`: load the configuration of a running gateway again (spec 12.2, 12.3).
 
-use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, Format, admin, complain, say};
+use super::{EXIT_CONFIG, EXIT_RUNTIME, Ended, Format, admin, complain, read, say};
 use serde::Deserialize;
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ pub(super) fn run(admin: &admin::Listener, format: Format) -> Ended {
             say(answer.trim_end());
             Ok(ExitCode::SUCCESS)
         }
-        Ok(answer) => match serde_json::from_str::<Report>(&answer) {
+        Ok(answer) => match read::<Report>(&answer) {
             Ok(report) => {
                 say(described(&report));
                 Ok(ExitCode::SUCCESS)

@@ -66,11 +66,14 @@ fn start_log(level: log::LevelFilter) {
 /// What the framework calls an error and is none: a client that does not get through the handshake of TLS or HTTP/2, or leaves the
 /// admin listener before its answer, so that every scan of the port would fill the log; a kept connection that was closed a moment before it was wanted, so that another is opened.
 /// What else is said at these places is told, such as that sockets cannot be accepted.
-const NOISE: [(&str, &str); 5] = [
+/// So is the length of a request's body that is none, which is told with the value: it may be anything, such as a key.
+const NOISE: [(&str, &str); 7] = [
     ("pingora_core::services::listening", "Downstream handshake error"),
     ("pingora_core::services::listening", "Downstream handshake timeout"),
     ("pingora_core::apps", "H2 handshake error"),
     ("pingora_core::apps::http_app", "HTTP server fails to"),
+    ("pingora_core::protocols::http::v1::common", "invalid content-length header value"),
+    ("pingora_core::protocols::http::v1::common", "negative content-length header value"),
     ("pingora_core::connectors", "failed to acquire reusable stream"),
 ];
 

@@ -2,7 +2,7 @@
 
 use super::paint::{Palette, Tone, tone};
 use super::table::{self, Cell, table};
-use super::{EXIT_RUNTIME, Ended, Format, admin, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, admin, complain, read, say};
 use crate::telemetry::time_span::for_people;
 use clap::Args;
 use serde::Deserialize;
@@ -185,7 +185,7 @@ fn look(admin: &admin::Listener, format: Format) -> Result<String, String> {
     if format == Format::Json {
         return Ok(body.trim_end().to_owned());
     }
-    let snapshot = serde_json::from_str(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))?;
+    let snapshot = read(&body).map_err(|e| format!("the gateway's answer is odd: {e}"))?;
     Ok(described(&snapshot))
 }
 

@@ -1,7 +1,7 @@
 //! `tidegate why` (spec 2.12)
 
 use super::admin::escaped;
-use super::{EXIT_RUNTIME, Ended, Format, admin, complain, say};
+use super::{EXIT_RUNTIME, Ended, Format, admin, complain, read, say};
 use serde::Deserialize;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ pub(super) fn run(request_id: &str, admin: &admin::Listener, format: Format) -> 
         Ok(found) => found,
         Err(why) => return complain(EXIT_RUNTIME, why),
     };
-    let parsed = serde_json::from_str::<Found>(&found).unwrap_or_default();
+    let parsed = read::<Found>(&found).unwrap_or_default();
     let Some(failure) = parsed.failures.first() else {
         let hint = "is not among the last failures; the access log has every request";
         return complain(EXIT_RUNTIME, format_args!("{request_id} {hint}"));

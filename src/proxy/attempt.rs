@@ -9,6 +9,7 @@ use super::polling;
 use super::pool::ConnectionPool;
 use super::replay::Payload;
 use super::upstream::Channel;
+use crate::config::Secret;
 use crate::core::failure::{Class, Effect, Verdict};
 use crate::wire::additions::{Addition, Additions};
 use crate::wire::answer::{self, Beginning, Identity};
@@ -16,6 +17,7 @@ use crate::wire::caller::Caller;
 use crate::wire::classify::{self, Answer as Judged, Judge};
 use crate::wire::collect;
 use crate::wire::cors::Field;
+use crate::wire::credential::Shown;
 use crate::wire::custom::{Custom, CustomRow};
 use crate::wire::endpoint::Call;
 use crate::wire::fields;
@@ -23,6 +25,7 @@ use crate::wire::hint;
 use crate::wire::reading::Reading;
 use crate::wire::recorded;
 use crate::wire::sanitize::operator_words;
+use crate::wire::secrets::{tells, without_secrets};
 use crate::wire::stream::{EventStream, Fault, Step};
 use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
@@ -47,6 +50,8 @@ pub(super) struct Plan<'a> {
     /// What the gateway wrote into the request beside the client's members.
     pub(super) added: Additions,
     pub(super) head: RequestHeader,
+    /// The credentials of the client, to be found in an upstream's words.
+    pub(super) presented: Shown,
     pub(super) body: Payload<'a>,
     pub(super) deadlines: Deadlines,
     /// How much of a JSON answer is held back until it is complete, in bytes (spec 10.1).
@@ -155,7 +160,8 @@ impl Plan<'_> {
         let caller = Caller::new(&body, &self.call.public_model, self.upstream_model);
         let caller = caller.with_added(self.own_members());
         let custom = Custom { rows: self.classify, statuses: &self.channel.settings.status_map };
-        let verdict = self.acquit(judge(&Judge { caller: &caller, custom, now: self.now }), answer);
+        let mut verdict = self.acquit(judge(&Judge { caller: &caller, custom, now: self.now }), answer);
+        verdict.message = verdict.message.filter(|message| !tells(message, &self.secrets()));
         if self.call.call.is_optional() { verdict.of_optional_call() } else { verdict }
     }
 
@@ -201,7 +207,7 @@ impl Plan<'_> {
         let body = classify::decoded(body, ERROR_BODY_MAX);
         let answer = Judged { status, headers, body: &body };
         let verdict = self.ask(&body, |judge| judge.classify(answer));
-        Failed { words: words(&verdict, &body), verdict, status: Some(status) }
+        Failed { words: self.words(&verdict, &body), verdict, status: Some(status) }
     }
 
     /// Holds a JSON answer until it is complete, or large and plainly an answer.
@@ -254,7 +260,7 @@ impl Plan<'_> {
         let body = classify::decoded(&body, ERROR_BODY_MAX);
         let answer = Judged { status: 200, headers: &headers, body: &body };
         let verdict = self.ask(&body, |judge| judge.failed_success(&row, answer));
-        Err(Failed { words: words(&verdict, &body), verdict, status: Some(200) })
+        Err(Failed { words: self.words(&verdict, &body), verdict, status: Some(200) })
     }
 
     /// Holds a stream back until there is content, or until no other attempt can begin: a stream that shows life commits as
@@ -311,16 +317,35 @@ impl Plan<'_> {
         };
         let answer = Judged { status: 200, headers: &HeaderMap::new(), body: &body };
         let verdict = self.ask(&body, |judge| judge.failed_success(&row, answer));
-        Failed { words: words(&verdict, &body), verdict, status: Some(200) }
+        Failed { words: self.words(&verdict, &body), verdict, status: Some(200) }
     }
 
     fn broken(&self, fault: &Fault) -> Failed {
         let verdict = self.ask(said_in(fault), |judge| recorded::of_fault(fault, judge));
         let said = match fault {
-            Fault::ErrorEvent(data) => words(&verdict, data),
+            Fault::ErrorEvent(data) => self.words(&verdict, data),
             _ => String::new(),
         };
         Failed { words: said, verdict, status: Some(200) }
+    }
+
+    /// The upstream's words for the operator, without the credentials that it was shown and what the caller wrote; none where
+    /// they speak of the request, or where the request cannot be compared with any more.
+    fn words(&self, verdict: &Verdict, body: &[u8]) -> String {
+        let about_request =
+            matches!(verdict.class, Class::CallerMistake | Class::ContentRefused | Class::ContextTooLong);
+        if about_request || self.call.body.is_gone() {
+            return String::new();
+        }
+        let reading = Reading::of(body);
+        let Some(layer) = reading.layers.first() else { return String::new() };
+        operator_words(&without_secrets(&layer.message, &self.secrets(), &self.call.body.bytes()))
+    }
+
+    /// The credentials of the channel and those that the client presented.
+    fn secrets(&self) -> Vec<&str> {
+        let own = self.channel.settings.credentials.iter().map(Secret::expose);
+        own.chain(self.presented.values()).collect()
     }
 }
 
@@ -356,15 +381,6 @@ fn unmarked(body: &[u8]) -> &[u8] {
 /// Whether a piece is white space or a byte order mark, which says nothing about what follows.
 fn is_blank(piece: &[u8]) -> bool {
     unmarked(piece).trim_ascii().is_empty()
-}
-
-/// The upstream's words for the operator; none where they may echo the prompt.
-fn words(verdict: &Verdict, body: &[u8]) -> String {
-    if matches!(verdict.class, Class::CallerMistake | Class::ContentRefused | Class::ContextTooLong) {
-        return String::new();
-    }
-    let reading = Reading::of(body);
-    reading.layers.first().map(|layer| operator_words(&layer.message)).unwrap_or_default()
 }
 
 /// The gateway's names for an answer (spec 1.5).

@@ -74,6 +74,7 @@ use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::End;
 use crate::telemetry::request_id;
+use crate::wire::credential;
 use crate::wire::error::Dialect;
 use crate::wire::seal::Sealer;
 use admit::{Admitted, Stop};
@@ -442,7 +443,7 @@ impl ProxyHttp for Gateway {
 /// Names the request and reads the client's hints (spec 2.7, 10.4).
 fn begin(head: &RequestHeader, ctx: &mut Ctx) {
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    ctx.begin(request_id::choose(text("x-request-id")));
+    ctx.begin(request_id::choose(text("x-request-id"), credential::values(&head.headers)));
     // A hint that can only shorten; the SDKs send their own timeout, in seconds.
     let timeout = text("x-stainless-timeout").and_then(|seconds| seconds.parse().ok());
     let timeout =

@@ -21,6 +21,7 @@ use crate::core::failure::{Class, Effect, Verdict};
 use crate::telemetry::record::End;
 use crate::wire::additions::{Addition, Additions};
 use crate::wire::answer::{Identity, Sealing};
+use crate::wire::credential::Shown;
 use crate::wire::edit_form::EditForm;
 use crate::wire::endpoint::Call;
 use crate::wire::provenance::Origin;
@@ -196,6 +197,7 @@ impl<'a> Scene<'a> {
             upstream_model,
             added,
             head,
+            presented: Shown::of(client),
             body,
             deadlines,
             hold_max,

@@ -2,21 +2,30 @@
 
 use super::body::expects_continue;
 use super::{Ctx, Cut, Downstream, attempt, clock};
+use crate::config::mint;
+use crate::core::failure::Class;
 use crate::core::limits::Dimension;
 use crate::core::refusal::{Failure, Refusal};
 use crate::telemetry::record::End;
 use crate::wire::cors::Field;
+use crate::wire::credential;
 use crate::wire::endpoint::Call;
 use crate::wire::error::{Code, Dialect, PublicError};
 use crate::wire::ratelimit;
+use crate::wire::sanitize::is_model_name;
+use crate::wire::secrets::without_secrets;
 use crate::wire::stream::{EventStream, Expected, StreamOptions};
 use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::ResponseHeader;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// How long the rest of an unwanted body is read before the connection is closed, so that the client sees the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The name for models that are not configured, as in metrics.
+const OTHER: &str = "other";
 
 /// The header of an answer with what every answer carries.
 ///
@@ -59,7 +68,7 @@ pub(super) fn header(ctx: &Ctx, status: u16, content_type: &str) -> pingora::Res
 pub(super) async fn refuse(session: &mut Downstream, ctx: &mut Ctx, failure: &Failure) -> Result<(), Cut> {
     ctx.give_back();
     let error = PublicError::of(failure, ctx.generation.unknown_model);
-    note(ctx, failure, &error);
+    note(session, ctx, failure, &error);
     if tells_overflow_in_stream(session, ctx, &error) {
         return overflow(session, ctx, &error).await;
     }
@@ -156,17 +165,50 @@ pub(super) async fn send(
     Ok(())
 }
 
-fn note(ctx: &mut Ctx, failure: &Failure, error: &PublicError) {
+fn note(session: &Downstream, ctx: &mut Ctx, failure: &Failure, error: &PublicError) {
     ctx.record.end = End::Error;
     ctx.record.code = Some(error.code.entry().name);
-    // Words of an upstream to the caller may repeat the prompt, which is in no log.
-    ctx.record.told = Some(error.message.clone()).filter(|_| error.code != Code::InvalidRequest);
+    ctx.record.told = told(session, ctx, failure, error);
     match failure {
         Failure::Refused(refusal) => ctx.record.refusal = Some((refusal.stage(), refusal.reason())),
         Failure::Upstream(verdict) => ctx.record.rewritten = Some(verdict.class),
-        Failure::NowhereServed(_) => ctx.record.rewritten = Some(crate::core::failure::Class::ModelMissing),
+        Failure::NowhereServed(_) => ctx.record.rewritten = Some(Class::ModelMissing),
         Failure::NoChannel(_) | Failure::Internal => {}
     }
+}
+
+/// The message for the log: none with words of an upstream or of the caller, which may repeat a prompt or a key.
+fn told(
+    session: &Downstream,
+    ctx: &Ctx,
+    failure: &Failure,
+    error: &PublicError,
+) -> Option<Cow<'static, str>> {
+    let other = || OTHER.to_owned();
+    let hidden = match failure {
+        Failure::Upstream(verdict) => {
+            let about_request = matches!(verdict.class, Class::CallerMistake | Class::ContentRefused);
+            return Some(error.message.clone()).filter(|_| !about_request && verdict.message.is_none());
+        }
+        Failure::Refused(Refusal::Parameter { .. }) => return None,
+        Failure::Refused(Refusal::UnknownModel(name)) if is_secret(session, ctx, name) => {
+            Refusal::UnknownModel(other())
+        }
+        Failure::Refused(Refusal::NoSuchModel(name)) if is_secret(session, ctx, name) => {
+            Refusal::NoSuchModel(other())
+        }
+        _ => return Some(error.message.clone()),
+    };
+    Some(PublicError::of(&hidden.into(), ctx.generation.unknown_model).message)
+}
+
+/// Reports a name of no model that may be a key: one of the gateway, the caller's own, or anything of that shape.
+fn is_secret(session: &Downstream, ctx: &Ctx, name: &str) -> bool {
+    let presented: Vec<&str> = credential::values(&session.req_header().headers).collect();
+    let known = ctx.shared.directory.current();
+    !is_model_name(name)
+        || without_secrets(name, &presented, b"") != name
+        || known.authenticate(&mint::digest(name), clock::unix().as_secs()).is_some()
 }
 
 fn error_headers(failure: &Failure, error: &PublicError) -> Vec<(&'static str, String)> {

@@ -2,12 +2,20 @@
 
 /// The longest id of a client that is taken over, in bytes.
 pub const CLIENT_ID_MAX: usize = 64;
+/// As much of a credential as is compared, in bytes.
+const KEY_MAX: usize = 512;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The client's own id if it fits `[A-Za-z0-9._-]{1,64}`, else a fresh one.
+/// A piece of a credential as long as this is one, in bytes.
+const PIECE: usize = 12;
+/// Beginnings of keys, and how much has to follow.
+const KEYS: [(&str, usize); 2] = [("tg_", 8), ("sk-", 16)];
+
+/// The client's own id if it fits `[A-Za-z0-9._-]{1,64}` and is no credential, else a fresh one; ids are in logs.
 #[must_use]
-pub fn choose(from_client: Option<&str>) -> String {
-    from_client.filter(|id| is_acceptable(id)).map_or_else(|| format!("req-{}", random(22)), str::to_owned)
+pub fn choose<'a>(from_client: Option<&str>, credentials: impl Iterator<Item = &'a str>) -> String {
+    let own = from_client.filter(|id| is_acceptable(id) && !is_key(id));
+    own.filter(|id| !holds_any(id, credentials)).map_or_else(|| format!("req-{}", random(22)), str::to_owned)
 }
 
 /// `length` random characters that are safe in ids, at five bits each.
@@ -21,6 +29,28 @@ fn is_acceptable(id: &str) -> bool {
     !id.is_empty() && id.len() <= CLIENT_ID_MAX && id.bytes().all(allowed)
 }
 
+/// Reports an id with a key of the gateway or of a provider in it.
+fn is_key(id: &str) -> bool {
+    let holds = |begin: &str, rest: usize| {
+        let windows = id.as_bytes().windows(begin.len() + rest);
+        windows.into_iter().any(|window| {
+            window.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin.as_bytes()))
+                && window.get(begin.len()..).is_some_and(|rest| rest.iter().all(|c| *c != b'.'))
+        })
+    };
+    KEYS.iter().any(|(begin, rest)| holds(begin, *rest))
+}
+
+/// Reports an id with a piece of one of the credentials in it, in either case.
+fn holds_any<'a>(id: &str, mut credentials: impl Iterator<Item = &'a str>) -> bool {
+    credentials.any(|credential| {
+        let length = PIECE.min(credential.len()).max(1);
+        let credential = credential.as_bytes();
+        let mut pieces = credential.get(..credential.len().min(KEY_MAX)).unwrap_or_default().windows(length);
+        pieces.any(|piece| id.as_bytes().windows(length).any(|window| window.eq_ignore_ascii_case(piece)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,9 +58,21 @@ mod tests {
     /// Goal: an acceptable id is kept, anything else is replaced by an acceptable one.
     #[test]
     fn ids_are_always_acceptable() {
+        let choose = |id| choose(id, ["key-of-a-client-1"].into_iter());
         assert_eq!(choose(Some("My.id_1-2")), "My.id_1-2");
+        assert_eq!(choose(Some("sk-short.id")), "sk-short.id");
         let long = "a".repeat(65);
-        for bad in [None, Some(""), Some("a b"), Some("é"), Some("a\nb"), Some(long.as_str())] {
+        for bad in [
+            None,
+            Some(""),
+            Some("a b"),
+            Some("é"),
+            Some("a\nb"),
+            Some(long.as_str()),
+            Some("req-KEY-of-a-client-1"),
+            Some("f-a-client-1"),
+            Some("tg_0123456789"),
+        ] {
             let minted = choose(bad);
             assert!(is_acceptable(&minted) && Some(minted.as_str()) != bad);
         }

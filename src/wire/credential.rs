@@ -4,7 +4,7 @@
 //! credentials that differ, the caller of this module decides. Keys in a URL are not looked at.
 
 use crate::core::refusal::Refusal;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 /// The longest key that is hashed, in bytes; a longer one is no key of ours, and hashing it would be free work for an
 /// attacker.
@@ -42,6 +42,32 @@ pub fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
     }
 }
 
+/// The credentials of a request as they came, kept without a copy, so that they can be found in what others write.
+#[derive(Debug, Clone, Default)]
+pub struct Shown([Option<HeaderValue>; 2]);
+
+impl Shown {
+    /// Those in the header fields of a request; of fields that are there more than once, the first.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(["authorization", "x-api-key"].map(|name| headers.get(name).cloned()))
+    }
+
+    /// The credentials without the schemes before them.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().filter_map(bare)
+    }
+}
+
+/// The credentials in the header fields of a request, without the schemes before them, whether they are keys or not.
+pub fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    ["authorization", "x-api-key"].into_iter().filter_map(|name| bare(headers.get(name)?))
+}
+
+fn bare(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()?.split_whitespace().next_back()
+}
+
 /// The value of a field that may be there once.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
@@ -61,7 +87,6 @@ fn bearer(value: &str) -> Result<&str, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();

@@ -23,6 +23,34 @@ fn escaped_control(c: char) -> impl Iterator<Item = char> {
     escape.into_iter().flatten().chain((!c.is_control()).then_some(c))
 }
 
+/// A text of others as it may be printed: characters that would steer a terminal, or hide or reorder its words, are escaped.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains(is_unprintable) { escaped(text).into() } else { text.into() }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c.is_ascii_control() {
+            out.extend(c.escape_default());
+        } else if is_unprintable(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Control characters, marks of direction, and characters without a width.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// A message of at most `max` bytes.
 pub(super) fn shortened(message: Cow<'static, str>, max: usize) -> Cow<'static, str> {
     match message {
@@ -34,4 +62,17 @@ pub(super) fn shortened(message: Cow<'static, str>, max: usize) -> Cow<'static, 
 /// The longest prefix of at most `max` bytes that ends between characters.
 fn prefix(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: nothing that steers a terminal is printed, and ordinary text is left alone.
+    #[test]
+    fn foreign_words_steer_no_terminal() {
+        assert_eq!(printable("busy, até 100 % – 忙 👍"), "busy, até 100 % – 忙 👍");
+        assert_eq!(printable("a\u{1b}[2Jb\r\n\u{9b}c"), "a\\u{1b}[2Jb\\r\\n\\u{9b}c");
+        assert_eq!(printable("x\u{202e}y\u{200b}\0"), "x\\u{202e}y\\u{200b}\\u{0}");
+    }
 }

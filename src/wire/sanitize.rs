@@ -5,6 +5,7 @@
 //! the operator: almost everything, short, and without anything that could be a secret or a prompt.
 
 use super::caller::{Caller, beginning};
+use super::echo::printable;
 use super::names::{
     CALL_PREFIXES, COUNTED, EXTREMES, FAMILIES, NOUN_PREFIXES, PLAIN, ROUTES, SECRET_PREFIXES, TIERS, UNITS,
     VENDORS,
@@ -17,6 +18,13 @@ const MESSAGE_MAX: usize = 500;
 const OPERATOR_MAX: usize = 300;
 /// A run of characters this long with letters and digits mixed is an id or a key.
 const OPAQUE_MIN: usize = 16;
+
+/// The longest name of a model that is none of a key, in bytes.
+const NAME_MAX: usize = 100;
+/// A part of a name as long as this is no word.
+const NAME_PART_MAX: usize = 20;
+/// A part of a name as long as this with letters and digits mixed is random.
+const RANDOM_MIN: usize = 12;
 
 /// The words as the caller may read them, or `None` if nothing useful is left. A clause is kept or dropped whole.
 #[must_use]
@@ -104,12 +112,12 @@ fn without_head<'c>(clause: &'c str, caller: &Caller<'_>) -> Option<&'c str> {
     speaks.then(|| without_exception(tail.trim_start(), caller))
 }
 
-/// An excerpt for the operator: bounded, on one line, with everything opaque taken out.
+/// An excerpt for the operator: bounded, on one line, printable, with everything opaque taken out.
 #[must_use]
 pub fn operator_words(message: &str) -> String {
     let words = message.split_whitespace().take(80).map(|word| if is_opaque(word) { "[…]" } else { word });
     let text = words.collect::<Vec<_>>().join(" ");
-    shortened(&text, OPERATOR_MAX).to_owned()
+    shortened(&printable(&text), OPERATOR_MAX).to_owned()
 }
 
 /// The model becomes the public one, by whatever name the upstream calls it.
@@ -354,6 +362,24 @@ fn is_opaque(word: &str) -> bool {
             && has_opaque_run(inner)
 }
 
+/// Reports a name that a model may have, and no key, id or sentence.
+#[must_use]
+pub fn is_model_name(name: &str) -> bool {
+    let shaped = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '@');
+    let lower = name.to_ascii_lowercase();
+    let is_key = |prefix: &&str| lower.contains(&prefix.to_ascii_lowercase()) && name.len() >= OPAQUE_MIN;
+    let is_random = |part: &str| {
+        let digits = part.bytes().filter(u8::is_ascii_digit).count();
+        part.len() >= NAME_PART_MAX || part.len() >= RANDOM_MIN && digits > 0 && digits < part.len()
+    };
+    (1..=NAME_MAX).contains(&name.len())
+        && name.chars().all(shaped)
+        && !lower.contains("tg_")
+        && !SECRET_PREFIXES.iter().any(|prefix| lower.starts_with(&prefix.to_ascii_lowercase()))
+        && !["/sk-", ":sk-"].iter().any(is_key)
+        && !name.split(|c: char| !c.is_ascii_alphanumeric()).any(is_random)
+}
+
 fn has_opaque_run(word: &str) -> bool {
     word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|run| {
         let digits = run.bytes().filter(u8::is_ascii_digit).count();
@@ -394,6 +420,33 @@ mod tests {
             "openai/gpt",
             "gpt-4o-2024-11-20",
         )
+    }
+
+    /// Goal: names of models are told from keys and sentences.
+    #[test]
+    fn models_are_told_from_keys() {
+        for name in [
+            "openai/gpt-4o-mini-2024-07-18",
+            "claude-3-5-sonnet-20241022",
+            "meta-llama/Llama-3.3-70B-Instruct",
+            "eu.anthropic.claude-opus-5-v1:0",
+            "m/made-up",
+        ] {
+            assert!(is_model_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "tg_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9",
+            "x/TG_abc",
+            "sk-proj-abcdef",
+            "openai/sk-abcdefghijkl",
+            "a1b2c3d4e5f6a7b8",
+            "model of my patient",
+            "m\u{1b}",
+            "QWERTZUIOPASDFGHJKLYXCVBNM",
+        ] {
+            assert!(!is_model_name(name), "{name}");
+        }
     }
 
     /// Goal: what tells the caller what to change stays.

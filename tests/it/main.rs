@@ -52,6 +52,7 @@ mod reference;
 mod reload;
 mod renewals;
 mod replay;
+mod secrets;
 mod side_calls;
 mod status;
 mod streams;
