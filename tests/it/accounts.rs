@@ -6,7 +6,7 @@ use crate::support::{Config, Gateway};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const CHAT: &str = r#"{"choices":[{"index":0,"message":{"content":"good"},"finish_reason":"stop"}]}"#;
@@ -291,4 +291,44 @@ fn additions_that_are_refused_are_left_out() {
         assert_eq!(gateway.post("/v1/chat/completions", own).status, 400, "{error}");
         gateway.finish();
     }
+}
+
+/// Goal: a capability that one channel lacks costs plain requests nothing and takes nothing out; requests of that kind go to
+/// another channel from then on, and where there is none the client reads a 400.
+#[test]
+fn a_missing_capability_concerns_requests_of_its_kind() {
+    let error = r#"{"error":{"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error","code":500}}"#;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let blind = scripted::start(move |request| {
+        if String::from_utf8_lossy(&request.body).contains("image_url") {
+            count.fetch_add(1, Ordering::Relaxed);
+            return scripted::whole(500, &[], error.as_bytes());
+        }
+        scripted::whole(200, &[], CHAT.as_bytes())
+    });
+    let seeing = scripted::start(|_| scripted::whole(200, &[], CHAT.as_bytes()));
+    let gateway = Config::default()
+        .model("m/both", "chat")
+        .model("m/blind", "chat")
+        .channel("blind", blind, &[("m/both", "x"), ("m/blind", "x")], "")
+        .channel("seeing", seeing, &[("m/both", "x")], ", priority: 1")
+        .start();
+    let image = |model: &str| {
+        let request = json!({"model": model, "messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]});
+        gateway.post("/v1/chat/completions", &request.to_string())
+    };
+    for _ in 0..8 {
+        assert_eq!(image("m/both").status, 200);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "it is remembered for images");
+    for _ in 0..8 {
+        let reply = image("m/blind");
+        assert!(reply.status == 400 && reply.text().contains("image"), "{}", reply.text());
+        assert_eq!(gateway.chat("m/blind", false).status, 200);
+    }
+    let reply = gateway.chat("m/both", false);
+    assert_eq!(gateway.log_of(reply.request_id())["channel"], "blind", "plain requests go there as before");
+    gateway.finish();
 }
