@@ -6,14 +6,18 @@
 use super::exchange::{Exchange, Trouble};
 use super::settle::{self, Halt};
 use super::{Ctx, Cut, Downstream, reply};
-use crate::core::failure::Class;
+use crate::core::failure::{Class, Verdict};
+use crate::core::refusal::Failure;
 use crate::telemetry::record::{End, Outcome};
 use crate::wire::answer::{self, Identity, Rewritten};
+use crate::wire::caller::Caller;
+use crate::wire::classify::Judge;
+use crate::wire::custom::Custom;
 use crate::wire::error::PublicError;
 use crate::wire::provenance::{MARK_LEN, Marker};
-use crate::wire::recorded::silent_fault;
+use crate::wire::recorded::{of_fault, silent_fault};
 use crate::wire::sse::taken;
-use crate::wire::stream::{EventStream, Step};
+use crate::wire::stream::{EventStream, Fault, Step};
 use crate::wire::video::Film;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -248,8 +252,7 @@ async fn events(
             }
         };
         if let Step::Failed(fault) = &step {
-            let rule = silent_fault(fault).rule;
-            return break_off(session, ctx, &mut stream, Broken::Upstream(rule)).await;
+            return break_off(session, ctx, &mut stream, fault.into()).await;
         }
         done = step == Step::Done;
         if !done
@@ -289,6 +292,8 @@ fn settle_delivered(ctx: &mut Ctx, stream: &EventStream) {
 enum Broken {
     /// The upstream's fault, by this rule.
     Upstream(Cow<'static, str>),
+    /// The request's own fault, which says nothing about the channel (spec 9.4).
+    Request(Box<Verdict>),
     /// It was alive when its time was over.
     Late,
     /// It may not go on.
@@ -300,6 +305,20 @@ impl From<Trouble> for Broken {
         match trouble {
             Trouble::TotalTimeout => Self::Late,
             trouble => Self::Upstream(trouble.verdict().rule),
+        }
+    }
+}
+
+impl From<&Fault> for Broken {
+    fn from(fault: &Fault) -> Self {
+        // The request is not kept beyond the commit point, so no words of the upstream pass.
+        let caller = Caller::new(b"", "", "").with_added(Vec::new());
+        let verdict = of_fault(fault, &Judge { caller: &caller, custom: Custom::default(), now: 0 });
+        match verdict.class {
+            Class::CallerMistake | Class::ContentRefused | Class::ContextTooLong => {
+                Self::Request(Box::new(verdict))
+            }
+            _ => Self::Upstream(silent_fault(fault).rule),
         }
     }
 }
@@ -319,6 +338,14 @@ async fn break_off(
         Broken::Upstream(rule) => {
             note_break(ctx, rule);
             PublicError::unavailable()
+        }
+        Broken::Request(verdict) => {
+            let class = verdict.class;
+            note_break_of(ctx, class, verdict.rule.clone());
+            match class {
+                Class::ContextTooLong => PublicError::of(&Failure::Upstream(*verdict), 0),
+                _ => PublicError::unavailable(),
+            }
         }
         Broken::Late => {
             note_break(ctx, Trouble::TotalTimeout.verdict().rule);
@@ -347,10 +374,14 @@ fn cut(ctx: &mut Ctx, rule: Cow<'static, str>) -> Cut {
 }
 
 fn note_break(ctx: &mut Ctx, rule: Cow<'static, str>) {
+    note_break_of(ctx, Class::BrokenMidStream, rule);
+}
+
+fn note_break_of(ctx: &mut Ctx, class: Class, rule: Cow<'static, str>) {
     ctx.record.end = End::BrokenMidStream;
-    ctx.record.rewritten = Some(Class::BrokenMidStream);
+    ctx.record.rewritten = Some(class);
     if let Some(attempt) = ctx.record.attempts.last_mut() {
-        attempt.outcome = Outcome::Failed(Class::BrokenMidStream, rule);
+        attempt.outcome = Outcome::Failed(class, rule);
     }
 }
 

@@ -18,7 +18,7 @@ use super::{Ctx, Cut, Downstream, Shared, clock, head, reply};
 use crate::core::catalog::Candidate;
 use crate::core::channel::Visit;
 use crate::core::failure::{Class, Effect, Verdict};
-use crate::telemetry::record::End;
+use crate::telemetry::record::{End, Outcome};
 use crate::wire::additions::{Addition, Additions};
 use crate::wire::answer::{Identity, Sealing};
 use crate::wire::credential::Shown;
@@ -304,12 +304,20 @@ fn settle_health(ctx: &Ctx, candidate: &Candidate, visit: Visit) {
         End::Complete => {
             record_success(ctx, candidate, visit);
         }
+        // What broke for the request's own fault is no sign of one either (spec 9.4).
+        End::BrokenMidStream if is_of_request(ctx) => {}
         End::BrokenMidStream => {
             record_failure(ctx, candidate, visit, &Verdict::new(Class::BrokenMidStream, "mid-stream"));
         }
         // A stream that was alive until its time was over is no sign of a bad channel (spec 10.2).
         End::Error | End::TimedOut | End::OutOfBalance | End::ClientGone | End::Killed => {}
     }
+}
+
+/// Whether the last attempt failed for a fault of the request.
+fn is_of_request(ctx: &Ctx) -> bool {
+    let last = ctx.record.attempts.last().map(|attempt| &attempt.outcome);
+    matches!(last, Some(Outcome::Failed(class, _)) if class.effect() == Effect::None)
 }
 
 /// Whether streams of this call report usage only when asked to (spec 1.6).

@@ -338,7 +338,9 @@ impl<'a> Search<'a> {
             (None, Some(Nothing::Resting(left))) => Failure::NoChannel(left),
             (None, _) => Failure::NoChannel(None),
             // Others that rest for another reason might have it.
-            (Some(verdict), Some(Nothing::Resting(left))) if verdict.class == Class::ModelMissing => {
+            (Some(verdict), Some(Nothing::Resting(left)))
+                if matches!(verdict.class, Class::ModelMissing | Class::CapabilityMissing) =>
+            {
                 Failure::NoChannel(left)
             }
             (Some(verdict), _) if verdict.class == Class::ModelMissing => nowhere(),

@@ -112,7 +112,7 @@ const CHOICE: Names = &[
     ("delta", Of(CHAT_MESSAGE)),
     ("finish_reason", Whole),
     ("index", Whole),
-    ("logprobs", Whole),
+    ("logprobs", Of(LOGPROBS)),
     ("message", Of(CHAT_MESSAGE)),
     ("prompt_logprobs", Whole),
     ("prompt_token_ids", Whole),
@@ -120,6 +120,17 @@ const CHOICE: Names = &[
     ("text", Whole),
     ("token_ids", Whole),
     ("usage", Hidden),
+];
+
+/// The log probabilities of chat and of completions.
+const LOGPROBS: Names = &[
+    ("content", Whole),
+    ("refusal", Whole),
+    ("text_offset", Whole),
+    ("token_ids", Whole),
+    ("token_logprobs", Whole),
+    ("tokens", Whole),
+    ("top_logprobs", Whole),
 ];
 
 /// A message of a choice, or the part of one that a chunk adds.
@@ -391,7 +402,7 @@ const ITEM: Names = &[
     ("signature", Whole),
     ("size", Whole),
     ("status", Whole),
-    ("summary", Whole),
+    ("summary", Of(PART)),
     ("svg_usage", Whole),
     ("thought_signature", Whole),
     ("tools", Whole),

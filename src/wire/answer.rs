@@ -87,6 +87,7 @@ impl Outline<'_> {
             || is(self.success, "false")
             || self.exception.is_some()
             || is(self.status, "\"failed\"")
+            || is(self.status, "\"cancelled\"")
             || self.choices.is_none() && self.base_resp.is_some()
     }
 
@@ -411,7 +412,7 @@ impl Identity {
             let fails: fn(&[u8]) -> bool = match name {
                 "error" => reports_error,
                 "type" => |kind| kind == b"\"error\"",
-                "status" => |status| status == b"\"failed\"",
+                "status" => |status| matches!(status, b"\"failed\"" | b"\"cancelled\""),
                 "success" => |success| success == b"false",
                 // A choice that ended badly is looked for inside.
                 "choices" if self.unchanged => return Action::Watch(Sieve::Without(&[])),

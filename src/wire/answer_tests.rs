@@ -54,6 +54,7 @@ fn late_errors_are_failures() {
         (r#","error":{"message":"secret"}}"#, true),
         (r#","error":"secret"}"#, true),
         (r#","status":"failed","error":{"message":"secret"}}"#, true),
+        (r#","status":"cancelled"}"#, true),
         (r#","type":"error","message":"secret"}"#, true),
         (r#","success":false,"message":"secret"}"#, true),
         (r#","choices":[{"index":0},{"finish_reason":"error","m":"secret"}]}"#, true),

@@ -397,6 +397,11 @@ fn missing_capabilities_are_told_apart() {
             Capability::Tools,
         ),
         (400, r#"{"error":{"message":"x does not support thinking"}}"#, Capability::Reasoning),
+        (
+            501,
+            r#"{"error":{"code":501,"message":"This server does not support logprobs","type":"not_supported_error"}}"#,
+            Capability::Logprobs,
+        ),
     ] {
         let verdict = verdict(status, body);
         assert_eq!(
@@ -406,6 +411,8 @@ fn missing_capabilities_are_told_apart() {
         );
         assert_eq!((verdict.effect, verdict.next), (Effect::None, Next::Any), "{body}");
     }
+    let route = r#"{"error":{"code":501,"message":"This server does not support embeddings","type":"not_supported_error"}}"#;
+    assert_eq!(verdict(501, route).class, Class::Misconfigured);
     for body in [
         r#"{"error":{"message":"Unsupported image format: image/tiff is not supported"}}"#,
         r#"{"error":{"message":"Unsupported parameter: 'tools' is not supported with this model.","param":"tools","code":"unsupported_parameter"}}"#,

@@ -168,6 +168,11 @@ impl Framer {
             None if &*line == b"data" => Bytes::new(),
             None => return Ok(fieldless(&line)),
         };
+        // Some servers write a byte order mark before each JSON document.
+        let value = match value.strip_prefix(b"\xef\xbb\xbf") {
+            Some(rest) => value.slice_ref(rest),
+            None => value,
+        };
         let joined = match self.data.take() {
             None => Data::One(value),
             Some(data) => data.join(&value),
@@ -248,6 +253,14 @@ mod tests {
             frames(&[b"event: error\ndata: x\n\ndata: y\n\nevent:error\n\ndata: z\n\n"]),
             [named, data("y"), data("z")]
         );
+    }
+
+    /// Goal: a byte order mark before the data of an event is no part of it.
+    #[test]
+    fn a_mark_before_data_is_left_out() {
+        let stream = "data: \u{feff}{}\n\ndata:\u{feff}[1,\ndata: 2]\n\ndata: a\u{feff}\n\n";
+        let lines = Frame::Lines(Bytes::from_static(b"[1,\n2]"));
+        assert_eq!(frames(&[stream.as_bytes()]), [data("{}"), lines, data("a\u{feff}")]);
     }
 
     /// Goal: a line beyond the bound is refused without being collected for ever, and so is an event of many lines.

@@ -276,6 +276,10 @@ impl Reported {
         let apart = self.fresh_input.map(|fresh| fresh.saturating_add(of_cache));
         let (mut input, mut output) = (self.whole_input.or(apart), self.output);
         match (input, output, self.total) {
+            // An input of zero is none (embeddings): the total is all that was said.
+            (Some(0), None, Some(total)) if total > 0 && self.tools == Tools::default() => {
+                return Reading { total: Some(total), flawed: self.flawed, ..Reading::default() };
+            }
             (Some(known), None, Some(total)) if total > known => output = Some(total - known),
             (None, Some(known), Some(total)) if total > known => input = Some(total - known),
             (None, None, total) if self.tools == Tools::default() => {

@@ -304,6 +304,8 @@ fn sides_that_were_not_reported_are_counted() {
         (r#"{"completion_tokens":28,"total_tokens":40}"#, counted, (12, 28, Reported)),
         (r#"{"prompt_tokens":12,"total_tokens":12}"#, counted, (12, 30, OutputEstimated)),
         (r#"{"total_tokens":210}"#, vectors, (210, 0, Reported)),
+        (r#"{"prompt_tokens":0,"total_tokens":210}"#, vectors, (210, 0, Reported)),
+        (r#"{"prompt_tokens":0,"total_tokens":210}"#, counted, (7, 30, Estimated)),
         (r#"{"prompt_tokens":9,"total_tokens":9}"#, vectors, (9, 0, Reported)),
         ("{}", vectors, (7, 0, InputEstimated)),
     ] {

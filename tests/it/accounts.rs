@@ -332,3 +332,29 @@ fn a_missing_capability_concerns_requests_of_its_kind() {
     assert_eq!(gateway.log_of(reply.request_id())["channel"], "blind", "plain requests go there as before");
     gateway.finish();
 }
+
+/// Goal: as long as a channel that might have the capability rests, the client is not told that nobody has it.
+#[test]
+fn a_channel_that_rests_may_have_the_capability() {
+    let blind = scripted::start(|_| {
+        scripted::whole(400, &[], br#"{"error":{"message":"This model does not support image input"}}"#)
+    });
+    let limited = scripted::start(|_| {
+        let hint = [("retry-after".to_owned(), "60".to_owned())];
+        scripted::whole(429, &hint, br#"{"error":{"code":"rate_limit_exceeded"}}"#)
+    });
+    let gateway = Config::default()
+        .model("m/both", "chat")
+        .model("m/limited", "chat")
+        .channel("blind", blind, &[("m/both", "x")], "")
+        .channel("limited", limited, &[("m/both", "x"), ("m/limited", "x")], ", priority: 1")
+        .start();
+    assert_eq!(gateway.chat("m/limited", false).status, 502);
+    let request = json!({"model": "m/both", "messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]});
+    for _ in 0..2 {
+        let reply = gateway.post("/v1/chat/completions", &request.to_string());
+        assert_eq!(reply.status, 502, "{}", reply.text());
+    }
+    gateway.finish();
+}

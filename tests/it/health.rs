@@ -496,3 +496,29 @@ fn thoughts_stay_with_their_account() {
     assert_eq!((channels(&thinking), channels(&plain)), (1, 2));
     gateway.finish();
 }
+
+/// Goal: a length that shows only when the answer has begun is the request's own fault: the client reads in the stream what
+/// it can act upon, and the channel stays up, however often it happens.
+#[test]
+fn a_length_that_shows_in_mid_stream_ejects_nobody() {
+    let addr = scripted::start(|_| {
+        let text = r#"{"choices":[{"index":0,"delta":{"content":"one"}}]}"#;
+        let error = r#"{"object":"error","message":"This model's maximum context length is 4096 tokens.","code":400}"#;
+        let events = format!("data: {text}\n\ndata: {error}\n\n");
+        vec![scripted::chunked(200, &[]), scripted::chunk(events.as_bytes()), scripted::chunk(b"")]
+    });
+    let gateway = Config::default()
+        .model("m/x", "chat")
+        .channel("long", addr, &[("m/x", "x")], "")
+        .channel("spare", told(&[], "").addr, &[("m/x", "x")], ", priority: 1")
+        .start();
+    for _ in 0..8 {
+        let reply = gateway.chat("m/x", true);
+        assert!(reply.text().contains(r#""code":"context_length_exceeded""#), "{}", reply.text());
+        assert!(!reply.text().contains("[DONE]"), "{}", reply.text());
+        let log = gateway.log_of(reply.request_id());
+        assert_eq!(log["attempts"][0]["outcome"], "context_too_long", "{log}");
+    }
+    assert_eq!(state(&gateway, "long"), "up");
+    gateway.finish();
+}

@@ -227,4 +227,6 @@ pub(super) const ROWS: &[Row] = &[
         &["only supports stream"],
         &["stream_options"],
     ]),
+    // What no row above names is a route that the server was not started with.
+    Row::new("code: not supported", Class::Misconfigured).codes(&["not_supported"]),
 ];

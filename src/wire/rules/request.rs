@@ -36,7 +36,6 @@ pub(super) const ROWS: &[Row] = &[
         "unknown_operation",
         "invalid_api_version_parameter",
         "api_version_unsupported",
-        "not_supported",
     ]),
     // Codes for faults of the request, before any text: such messages echo the prompt.
     Row::new("code: context length", ContextTooLong).codes(&[
