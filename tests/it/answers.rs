@@ -135,7 +135,9 @@ fn refusals_in_their_order() {
         (head(chat, "", &big), 413, "request_too_large"),
         (head(chat, "", "{"), 401, "missing_api_key"),
         (head(chat, "authorization: Bearer wrong\r\n", "{"), 401, "invalid_api_key"),
-        (head(chat, &format!("{bearer}x-api-key: other\r\n"), "{"), 401, "invalid_api_key"),
+        (head(chat, "authorization: Bearer wrong\r\nx-api-key: other\r\n", "{"), 401, "invalid_api_key"),
+        // A credential of somebody else beside the key does no harm.
+        (head(chat, &format!("{bearer}x-api-key: other\r\n"), "{"), 400, "invalid_request_error"),
         (head(chat, &bearer, "{"), 400, "invalid_request_error"),
         (head(chat, &format!("{bearer}{json}content-encoding: lzma\r\n"), "{"), 400, "invalid_request_error"),
         (head(chat, &format!("{bearer}{json}"), "{"), 400, "invalid_json"),

@@ -4,6 +4,7 @@ use crate::support::scripted::{self, Act, Asked};
 use crate::support::{Config, Gateway, http};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use tidegate::wire::provenance::{MARK_LEN, PREFIX};
 
 /// A channel of a dialect, and what its upstream should be asked.
 struct Dialect {
@@ -203,13 +204,27 @@ fn anthropic_is_asked_its_own_way() {
             assert_eq!(head.contains(beta), !version.is_empty(), "{head}");
         }
         if path == "/v1/messages" {
-            let id = reply.json()["id"].as_str().unwrap().to_owned();
+            let answer = reply.json();
+            let id = answer["id"].as_str().unwrap().to_owned();
+            let signature = answer["content"][0]["signature"].as_str().unwrap().to_owned();
+            let sealed = signature.strip_suffix("c2ln").unwrap();
+            assert!(sealed.starts_with(PREFIX) && sealed.len() == MARK_LEN, "{signature}");
             assert_eq!(
                 reply.text(),
                 format!(
-                    r#"{{"id":"{id}","type":"message","role":"assistant","model":"p/anthropic","content":[{{"type":"thinking","thinking":"h\u006dm","signature":"c2ln"}},{{"type":"text","text":"hi"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":3,"cache_creation_input_tokens":0,"output_tokens":1}}}}"#
+                    r#"{{"id":"{id}","type":"message","role":"assistant","model":"p/anthropic","content":[{{"type":"thinking","thinking":"h\u006dm","signature":"{signature}"}},{{"type":"text","text":"hi"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":3,"cache_creation_input_tokens":0,"output_tokens":1}}}}"#
                 )
             );
+            let turn = |signature: &str| {
+                body.replace(
+                    r#"[{"role":"user","content":"hi"}]"#,
+                    &format!(r#"[{{"role":"assistant","content":[{{"type":"thinking","thinking":"h\u006dm","signature":"{signature}"}}]}}]"#),
+                )
+            };
+            gateway.post_with(path, &turn(&signature), version);
+            let (_, sent) = record.lock().unwrap().pop().unwrap();
+            let expected = turn("c2ln").replace(r#""p\/anthropic""#, r#""claude-up""#);
+            assert_eq!(String::from_utf8(sent).unwrap(), expected, "the provider reads its own signature");
         }
     }
     tells_no_secrets(&gateway);
