@@ -254,7 +254,8 @@ fn people_read_sentences() {
     assert_eq!(out(&["credit", "acme", "1.50", "--once", "a"]), "1.50 USD are booked to acme\n");
     assert_eq!(out(&["credit", "acme", "1.50", "--once", "a"]), "a was booked before, nothing has changed\n");
     assert!(out(&["keys", "create", "made", "--account", "acme"]).starts_with("key:    tg_"));
-    assert_eq!(out(&["keys", "revoke", "made"]), "the key made is revoked\n");
+    let revoked = "the key made is revoked; to take it back: tidegate keys restore made\n";
+    assert_eq!(out(&["keys", "revoke", "made"]), revoked);
     gateway.finish();
 }
 
