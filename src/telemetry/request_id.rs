@@ -2,6 +2,8 @@
 
 /// The longest id of a client that is taken over, in bytes.
 pub const CLIENT_ID_MAX: usize = 64;
+/// The random characters of a key of the gateway with its checksum.
+const KEY_RANDOM: usize = 38;
 /// As much of a credential as is compared, in bytes.
 const KEY_MAX: usize = 512;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -29,16 +31,21 @@ fn is_acceptable(id: &str) -> bool {
     !id.is_empty() && id.len() <= CLIENT_ID_MAX && id.bytes().all(allowed)
 }
 
-/// Reports an id with a key of the gateway or of a provider in it.
+/// Reports an id with a key of the gateway or of a provider in it: `task-…` and `stg_…` are none.
 fn is_key(id: &str) -> bool {
-    let holds = |begin: &str, rest: usize| {
-        let windows = id.as_bytes().windows(begin.len() + rest);
-        windows.into_iter().any(|window| {
-            window.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin.as_bytes()))
-                && window.get(begin.len()..).is_some_and(|rest| rest.iter().all(|c| *c != b'.'))
-        })
+    let bytes = id.as_bytes();
+    let is_at = |at: usize, begin: &str, rest: usize| {
+        let after = bytes.get(at + begin.len()..).unwrap_or_default();
+        let begins =
+            at.checked_sub(1).and_then(|before| bytes.get(before)).is_none_or(|c| !c.is_ascii_alphanumeric());
+        let run = after.iter().take_while(|c| **c != b'.').count();
+        let random = after.iter().take_while(|c| c.is_ascii_alphanumeric()).count();
+        begins && run >= rest || begin == "tg_" && random >= KEY_RANDOM
     };
-    KEYS.iter().any(|(begin, rest)| holds(begin, *rest))
+    let starts = |at: usize, begin: &str| {
+        bytes.get(at..at + begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin.as_bytes()))
+    };
+    (0..bytes.len()).any(|at| KEYS.iter().any(|(begin, rest)| starts(at, begin) && is_at(at, begin, *rest)))
 }
 
 /// Reports an id with a piece of one of the credentials in it, in either case.
@@ -60,7 +67,13 @@ mod tests {
     fn ids_are_always_acceptable() {
         let choose = |id| choose(id, ["key-of-a-client-1"].into_iter());
         assert_eq!(choose(Some("My.id_1-2")), "My.id_1-2");
-        assert_eq!(choose(Some("sk-short.id")), "sk-short.id");
+        for own in ["sk-short.id", "task-0123456789abcdef0123", "stg_0123456789abcdef", "msg_0123456789"] {
+            assert_eq!(choose(Some(own)), own);
+        }
+        let key = format!("x{}{}", "tg_", "a1".repeat(19));
+        for key in [key.as_str(), "req-sk-0123456789abcdef"] {
+            assert_ne!(choose(Some(key)), key);
+        }
         let long = "a".repeat(65);
         for bad in [
             None,
