@@ -188,7 +188,8 @@ impl Language for Chat {
         if !out.content && !explained {
             return Err(Fault::NoContent);
         }
-        let open = self.seen & !self.finished;
+        // Success always has a finish reason, and a first choice to have it (spec 2.6).
+        let open = if without_choice && !out.content { 1 } else { self.seen & !self.finished };
         let called = open & self.calls;
         let called_function = open & self.calls_function & !self.calls;
         self.write_ends(called, "tool_calls", out);

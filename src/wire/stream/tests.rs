@@ -386,6 +386,17 @@ fn usage_is_read_in_every_language() {
     assert_eq!(usage(Call::Responses, &[CREATED, SAID, COMPLETED]), Some((3, 4)));
 }
 
+/// Goal: an answer without any choice, taken at the word of its usage, is no success without a finish reason either.
+#[test]
+fn an_answer_without_a_choice_has_a_finish_reason() {
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    for call in [Call::Chat, Call::Completions] {
+        let (text, usage, _) = used(call, true, &[usage, DONE]);
+        assert_eq!(text.matches(r#""finish_reason":"stop""#).count(), 1, "{text}");
+        assert_eq!((usage.input, usage.output, text.ends_with("data: [DONE]\n\n")), (3, 1, true), "{text}");
+    }
+}
+
 /// Texts between which a pattern can fit, and some that break it: quotes, escapes, control characters, nothing.
 fn told() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[a-zé ]{1,6}", 1 => "[a\"\\\\\n_{}:,]{0,6}", 1 => Just("_filter_\",\"usage\":{}".into())]
