@@ -102,6 +102,7 @@ struct Model {
 #[derive(Deserialize)]
 struct Share {
     channel: String,
+    state: String,
     share: f64,
 }
 
@@ -270,13 +271,16 @@ fn channels(channels: &[Channel], left_out: usize, style: Style) -> String {
 fn models(models: &[Model], left_out: usize, style: Style) -> String {
     let row = |model: &Model| {
         let shares = model.candidates.iter().filter(|candidate| candidate.share > 0.0);
-        let shares: Vec<_> = shares
-            .map(|candidate| format!("{} {}", candidate.channel, percent(Some(candidate.share))))
-            .collect();
-        let shares = match shares.is_empty() {
-            true => Cell("none".to_owned(), Tone::Bad),
-            false => shares.join(", ").into(),
+        let is_failing = |candidate: &&Share| candidate.state == "failing";
+        let fails = shares.clone().all(|candidate| is_failing(&candidate));
+        let shown = |candidate: &Share| {
+            let failing = if is_failing(&candidate) { " failing" } else { "" };
+            format!("{} {}{failing}", candidate.channel, percent(Some(candidate.share)))
         };
+        let shares: Vec<_> = shares.map(shown).collect();
+        let tone = if fails { Tone::Bad } else { Tone::Plain };
+        let shares = if shares.is_empty() { "none".to_owned() } else { shares.join(", ") };
+        let shares = Cell(shares, tone);
         vec![model.id.clone().into(), format!("{:.1}", model.requests_per_second).into(), shares]
     };
     let rows = models.iter().map(row).collect();

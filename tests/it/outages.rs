@@ -36,9 +36,11 @@ fn a_total_outage_looks_like_one() {
         true => scripted::whole(500, &[], b"oops"),
         false => scripted::whole(200, &[], GOOD.as_bytes()),
     });
-    let config = ["a", "b"].iter().fold(Config::default().model("m/x", "chat"), |config, id| {
-        config.channel(id, upstream, &[("m/x", "x")], "")
-    });
+    // What is ejected stays so while the test looks.
+    let health = "defaults: { retry: { budget_ratio: 10 }, health: { ejection: 600s } }\n";
+    let config = Config { defaults: Some(health.to_owned()), ..Config::default() }.model("m/x", "chat");
+    let config =
+        ["a", "b"].iter().fold(config, |config, id| config.channel(id, upstream, &[("m/x", "x")], ""));
     let gateway = config.start();
     for _ in 0..15 {
         assert_eq!(gateway.chat("m/x", false).status, 502);
@@ -66,6 +68,7 @@ fn a_total_outage_looks_like_one() {
     for red in ["\u{1b}[1;31mOUTAGE: no channel is well\u{1b}[0m", "\u{1b}[1;31mfailing\u{1b}[0m"] {
         assert!(told.contains(red), "{red}: {told}");
     }
+    assert!(told.contains(&format!("\u{1b}[1;31m{id} 100.0% failing")), "{told}");
     assert!(run(&gateway, &["explain", "m/x"], &red).contains("\u{1b}[1;31mfailing\u{1b}[0m"));
     let plain = run(&gateway, &["status"], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
     assert!(plain.contains("OUTAGE: no channel is well") && !plain.contains('\u{1b}'), "{plain}");
