@@ -1,6 +1,7 @@
-//! Libraries that stand on the API: the typed client `async-openai`, which refuses whatever is not as documented. `make clients` builds it.
+//! Libraries that stand on the API: embeddings in batches by LlamaIndex and Haystack, and the typed client `async-openai`,
+//! which refuses whatever is not as documented. `make clients` installs and builds them.
 
-use crate::clients::{CLIENTS_BUILT, NARROW_KEY, run};
+use crate::clients::{CLIENTS_BUILT, NARROW_KEY, client, run};
 use crate::support::{Config, Gateway, Upstream};
 use std::path::Path;
 use std::process::Command;
@@ -35,6 +36,19 @@ fn drive(client: Command) {
     let gateway = gateway(&sandbox);
     run(client, &gateway);
     gateway.finish();
+}
+
+/// Goal: a batch of texts is measured text by text: all have vectors, in their order, for one request a batch; a text that
+/// is too long itself is 413 and not tried again.
+#[test]
+fn llamaindex_embeds_in_batches() {
+    drive(client("llamaindex_python.py"));
+}
+
+/// Goal: the same by Haystack, which goes on after a failure: every document has its vector, but the one that is too long.
+#[test]
+fn haystack_embeds_in_batches() {
+    drive(client("haystack_python.py"));
 }
 
 /// Goal: models, chat, Responses, embeddings and streams fit the types of `async-openai`; errors are its errors, with

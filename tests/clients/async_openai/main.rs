@@ -141,12 +141,12 @@ impl Counted {
     }
 
     async fn embeddings(&self) {
-        let words = "word ".repeat(100);
+        let words = "word ".repeat(500);
         let texts: Vec<_> = (0..20).map(|n| format!("{n} {words}")).collect();
         let batch: CreateEmbeddingRequest =
             request("openai/window", json!({"input": texts, "dimensions": 8}), json!({}));
         let vectors = self.ask().embeddings().create(batch).await.unwrap();
-        assert_eq!(vectors.data.len(), 20);
+        assert_eq!(vectors.data.len(), 20, "each input is measured by itself");
         assert!(
             vectors.data.iter().enumerate().all(|(n, v)| v.index as usize == n && v.embedding.len() == 8)
         );
