@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
 
+/// A pixel.
+const IMAGE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
 /// The server in a process of its own, which ends when its standard input is closed.
 struct Llama {
     addr: SocketAddr,
@@ -37,6 +40,17 @@ impl Llama {
                 ", apis: [chat, completions, messages, responses]",
             )
             .start()
+    }
+
+    /// What the server itself says to a chat call.
+    fn chat(&self, body: &str) -> http::Reply {
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            self.addr,
+            body.len()
+        );
+        http::exchange(self.addr, request.as_bytes()).unwrap()
     }
 }
 
@@ -101,5 +115,48 @@ fn a_llama_server_answers_in_every_api() {
     assert_clean(&responses);
     assert!(responses.text().contains("event: response.completed"), "{}", responses.text());
     assert_clean(&gateway.post("/v1/completions", &body(json!({"prompt": "hello"}))));
+    gateway.finish();
+}
+
+/// Goal: a prompt above the server's context is 413 with the server's figures, streamed or not; clients that compact read
+/// both.
+#[test]
+fn a_full_context_of_a_llama_server_is_told_with_its_figures() {
+    let llama = Llama::start();
+    let gateway = llama.gateway();
+    let long = says("x".repeat(4_000));
+    let refused = llama.chat(&body(json!({"messages": long}))).json();
+    let prompt = refused["error"]["n_prompt_tokens"].as_u64().unwrap();
+    for stream in [false, true] {
+        let reply = gateway.post("/v1/chat/completions", &body(json!({"messages": long, "stream": stream})));
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["code"]), (413, &"context_length_exceeded".into()), "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("maximum context length is 2048 tokens"), "{message}");
+        assert!(message.contains(&format!("resulted in {prompt} tokens")), "{message}");
+    }
+    let reply = gateway.post("/v1/messages", &body(json!({"messages": long})));
+    assert_eq!(
+        reply.json()["error"]["message"],
+        format!("prompt is too long: {prompt} tokens > 2048 maximum")
+    );
+    gateway.finish();
+}
+
+/// Goal: images at a server that only knows text are a mistake of who sends them, named as such, and harm nobody else.
+#[test]
+fn images_at_a_llama_server_without_them_harm_nobody() {
+    let llama = Llama::start();
+    let gateway = llama.gateway();
+    let image = json!([{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": IMAGE}}]);
+    assert_eq!(llama.chat(&body(json!({"messages": says(image.clone())}))).status, 500);
+    for _ in 0..8 {
+        let reply = gateway.post("/v1/chat/completions", &body(json!({"messages": says(image.clone())})));
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["type"]), (400, &"invalid_request_error".into()), "{error}");
+        assert!(error["message"].as_str().unwrap().to_lowercase().contains("image"), "{error}");
+        let plain = gateway.post("/v1/chat/completions", &body(json!({"messages": says("hello")})));
+        assert_clean(&plain);
+    }
     gateway.finish();
 }
