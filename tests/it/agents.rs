@@ -68,6 +68,14 @@ fn prompt_too_long() -> Answer {
     )
 }
 
+fn context_window_exceeded() -> Answer {
+    Answer::Refuses(
+        400,
+        json!({"error": {"type": "invalid_request_error", "code": "context_length_exceeded", "param": "input",
+               "message": "Your input exceeds the context window of this model. Please adjust your input and try again."}}),
+    )
+}
+
 /// Goal: an answer is shown with the usage that the model reported, for one request.
 #[test]
 fn claude_code_answers() {
@@ -215,6 +223,45 @@ fn codex_waits_for_a_thinking_model() {
     assert_codex_done(&home.codex(&gateway, "think", None, &[]), "thought at last");
     model.finish(1);
     finish(gateway, home, "responses", &[(200, "complete")]);
+}
+
+/// Goal: Codex reads of a full context in the stream, which is the only place where it knows one: it does not try again,
+/// and the next turn begins with a compaction.
+#[test]
+fn codex_compacts_a_full_context() {
+    let model = Model::start(vec![
+        Answer::text("the first answer"),
+        context_window_exceeded(),
+        Answer::text("what was said before"),
+        Answer::text("done after all"),
+    ]);
+    let (gateway, home) = (before(&model), Home::new());
+    let first = home.codex(&gateway, "begin", None, &[]);
+    assert_codex_done(&first, "the first answer");
+    let thread = first.event("thread.started")["thread_id"].as_str().unwrap();
+    let full = home.codex(&gateway, "go on", Some(thread), &[]);
+    let told = full.event("turn.failed")["error"]["message"].as_str().unwrap();
+    assert!(told.contains("ran out of room in the model's context window"), "{}", full.said);
+    assert_codex_done(&home.codex(&gateway, "go on", Some(thread), &[]), "done after all");
+    let asked = model.asked();
+    assert!(asked[3]["input"].to_string().contains("what was said before"), "{}", asked[3]["input"]);
+    model.finish(4);
+    gateway.wait_for("the lines of the log", || gateway.log().len() >= 4);
+    assert_eq!(gateway.log()[1]["code"], "context_length_exceeded");
+    gateway.count(4);
+    gateway.finish();
+    home.finish();
+}
+
+/// Goal: a websocket is refused with the status after which Codex at once goes on over HTTP.
+#[test]
+fn codex_falls_back_from_websockets_at_once() {
+    let model = Model::start(vec![Answer::text("hello to you")]);
+    let (gateway, home) = (before(&model), Home::new());
+    let sockets = ["model_providers.gateway.supports_websockets=true"];
+    assert_codex_done(&home.codex(&gateway, "say hello", None, &sockets), "hello to you");
+    model.finish(1);
+    finish(gateway, home, "responses", &[(426, "error"), (200, "complete")]);
 }
 
 /// Goal: an empty balance ends the task and is said in words; nothing reaches the upstream.
