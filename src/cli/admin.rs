@@ -13,11 +13,21 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 pub(super) struct Listener {
     /// The admin listener of the gateway.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", value_parser = address)]
     admin: String,
     /// A file with the admin token; without it the variable TIDEGATE_ADMIN_TOKEN counts.
     #[arg(long, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+}
+
+/// Host and port, also out of the address of the status page as the greeting shows it.
+fn address(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("http://").unwrap_or(text);
+    let address = address.strip_suffix('/').unwrap_or(address);
+    match address.is_empty() || address.contains(['/', '@', '?', '#']) {
+        true => Err("such as 127.0.0.1:9090 or http://gateway.internal:9090".to_owned()),
+        false => Ok(address.to_owned()),
+    }
 }
 
 /// An id as a part of a path or query.
@@ -78,6 +88,12 @@ impl Listener {
         let body = answer.body_mut().read_to_string().map_err(unreachable)?;
         match answer.status().as_u16() {
             200 | 201 => Ok(body),
+            401 => Err(format!(
+                "the gateway at {} answered 401: {}; it is read from TIDEGATE_ADMIN_TOKEN or --token-file, and has to be the \
+                 one under admin.token of the gateway",
+                self.admin,
+                told(&body)
+            )),
             status => Err(format!("the gateway at {} answered {status}: {}", self.admin, told(&body))),
         }
     }
@@ -85,6 +101,7 @@ impl Listener {
     fn token(&self) -> Result<Option<String>, String> {
         let Some(path) = &self.token_file else { return Ok(crate::config::admin_token()) };
         let read = std::fs::read_to_string(path);
-        read.map(|text| Some(text.trim().to_owned())).map_err(|e| format!("{}: {e}", path.display()))
+        let told = |e| format!("{}: {}", path.display(), crate::config::unreadable(&e));
+        read.map(|text| Some(text.trim().to_owned())).map_err(told)
     }
 }

@@ -1,6 +1,6 @@
 //! `tidegate check`
 
-use super::style::{GREEN, paint};
+use super::style::{Tone, paint};
 use super::{Complaint, Ended, Format, say};
 use crate::config;
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(super) fn check(path: &Path, without_secrets: bool, format: Format) -> Ended
         Format::Text => {
             warnings.for_each(|warning| say(super::style::problem(&warning)));
             let note = if without_secrets { ", secrets apart" } else { "" };
-            say(format_args!("{}: {}{note}", path.display(), paint(GREEN, "ok")));
+            say(format_args!("{}: {}{note}", path.display(), paint(Tone::Good, "ok")));
         }
         Format::Json => {
             let warnings: Vec<_> = warnings.collect();

@@ -1,7 +1,7 @@
 //! `tidegate explain` (spec 12.2)
 
 use super::admin::escaped;
-use super::paint::{Palette, Tone};
+use super::style::{Tone, paint, state as coloured};
 use super::{EXIT_RUNTIME, Ended, Format, admin, api, complain, read, say};
 use crate::core::api::Api;
 use crate::telemetry::time_span::for_people;
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     let explained = arguments.admin.get(&path).and_then(|body| match format {
         Format::Json => Ok(body.trim_end().to_owned()),
         Format::Text => read::<Explanation>(&body)
-            .map(|explained| described(&explained, Palette::of_stdout()))
+            .map(|explained| described(&explained))
             .map_err(|e| format!("the gateway's answer is odd: {e}")),
     });
     match explained {
@@ -102,39 +102,39 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
     }
 }
 
-fn described(explained: &Explanation, palette: Palette) -> String {
+fn described(explained: &Explanation) -> String {
     let mut lines = Vec::new();
     for usable in &explained.candidates {
         let Usable { channel, state, priority, share, in_flight, latency_ms, success, .. } = usable;
         let latency = latency_ms.map_or_else(|| "-".to_owned(), |latency| format!("{latency:.0} ms"));
         lines.push(format!(
             "{channel}: {}, priority {priority}, share {:.1} %, {in_flight} in flight, first content after {latency}, {:.0} % succeeded",
-            palette.state(state),
+            coloured(state),
             share * 100.0,
             success * 100.0,
         ));
         lines.extend(usable.cause.iter().map(|cause| format!("    {}", cause.told())));
-        lines.extend(usable.credentials.iter().map(|credential| credential.told(palette)));
+        lines.extend(usable.credentials.iter().map(|credential| credential.told()));
     }
     for Excluded { channel, reason, left_ms, cause, credentials } in &explained.excluded {
         let left = left_ms.map(|left| format!(" for {} more", for_people(Duration::from_millis(left))));
         let reason = match meaning(reason) {
             Some(meaning) => format!("{reason}: {meaning}"),
-            None => palette.state(reason),
+            None => coloured(reason),
         };
         lines.push(format!("{channel}: not asked, {reason}{}", left.unwrap_or_default()));
         // What credentials have to say says the same again.
         lines.extend(
             cause.iter().filter(|_| credentials.is_empty()).map(|cause| format!("    {}", cause.told())),
         );
-        lines.extend(credentials.iter().map(|credential| credential.told(palette)));
+        lines.extend(credentials.iter().map(|credential| credential.told()));
     }
     if let Some(waits) = explained.waits_ms {
         let waits = for_people(Duration::from_millis(waits));
         lines.push(format!("the request would wait {waits} for the first that is back"));
     }
     if let Some(Told { status, code, message }) = &explained.error {
-        lines.push(palette.paint(&format!("the client would read {status} {code}: {message}"), Tone::Bad));
+        lines.push(paint(Tone::Bad, &format!("the client would read {status} {code}: {message}")));
     }
     lines.join("\n")
 }
@@ -147,12 +147,12 @@ impl Cause {
 }
 
 impl Credential {
-    fn told(&self, palette: Palette) -> String {
+    fn told(&self) -> String {
         let Self { position, state, left_ms, cause } = self;
         let left = left_ms.map(|left| format!(" for {} more", for_people(Duration::from_millis(left))));
         let cause = cause.as_ref().map(|cause| format!(", {}", cause.told()));
         let (left, cause) = (left.unwrap_or_default(), cause.unwrap_or_default());
-        format!("    credential {position}: {}{left}{cause}", palette.state(state))
+        format!("    credential {position}: {}{left}{cause}", coloured(state))
     }
 }
 

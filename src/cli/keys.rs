@@ -3,7 +3,7 @@
 
 use super::accounts::Limits;
 use super::admin::{Listener, escaped};
-use super::style::{GREEN, RED, paint};
+use super::style::{Tone, paint};
 use super::{EXIT_RUNTIME, EXIT_USAGE, Ended, Format, answered, columns, complain, say};
 use crate::config::mint;
 use clap::{Args, Subcommand};
@@ -209,7 +209,7 @@ pub(super) fn listed(keys: Vec<Listed>) -> String {
         vec![
             key.id,
             key.account,
-            if key.enabled { paint(GREEN, "valid") } else { paint(RED, "not valid") },
+            if key.enabled { paint(Tone::Good, "valid") } else { paint(Tone::Bad, "not valid") },
             key.expires.map_or("never".to_owned(), moment),
             key.quota.unwrap_or_else(|| "-".to_owned()),
             key.spent,

@@ -12,7 +12,6 @@ mod failures;
 mod healthcheck;
 mod keys;
 mod ledger;
-mod paint;
 mod reload;
 mod run;
 mod sandbox;
@@ -380,7 +379,7 @@ impl Complaint {
             }
             Format::Json => say(json!({ "error": what })),
             Format::Text if of_file => what.lines().for_each(|line| hint(style::problem(line))),
-            Format::Text => hint(format_args!("{} {what}", style::paint(style::RED, "tidegate:"))),
+            Format::Text => hint(format_args!("{} {what}", style::paint(style::Tone::Bad, "tidegate:"))),
         }
         ExitCode::from(code)
     }

@@ -1,13 +1,13 @@
 //! `tidegate status` (spec 12.2): how a running gateway stands, in a terminal.
 
-use super::paint::{Palette, Tone, tone};
+use super::style::{Tone, paint};
 use super::table::{self, Cell, table};
 use super::{EXIT_RUNTIME, Ended, Format, admin, complain, read, say};
 use crate::telemetry::time_span::for_people;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -151,12 +151,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Ended {
 
 /// Goes on until it is interrupted, or until nobody reads any more.
 fn watch(admin: &admin::Listener, format: Format) -> Ended {
-    let mut out = std::io::stdout();
-    let begin = if format == Format::Text && out.is_terminal() { CLEAR } else { "" };
+    let begin = if format == Format::Text && stdout().is_terminal() { CLEAR } else { "" };
+    // Clearing is no colour: it goes past what strips those.
+    let show = |text: &str| write!(stdout(), "{begin}").and_then(|()| writeln!(anstream::stdout(), "{text}"));
     loop {
         match look(admin, format) {
             Ok(text) => {
-                if writeln!(out, "{begin}{text}").is_err() {
+                if show(&text).is_err() {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -170,9 +171,9 @@ fn watch(admin: &admin::Listener, format: Format) -> Ended {
             Err(why) => {
                 let shown = match format {
                     Format::Json => json!({ "error": why }).to_string(),
-                    Format::Text => format!("{begin}tidegate: {why}"),
+                    Format::Text => format!("tidegate: {why}"),
                 };
-                if writeln!(out, "{shown}").is_err() {
+                if show(&shown).is_err() {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -190,16 +191,12 @@ fn look(admin: &admin::Listener, format: Format) -> Result<String, String> {
     Ok(described(&snapshot))
 }
 
-/// How it is shown: as wide as the terminal, with its colours.
-type Style = (Option<usize>, Palette);
-
 fn described(snapshot: &Snapshot) -> String {
-    let style = (table::width(), Palette::of_stdout());
-    let palette = style.1;
+    let width = table::width();
     let Snapshot { version, generation, traffic, money, store, .. } = snapshot;
     let ready = match (snapshot.ready, snapshot.outage) {
-        (false, _) => palette.paint("NOT READY", Tone::Warn),
-        (true, true) => palette.paint("OUTAGE: no channel is well", Tone::Bad),
+        (false, _) => paint(Tone::Warn, "NOT READY"),
+        (true, true) => paint(Tone::Bad, "OUTAGE: no channel is well"),
         (true, false) => "ready".to_owned(),
     };
     let uptime = for_people(Duration::from_secs(snapshot.uptime_seconds));
@@ -216,23 +213,23 @@ fn described(snapshot: &Snapshot) -> String {
         ),
         format!("{} USD settled, {} USD outstanding", money.settled, money.outstanding),
     ];
-    if let Some(width) = style.0 {
+    if let Some(width) = width {
         let figures = lines.split_off(1);
         lines.extend(figures.iter().flat_map(|line| table::wrapped(line, width)));
     }
     if !store.well {
         let why = format!("THE STORE FAILS: {}", store.error.as_deref().unwrap_or("-"));
-        lines.push(palette.paint(&why, Tone::Bad));
+        lines.push(paint(Tone::Bad, &why));
     }
-    lines.push(channels(&snapshot.channels, snapshot.channels_left_out, style));
-    lines.push(models(&snapshot.models, snapshot.models_left_out, style));
+    lines.push(channels(&snapshot.channels, snapshot.channels_left_out, width));
+    lines.push(models(&snapshot.models, snapshot.models_left_out, width));
     if !snapshot.limits.is_empty() || !snapshot.quotas.is_empty() {
-        lines.push(limits(&snapshot.limits, &snapshot.quotas, style));
+        lines.push(limits(&snapshot.limits, &snapshot.quotas, width));
     }
     lines.join("\n")
 }
 
-fn channels(channels: &[Channel], left_out: usize, style: Style) -> String {
+fn channels(channels: &[Channel], left_out: usize, width: Option<usize>) -> String {
     let left =
         |left: Option<u64>| left.map(|left| format!("{} left", for_people(Duration::from_millis(left))));
     let told = |what: String, time: Option<u64>, cause: &Option<Cause>| {
@@ -255,7 +252,7 @@ fn channels(channels: &[Channel], left_out: usize, style: Style) -> String {
         let why: Vec<String> = why.chain(of_credentials).chain(of_models).collect();
         vec![
             channel.id.clone().into(),
-            Cell(channel.state.clone(), tone(&channel.state)),
+            Cell(channel.state.clone(), Tone::of_state(&channel.state)),
             format!("{}{limit}", channel.in_flight).into(),
             percent(channel.success_1m).into(),
             percent(channel.success_5m).into(),
@@ -265,10 +262,10 @@ fn channels(channels: &[Channel], left_out: usize, style: Style) -> String {
         ]
     };
     let head = ["CHANNEL", "STATE", "IN FLIGHT", "1 MIN", "5 MIN", "FIRST TOKEN", "TOKENS/S", ""];
-    table(&head, channels.iter().map(row).collect(), left_out, style)
+    table(&head, channels.iter().map(row).collect(), left_out, width)
 }
 
-fn models(models: &[Model], left_out: usize, style: Style) -> String {
+fn models(models: &[Model], left_out: usize, width: Option<usize>) -> String {
     let row = |model: &Model| {
         let shares = model.candidates.iter().filter(|candidate| candidate.share > 0.0);
         let is_failing = |candidate: &&Share| candidate.state == "failing";
@@ -284,10 +281,10 @@ fn models(models: &[Model], left_out: usize, style: Style) -> String {
         vec![model.id.clone().into(), format!("{:.1}", model.requests_per_second).into(), shares]
     };
     let rows = models.iter().map(row).collect();
-    table(&["MODEL", "REQUESTS/S", "CHANNELS"], rows, left_out, style)
+    table(&["MODEL", "REQUESTS/S", "CHANNELS"], rows, left_out, width)
 }
 
-fn limits(limits: &[Limit], quotas: &[Quota], style: Style) -> String {
+fn limits(limits: &[Limit], quotas: &[Quota], width: Option<usize>) -> String {
     let of_key = |Quota { key, used, quota, percent }: &Quota| {
         let used = format!("{used} of {quota} USD ({percent} %)");
         vec![format!("key {key}").into(), "quota".to_owned().into(), used.into()]
@@ -297,7 +294,7 @@ fn limits(limits: &[Limit], quotas: &[Quota], style: Style) -> String {
         vec![format!("{scope} {id}").into(), dimension.replace('_', " ").into(), used.into()]
     };
     let rows = quotas.iter().map(of_key).chain(limits.iter().map(row)).collect();
-    table(&["NEAR ITS LIMIT", "", "USED"], rows, 0, style)
+    table(&["NEAR ITS LIMIT", "", "USED"], rows, 0, width)
 }
 
 fn percent(part: Option<f64>) -> String {

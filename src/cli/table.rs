@@ -1,6 +1,6 @@
 //! Tables that fit the terminal: as wide as need be, and no wider than it is.
 
-use super::paint::{Palette, Tone};
+use super::style::{Tone, paint};
 use std::io::stdout;
 
 /// What the last column gets beside the others; with less it goes to lines of its own.
@@ -33,7 +33,7 @@ pub(super) fn table(
     head: &[&str],
     mut rows: Vec<Vec<Cell>>,
     left_out: usize,
-    (width, palette): (Option<usize>, Palette),
+    width: Option<usize>,
 ) -> String {
     let last = head.len().saturating_sub(1);
     let mut widths = widths(head, &rows);
@@ -49,23 +49,23 @@ pub(super) fn table(
             rows.iter_mut().filter_map(|row| row.first_mut()).for_each(|cell| cut(&mut cell.0, *first));
         }
     }
-    let mut lines = vec![String::new(), line(head.iter().map(|name| (*name, Tone::Plain)), &widths, palette)];
+    let mut lines = vec![String::new(), line(head.iter().map(|name| (*name, Tone::Plain)), &widths)];
     for row in &rows {
         let cells = row.iter().map(|cell| (cell.0.as_str(), cell.1));
         let note = row.get(last).map_or("", |cell| cell.0.as_str());
         match (is_below, natural > room) {
             (true, _) => {
-                lines.push(line(cells.take(last), &widths, palette));
+                lines.push(line(cells.take(last), &widths));
                 let room = width.unwrap_or(usize::MAX).saturating_sub(INDENT);
                 lines.extend(wrapped(note, room).into_iter().map(|part| format!("{:INDENT$}{part}", "")));
             }
             (false, true) => {
                 let mut parts = wrapped(note, room).into_iter();
                 let first = parts.next().unwrap_or_default();
-                lines.push(line(cells.take(last).chain([(&*first, Tone::Plain)]), &widths, palette));
+                lines.push(line(cells.take(last).chain([(&*first, Tone::Plain)]), &widths));
                 lines.extend(parts.map(|part| format!("{:others$}{part}", "")));
             }
-            (false, false) => lines.push(line(cells, &widths, palette)),
+            (false, false) => lines.push(line(cells, &widths)),
         }
     }
     if left_out > 0 {
@@ -83,12 +83,12 @@ fn widths(head: &[&str], rows: &[Vec<Cell>]) -> Vec<usize> {
 }
 
 /// One line without space at its end.
-fn line<'a>(cells: impl Iterator<Item = (&'a str, Tone)>, widths: &[usize], palette: Palette) -> String {
+fn line<'a>(cells: impl Iterator<Item = (&'a str, Tone)>, widths: &[usize]) -> String {
     let (mut line, mut pending) = (String::new(), 0);
     for ((text, tone), width) in cells.zip(widths) {
         if !text.is_empty() {
             line.push_str(&" ".repeat(pending));
-            line.push_str(&palette.paint(text, tone));
+            line.push_str(&paint(tone, text));
             pending = 0;
         }
         pending += width.saturating_sub(text.chars().count()) + 2;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn shown(width: Option<usize>) -> String {
-        table(&["CHANNEL", "STATE", ""], rows(), 0, (width, Palette::fixed(false)))
+        table(&["CHANNEL", "STATE", ""], rows(), 0, width)
     }
 
     /// Goal: a wide terminal is used as it is, a narrower one wraps the reason beside the figures or below them, and no
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn colours_have_no_width() {
         let rows = || vec![vec![Cell("up".into(), Tone::Good), "x".to_owned().into()]];
-        let coloured = table(&["STATE", "Y"], rows(), 0, (None, Palette::fixed(true)));
+        let coloured = table(&["STATE", "Y"], rows(), 0, None);
         assert_eq!(coloured, "\nSTATE  Y\n\u{1b}[32mup\u{1b}[0m     x");
     }
 }

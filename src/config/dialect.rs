@@ -87,21 +87,26 @@ fn check_path(item: &Item<'_>, provider: Provider, url: &BaseUrl) -> bool {
 /// Warns of a base URL that most likely is not where an API begins: routes are appended to it as it is.
 fn warn_of_path(item: &Item<'_>, provider: Provider, url: &BaseUrl) {
     let routes = endpoint::TABLE.iter().map(|line| line.path).filter(|path| !path.contains('{'));
-    let longest = routes.filter(|route| url.path.ends_with(route)).max_by_key(|route| route.len());
+    // A part of a route (`/chat`) is as wrong at the end as all of it.
+    let parts = routes.flat_map(|route| {
+        let ends = route.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
+        ends.chain([route.len()]).filter_map(move |end| route.get(..end))
+    });
+    let path = url.path.to_ascii_lowercase();
+    let longest = parts.filter(|part| path.ends_with(part)).max_by_key(|part| part.len());
     if let Some(route) = longest {
         let message = format!("ends with the route {route}, which the gateway appends itself");
         item.warn_with(message, format!("leave {route} out"));
         return;
     }
     let is_version = |part: &str| {
-        let digits = part.strip_prefix('v').unwrap_or_default();
+        let digits = part.strip_prefix(['v', 'V']).unwrap_or_default();
         digits.starts_with(|first: char| first.is_ascii_digit())
     };
     // Deployments of Azure have their version in the query.
     if provider != Provider::Azure && !url.path.split('/').any(is_version) {
         let route = if provider == Provider::Anthropic { "/messages" } else { "/chat/completions" };
-        let (host, path) = (&url.host, &url.path);
-        let message = format!("has no version: a call goes to {host}{path}{route}");
+        let message = format!("has no version: a call goes to {url}{route}");
         item.warn_with(message, "most providers have one, such as /v1 at its end");
     }
 }
@@ -136,7 +141,7 @@ fn base_url(item: &Item<'_>) -> Option<BaseUrl> {
         item.refuse_with("must not contain a credential", "write it under credentials");
         return None;
     }
-    if uri.query().is_some() || authority.host().is_empty() {
+    if uri.query().is_some() || text.contains('#') || authority.host().is_empty() {
         item.refuse_with("must be scheme, host and path, and nothing else", hint);
         return None;
     }

@@ -113,7 +113,7 @@ fn read(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
 }
 
 /// Why a file could not be read, in the words of a shell.
-fn unreadable(e: &std::io::Error) -> String {
+pub(crate) fn unreadable(e: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match e.kind() {
         ErrorKind::NotFound => "no such file".to_owned(),

@@ -462,15 +462,21 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The name in a text that is written as shells and compose files write a variable: `${NAME}`, or `$NAME` alone.
+/// The name in a text that is written as shells, compose files and templates write a variable: `${NAME}`, or `$NAME`,
+/// `$(NAME)`, `{{NAME}}` or `%NAME%` alone.
 fn variable(text: &str) -> Option<&str> {
-    let start = memchr::memchr(b'$', text.as_bytes())?;
-    let rest = text.get(start + 1..)?;
     let is_name = |name: &&str| {
         let mut letters = name.bytes();
         letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
             && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
     };
+    let within = |open: &str, close: &str| text.strip_prefix(open)?.strip_suffix(close);
+    let whole = within("$(", ")").or_else(|| within("{{", "}}")).or_else(|| within("%", "%"));
+    if let Some(name) = whole.map(|name| name.trim().trim_start_matches(['.', '$'])).filter(is_name) {
+        return Some(name);
+    }
+    let start = memchr::memchr(b'$', text.as_bytes())?;
+    let rest = text.get(start + 1..)?;
     match rest.strip_prefix('{') {
         // What stands behind the name in the braces is a default.
         Some(inside) => inside.split_once('}')?.0.split([':', '-']).next().filter(is_name),

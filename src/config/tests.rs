@@ -285,19 +285,32 @@ fn numbers_say_what_they_must_be() {
     assert!(version("\"1\"").ends_with("version: must be 1, not a text"));
 }
 
+/// The warnings about a text without problems, as lines.
+fn warnings(text: &str) -> Vec<String> {
+    let loaded = read(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let lines = loaded.warnings.iter().map(|warning| warning.in_file(Path::new("t.yaml")));
+    lines.collect()
+}
+
+/// The sample with another base URL.
+fn base(url: &str) -> String {
+    sample().replace("http://127.0.0.1:9000/v1", url)
+}
+
 /// Goal: what is legal and rarely meant is a warning at its own place, with the word in it.
 #[test]
 fn warnings_stand_at_their_place() {
-    let warnings = |text: &str| {
-        let loaded = read(text).unwrap_or_else(|problems| panic!("{problems}"));
-        let lines = loaded.warnings.iter().map(|warning| warning.in_file(Path::new("t.yaml")));
-        lines.collect::<Vec<_>>()
-    };
     let credential =
         |value: &str| sample().replace("{ env: EAST_KEY }", &format!("{{ value: \"{value}\" }}"));
-    for (value, name) in
-        [("${EAST}", "EAST"), ("$EAST_2", "EAST_2"), ("Bearer-${A:-b}", "A"), ("${A-b}", "A")]
-    {
+    for (value, name) in [
+        ("${EAST}", "EAST"),
+        ("$EAST_2", "EAST_2"),
+        ("Bearer-${A:-b}", "A"),
+        ("${A-b}", "A"),
+        ("$(A)", "A"),
+        ("{{.A}}", "A"),
+        ("%A%", "A"),
+    ] {
         let told = warnings(&credential(value));
         let expected = format!(
             "t.yaml:30:29: warning: channels[0].credentials[0].value: looks like a variable of the environment, and is taken \
@@ -305,13 +318,24 @@ fn warnings_stand_at_their_place() {
         );
         assert_eq!(told, [expected]);
     }
-    for value in ["sk-abc", "a$b", "$", "${", "${}", "$1", "a$B"] {
+    for value in ["sk-abc", "a$b", "$", "${", "${}", "$1", "a$B", "%%", "{{}}", "$()", "100%"] {
         assert_eq!(warnings(&credential(value)), Vec::<String>::new(), "{value}");
     }
-    let base = |url: &str| sample().replace("http://127.0.0.1:9000/v1", url);
+}
+
+/// Goal: an address at which no API begins is told, as it will be called.
+#[test]
+fn base_urls_are_looked_at() {
     for (url, told) in [
-        ("https://api.example", "has no version: a call goes to api.example/chat/completions"),
-        ("https://api.example/openai", "has no version: a call goes to api.example/openai/chat/completions"),
+        ("https://api.example", "has no version: a call goes to https://api.example/chat/completions"),
+        (
+            "https://api.example/openai",
+            "has no version: a call goes to https://api.example/openai/chat/completions",
+        ),
+        ("http://127.0.0.1:9101/", "a call goes to http://127.0.0.1:9101/chat/completions"),
+        ("http://[::1]:80", "a call goes to http://[::1]/chat/completions"),
+        ("https://x/v1/chat", "ends with the route /chat, which"),
+        ("https://x/V1/Chat/Completions", "ends with the route /chat/completions, which"),
         (
             "https://x/v1/chat/completions",
             "ends with the route /chat/completions, which the gateway appends itself",
@@ -326,15 +350,18 @@ fn warnings_stand_at_their_place() {
         );
         assert!(found[0].contains(told), "{found:?}");
     }
-    for url in [
-        "https://x/v1",
-        "https://x/api/v3/",
-        "https://x/v1beta/openai",
-        "https://x/v1.1/a",
-        "https://x/a/v2/b",
-    ] {
+    for url in ["https://x/v1", "https://x/api/v3/", "https://x/v1beta/openai", "https://x/a/v1.1/b"] {
         assert_eq!(warnings(&base(url)), Vec::<String>::new(), "{url}");
     }
+    for url in ["https://x/v1#a", "https://x/v1?a=b"] {
+        let told = problems(&base(url));
+        assert!(told.contains("base_url: must be scheme, host and path, and nothing else"), "{told}");
+    }
+}
+
+/// Goal: models that nobody can call are warned of, and warnings stand between errors.
+#[test]
+fn warnings_stand_between_errors() {
     let idle = sample().replace("channels:\n", "  - { id: a/b }\nchannels:\n");
     assert_eq!(
         warnings(&idle),
@@ -377,7 +404,10 @@ fn secrets_can_be_left_out_of_a_check() {
         .replace("TIDEGATE_ADMIN_TOKEN", "NO_SUCH_VARIABLE");
     let tls = text.replace("  threads: 2\n", "  threads: 2\n  tls: { cert: a.pem, key: a.key }\n");
     std::fs::write(&path, &tls).unwrap();
-    assert_eq!(load(&path).unwrap_err().list.len(), 3);
+    let told = load(&path).unwrap_err();
+    assert_eq!(told.list.len(), 3);
+    let missing = format!("server.tls: {}: no such file", folder.path().join("a.pem").display());
+    assert!(told.to_string().contains(&missing), "{told}");
     assert!(load_without_secrets(&path).is_ok());
     std::fs::write(&path, tls.replace("weight: 1", "weight: x")).unwrap();
     assert!(load_without_secrets(&path).unwrap_err().to_string().contains("weight"));

@@ -2,7 +2,7 @@
 
 use super::reader::Item;
 use rustls::RootCertStore;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -55,12 +55,20 @@ impl Tls {
     ///
     /// A sentence on the file that cannot be used.
     pub(crate) fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-        let told = |path: &PathBuf, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let told = |path: &PathBuf, e: &pem::Error| format!("{}: {}", path.display(), unusable(e));
         let certs =
             CertificateDer::pem_file_iter(&self.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let certs = certs.map_err(|e| told(&self.cert, &e))?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| told(&self.key, &e))?;
         Ok((certs, key))
+    }
+}
+
+/// Why a file in PEM cannot be used: as for all files, if it could not be read.
+fn unusable(e: &pem::Error) -> String {
+    match e {
+        pem::Error::Io(e) => super::unreadable(e),
+        e => e.to_string(),
     }
 }
 
@@ -86,7 +94,7 @@ pub(super) fn authorities(item: &Item<'_>) -> Option<Authorities> {
             return None;
         }
         Err(e) => {
-            item.refuse(format!("{}: {e}", path.display()));
+            item.refuse(format!("{}: {}", path.display(), unusable(&e)));
             return None;
         }
     };

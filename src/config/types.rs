@@ -16,6 +16,7 @@ use crate::wire::cors::Policy;
 use crate::wire::custom::CustomRow;
 pub use crate::wire::dialect::Provider;
 use ipnet::IpNet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -207,6 +208,22 @@ pub struct BaseUrl {
     pub port: u16,
     /// The path, without a slash at its end: `/v1`.
     pub path: String,
+}
+
+/// Shown as it is written in a configuration, without a port that is the scheme's own.
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tls, host, port, path } = self;
+        let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
+        match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]")?,
+            false => write!(f, "{scheme}://{host}")?,
+        }
+        if *port != usual {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(path)
+    }
 }
 
 /// One way to reach a provider.

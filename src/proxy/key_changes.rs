@@ -8,7 +8,7 @@ use crate::core::key::Digest;
 use crate::core::ledger::Credited;
 use crate::core::money::Money;
 use serde::Serialize;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long a secret may go on working after it was rotated out.
@@ -84,7 +84,9 @@ impl Directory {
             let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut digests: Vec<Digest> = self.current.load().digests_of(id).copied().collect();
             if digests.is_empty() {
-                return Err(Rejected::Unknown(format!("there is no key {id}")));
+                let already =
+                    if self.revoked_digests(id).is_empty() { "" } else { ": it is revoked already" };
+                return Err(Rejected::Unknown(format!("there is no key {id}{already}")));
             }
             // A file that still has the secret of before a rotation must not bring the key back.
             digests.extend(self.base_of(id));
@@ -96,6 +98,14 @@ impl Directory {
         self.durable().await
     }
 
+    /// The names of the records that revoke a key.
+    fn revoked_digests(&self, id: &str) -> Vec<Arc<str>> {
+        let records = self.bank.records(REVOKED).into_iter();
+        let of_key = records
+            .filter(|(_, bytes)| serde_json::from_slice::<String>(bytes).is_ok_and(|known| known == id));
+        of_key.map(|(digest, _)| digest).collect()
+    }
+
     /// Takes the revocation of a key back: its secrets work again.
     ///
     /// # Errors
@@ -104,10 +114,7 @@ impl Directory {
     pub async fn restore_key(&self, id: &str) -> Result<(), Rejected> {
         {
             let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let records = self.bank.records(REVOKED).into_iter();
-            let of_key = records
-                .filter(|(_, bytes)| serde_json::from_slice::<String>(bytes).is_ok_and(|known| known == id));
-            let digests: Vec<_> = of_key.map(|(digest, _)| digest).collect();
+            let digests = self.revoked_digests(id);
             if digests.is_empty() {
                 return Err(Rejected::Unknown(format!("there is no revoked key {id}")));
             }

@@ -261,7 +261,13 @@ fn codex_falls_back_from_websockets_at_once() {
     let sockets = ["model_providers.gateway.supports_websockets=true"];
     assert_codex_done(&home.codex(&gateway, "say hello", None, &sockets), "hello to you");
     model.finish(1);
-    finish(gateway, home, "responses", &[(426, "error"), (200, "complete")]);
+    gateway.count(2);
+    gateway.wait_for("the lines of the log", || gateway.log().len() >= 2);
+    let log = gateway.log();
+    let served: Vec<_> = log.iter().map(|line| (line["route"].as_str(), line["status"].as_u64())).collect();
+    assert_eq!(served, [(Some("other"), Some(426)), (Some("responses"), Some(200))]);
+    gateway.finish();
+    home.finish();
 }
 
 /// Goal: an empty balance ends the task and is said in words; nothing reaches the upstream.

@@ -220,9 +220,31 @@ fn commands() {
     assert_eq!(run(&["keys", "revoke", "k1"]).0, Some(0));
     assert_eq!(call(&gateway, &key, "m/free"), 401);
     let (code, _, told) = run(&["keys", "revoke", "k1"]);
-    assert!(code == Some(1) && told.contains("there is no key k1"), "{told}");
+    assert!(code == Some(1) && told.contains("there is no key k1: it is revoked already"), "{told}");
     let (code, _, told) = run(&["keys", "revoke", "no/such key?"]);
     assert!(code == Some(1) && told.contains("there is no key no/such key?"), "{told}");
+    gateway.finish();
+}
+
+/// Goal: the address of the status page, as the greeting has it, is good for `--admin` too; what is no address is refused
+/// before anything is asked, and a token that is missing is told with where it is read from.
+#[test]
+fn commands_take_the_address_of_the_greeting() {
+    let upstream = Upstream::start();
+    let gateway = config(&upstream).start();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let output = command.args(arguments).env_remove("TIDEGATE_ADMIN_TOKEN").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    for admin in [format!("http://{}/", gateway.admin), gateway.admin.to_string()] {
+        let (code, told) = run(&["channel", "readmit", "none", "--admin", &admin]);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains("answered 401: the admin token is needed"), "{told}");
+        assert!(told.contains("TIDEGATE_ADMIN_TOKEN or --token-file"), "{told}");
+    }
+    let (code, told) = run(&["status", "--admin", "https://gateway.internal:9090"]);
+    assert!(code == Some(2) && told.contains("such as 127.0.0.1:9090"), "{told}");
     gateway.finish();
 }
 

@@ -189,7 +189,7 @@ impl Counted {
         assert_eq!(code(denied), of(403, "permission_error", "model_access_denied"));
         self.made.set(self.made.get() + 2);
         for (model, expected) in [
-            ("fails/parameter", of(400, "invalid_request_error", "invalid_request_error")),
+            ("fails/parameter", of(400, "invalid_request_error", "invalid_value")),
             ("fails/policy", of(400, "invalid_request_error", "content_policy_violation")),
             ("openai/priced", of(402, "insufficient_quota", "insufficient_quota")),
             ("fails/context", of(413, "context_length_exceeded", "context_length_exceeded")),
