@@ -65,11 +65,13 @@ fn a_total_outage_looks_like_one() {
     assert!(page.contains("0 of 2 channels up"), "{page}");
     let red = [("CLICOLOR_FORCE", "1")];
     let told = run(&gateway, &["status"], &red);
-    for red in ["\u{1b}[1;31mOUTAGE: no channel is well\u{1b}[0m", "\u{1b}[1;31mfailing\u{1b}[0m"] {
+    for red in
+        ["\u{1b}[1m\u{1b}[31mOUTAGE: no channel is well\u{1b}[0m", "\u{1b}[1m\u{1b}[31mfailing\u{1b}[0m"]
+    {
         assert!(told.contains(red), "{red}: {told}");
     }
-    assert!(told.contains(&format!("\u{1b}[1;31m{id} 100.0% failing")), "{told}");
-    assert!(run(&gateway, &["explain", "m/x"], &red).contains("\u{1b}[1;31mfailing\u{1b}[0m"));
+    assert!(told.contains(&format!("\u{1b}[1m\u{1b}[31m{id} 100.0% failing")), "{told}");
+    assert!(run(&gateway, &["explain", "m/x"], &red).contains("\u{1b}[1m\u{1b}[31mfailing\u{1b}[0m"));
     let plain = run(&gateway, &["status"], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
     assert!(plain.contains("OUTAGE: no channel is well") && !plain.contains('\u{1b}'), "{plain}");
     assert_eq!(http::get(gateway.admin, "/readyz").unwrap().status, 200);
