@@ -18,7 +18,7 @@ test: test-needs lint clients
 # kind of limit a hundred times.
 test-long: test-needs build-needs
 	TIDEGATE_LONG=1 cargo test --release --lib -- --ignored store::
-	TIDEGATE_LONG=1 cargo test --release --test it -- --nocapture --test-threads 1 crash:: disk:: reference:: limits:: upgrade:: hang_up_phases::
+	TIDEGATE_LONG=1 cargo test --release --test it -- --nocapture --test-threads 1 crash:: disk:: reference:: limits:: upgrade:: hang_up_phases:: exposure::
 
 lint: build-needs
 	cargo fmt --check
