@@ -376,8 +376,7 @@ fn load_is_shed_in_steps() {
     drop(flood);
     gateway.wait_for("calm after it", || level() == 0.0);
     assert_eq!(ask(&mut http::connect(gateway.public).unwrap()), Some(200));
-    let counted = gateway.sum("tidegate_requests_total");
-    gateway.count(counted as u64);
+    gateway.count(2);
     drop(kept);
     gateway.finish();
 }
