@@ -15,9 +15,8 @@
 //! the objects as they stand, for the client.
 //!
 //! **Settlement** ([`Reading::resolve`]). Each side is as reported, or counted (spec 7.2): the input as it was estimated
-//! before the call, the output by what was delivered. A side is counted if no report has it. A zero is a figure for the output
-//! where there is an input beside it; an input of zero, and zeros on both sides, are what is written where nothing is known,
-//! and are counted. What was delivered after the last report of output is added to it. Each side that was counted in whole or
+//! before the call, the output by what was delivered. A side is counted if no report has it. An input of zero, and an output of
+//! zero where text was delivered, are what is written where nothing is known, and are counted. What was delivered after the last report of output is added to it. Each side that was counted in whole or
 //! in part is marked as estimated ([`UsageSource`]). Where no output is made of tokens (embeddings), a total alone is the
 //! input.
 //!
@@ -109,7 +108,7 @@ impl Reading {
     #[must_use]
     pub fn resolve(self, counted: &Counted) -> (Usage, UsageSource) {
         let mut usage = self.usage.unwrap_or_default();
-        let is_blank = usage.input == 0 && usage.output == 0 && counted.output > 0;
+        let is_blank = usage.output == 0 && counted.output > 0;
         let has_input = self.has_input && (usage.input > 0 || counted.input == 0);
         let whole = self.total.filter(|_| counted.no_output);
         if !has_input {
