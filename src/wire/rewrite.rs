@@ -154,7 +154,7 @@ impl<F: FnMut(&str) -> Action> Rewriter<F> {
         self.state == State::End
     }
 
-    /// Whether a member was a failure ([`Action::Unless`], [`Action::Watched`]); nothing passes after that.
+    /// Whether a member was a failure ([`Action::Unless`], [`Action::Watch`]); nothing passes after that.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed
