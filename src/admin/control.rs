@@ -19,7 +19,7 @@ pub(crate) const BODY_MAX: usize = 64 * 1024;
 /// How long a body may take.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the secret before a rotation works where the request does not say.
+/// Validity of the old secret after a rotation where the request does not say.
 const OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// An amount to be booked.
@@ -32,11 +32,11 @@ struct Credit {
     idempotency_key: String,
 }
 
-/// How a key is rotated.
+/// A rotation of a key.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Rotate {
-    /// How long the secret before goes on working; [`OVERLAP_DEFAULT`] where it is left out.
+    /// Validity of the old secret; [`OVERLAP_DEFAULT`] where it is left out.
     overlap: Option<String>,
 }
 

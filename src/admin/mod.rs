@@ -31,7 +31,7 @@ use std::time::Duration;
 const OPENAPI: &[u8] = include_bytes!("../../conf/openapi.json");
 /// The description of this listener, in OpenAPI 3.1.
 const ADMIN_OPENAPI: &[u8] = include_bytes!("../../conf/admin-openapi.json");
-/// How long a single write to a client may take.
+/// Deadline of a single write to a client.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many failures are shown where nobody says how many.
 const FAILURES_SHOWN: usize = 50;

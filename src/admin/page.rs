@@ -340,7 +340,7 @@ fn channel_row(channel: &ChannelRow, now_ms: u64) -> Vec<Html> {
     ]
 }
 
-/// What rests, for how much longer, and the failure behind it.
+/// A resting unit, the time left, and the failure behind it.
 fn told(what: &str, left_ms: Option<u64>, cause: Option<&CauseView>) -> String {
     let left = left_ms.map(|time| format!(", {}", left(time))).unwrap_or_default();
     let cause = cause.map(|cause| format!(": {} ({})", cause.class, cause.rule)).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::io::stdout;
 
 /// What the last column gets beside the others; with less it goes to lines of its own.
 const LAST_MIN: usize = 24;
-/// How far those are indented.
+/// Indentation of those lines.
 const INDENT: usize = 4;
 /// The least that is left of a name.
 const NAME_MIN: usize = 12;

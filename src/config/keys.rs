@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 const BILLING: [(&str, Billing); 2] = [("prepaid", Billing::Prepaid), ("none", Billing::None)];
 
-/// What to do about a key that is revoked and configured.
+/// Advice on a key that is revoked and configured.
 pub(super) const REVOKED_HINT: &str = "take it out of the file, or: tidegate keys restore ID";
 
 /// A key that was made for this run, because the file says `generate: true`.

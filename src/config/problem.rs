@@ -12,7 +12,7 @@ pub struct Position {
     pub column: u32,
 }
 
-/// How bad a [`Problem`] is.
+/// Severity of a [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Severity {
     /// The file cannot be used.
@@ -25,7 +25,7 @@ pub enum Severity {
 /// One problem or warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// Where it stands.
     pub at: Position,

@@ -62,7 +62,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<Secret> {
     Some(Secret::new(value))
 }
 
-/// What stands for a secret that is not read.
+/// Placeholder of a secret that is not read.
 const PLACEHOLDER: &str = "placeholder";
 
 fn from_env(item: &Item<'_>) -> Option<String> {

@@ -88,11 +88,11 @@ pub struct Server {
     pub max_connections: usize,
     /// How long an idle connection of a client is kept.
     pub keepalive: Duration,
-    /// How long a connection of a client may be open, in-flight requests aside.
+    /// Longest life of a client connection, in-flight requests aside.
     pub connection_age: Duration,
     /// Connections of one client address at the same time; `None` for no bound.
     pub connections_per_address: Option<usize>,
-    /// Where load shedding begins.
+    /// Thresholds of load shedding.
     pub overload: Thresholds,
     /// How long a single write to a client may take.
     pub write_timeout: Duration,
